@@ -1,0 +1,19 @@
+//go:build unix
+
+package vfs
+
+import (
+	"errors"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// nonblock makes opening a fifo return at once.
+const nonblock = unix.O_NONBLOCK
+
+func full(err error) bool {
+	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)
+}
+
+func flushDir(d *os.File) error { return d.Sync() }

@@ -1,0 +1,18 @@
+package vfs
+
+import (
+	"errors"
+	"os"
+
+	"golang.org/x/sys/windows"
+)
+
+const nonblock = 0
+
+func full(err error) bool {
+	return errors.Is(err, windows.ERROR_DISK_FULL) || errors.Is(err, windows.ERROR_HANDLE_DISK_FULL)
+}
+
+// flushDir does nothing: directories cannot be flushed here, the file system
+// logs its names itself.
+func flushDir(*os.File) error { return nil }
