@@ -1,0 +1,287 @@
+package engine_test
+
+import (
+	"bufio"
+	"fmt"
+	"go/ast"
+	"maps"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/chromad/chromad"
+
+// A place is a package and what it may import of ours. The list is docs/architecture.md as data.
+type place struct {
+	floor int
+	may   []string // packages of ours that its own code imports, "*" for every lower floor
+	why   string
+}
+
+// places says who may import whom. A package may only name packages of lower
+// floors, internal/disk apart: it joins its two neighbours into a file.
+var places = map[string]place{
+	"internal/vfs":         {0, nil, "files under one root; the bottom"},
+	"internal/vfs/faultfs": {0, []string{"internal/vfs"}, "the same interface with faults, for tests"},
+	"internal/seal":        {0, nil, "a block and its address, nothing else"},
+	"internal/kernel":      {0, nil, "arithmetic on floats, nothing else"},
+	"internal/disk":        {0, []string{"internal/vfs", "internal/seal"}, "what every file shares is made of files and sealed blocks"},
+	"hnsw":                 {1, []string{"internal/kernel"}, "a graph over vectors that somebody else holds: no file, no lock, no log"},
+	"filter":               {1, nil, "a checked tree over metadata and text: it knows no segment"},
+	"wal":                  {2, []string{"internal/vfs", "internal/seal", "internal/disk"}, "entries are opaque to the log"},
+	"segment":              {2, []string{"internal/vfs", "internal/seal", "internal/disk", "internal/kernel", "hnsw", "filter"}, "one immutable file out of the floors below"},
+	"engine":               {3, []string{"*"}, "joins log and segments into collections"},
+	"server":               {4, []string{"engine", "filter"}, "sees the engine through an interface of its own"},
+	"cmd/chromad":          {5, []string{"server", "engine"}, "flags and signals"},
+	"bench":                {5, []string{"*"}, "measures every floor"},
+	"fuzz":                 {5, []string{"*"}, "decodes every format"},
+}
+
+// A restriction is an import that only some places may have.
+type restriction struct {
+	imports []string // import paths; a trailing slash means the whole tree
+	allowed []string // packages ("server", "cmd/" for a tree) or files ("hnsw/graph.go")
+	tests   bool     // whether tests are held to it too
+	why     string
+}
+
+var restrictions = []restriction{
+	{[]string{"os", "os/"}, []string{"internal/vfs", "cmd/", "bench"}, false,
+		"every byte of a store goes through internal/vfs, where faults can be put in its way"},
+	{[]string{"path/filepath"}, []string{"internal/vfs", "cmd/", "bench"}, false,
+		"names inside a store are slash-separated and relative"},
+	{[]string{"io/ioutil", "log", "math/rand", "encoding/gob", "plugin", "C"}, nil, true,
+		"superseded, unseeded, unbounded or not Go"},
+	{[]string{"net", "net/http", "net/http/"}, []string{"server", "cmd/", "bench"}, false,
+		"a program that embeds the engine gets no network with it"},
+	{[]string{"log/slog"}, []string{"server", "cmd/"}, false,
+		"a library reports through its errors and events, it does not print"},
+	{[]string{"crypto/", "github.com/tink-crypto/"}, []string{"internal/seal", "engine/id.go"}, false,
+		"secrets are handled in one place; engine/id.go draws random ids"},
+	{[]string{"unsafe"}, []string{"internal/kernel", "internal/vfs", "segment/vectors.go", "hnsw/graph.go"}, true,
+		"mapping, assembly and the one cast from bytes to numbers"},
+	{[]string{"reflect"}, nil, false,
+		"encoders are written out: their cost and their bounds can be read"},
+	{[]string{module + "/internal/vfs/faultfs", "testing", "testing/"}, []string{"internal/vfs/faultfs"}, false,
+		"only tests meet broken disks"},
+	{[]string{"github.com/stretchr/", "github.com/golang/mock/", "go.uber.org/mock/"}, nil, true,
+		"plain if statements and real parts"},
+	{[]string{"github.com/mmcloughlin/avo/"}, nil, true,
+		"the assembly generator lives in a module of its own"},
+}
+
+// topLevel is every folder of the repository, dot folders and ignored output apart.
+var topLevel = strings.Fields("bench cmd docs engine filter fuzz hnsw internal segment server wal")
+
+// TestFloors holds imports between our packages to the table.
+func TestFloors(t *testing.T) {
+	report(t, checkPlaces(places))
+	report(t, checkFloors(places, tree(t)))
+	for _, pkg := range slices.Sorted(maps.Keys(places)) {
+		if !slices.ContainsFunc(tree(t), func(s *source) bool { return s.dir == pkg }) {
+			t.Errorf("%s: in the table, but not in the tree", pkg)
+		}
+	}
+}
+
+// TestImportsRestricted holds imports of other packages to the restrictions.
+func TestImportsRestricted(t *testing.T) {
+	report(t, checkRestrictions(restrictions, tree(t)))
+}
+
+// TestImportsListed compares go.mod with docs/dependencies.md.
+func TestImportsListed(t *testing.T) {
+	report(t, checkListed(readFile(t, "go.mod"), readFile(t, "docs/dependencies.md")))
+}
+
+// TestFloorsTopLevel holds the list of top-level folders.
+func TestFloorsTopLevel(t *testing.T) {
+	entries, err := os.ReadDir(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var dirs []string
+	for _, e := range entries {
+		if e.IsDir() && !skipDir(e.Name(), e.Name()) {
+			dirs = append(dirs, e.Name())
+		}
+	}
+	if !slices.Equal(dirs, topLevel) {
+		t.Errorf("top-level folders are %v, want %v", dirs, topLevel)
+	}
+}
+
+// checkPlaces proves that the table itself only points down and gives reasons.
+func checkPlaces(table map[string]place) (problems []string) {
+	for pkg, p := range table {
+		if p.why == "" {
+			problems = append(problems, pkg+": no reason given")
+		}
+		for _, m := range p.may {
+			q, known := table[m]
+			switch {
+			case m == "*":
+			case !known:
+				problems = append(problems, fmt.Sprintf("%s: may import %s, which is not in the table", pkg, m))
+			case q.floor > p.floor, q.floor == p.floor && p.floor > 0:
+				problems = append(problems, fmt.Sprintf("%s: floor %d may not import %s on floor %d", pkg, p.floor, m, q.floor))
+			}
+		}
+	}
+	return problems
+}
+
+// checkFloors compares what is imported with the table. Tests may import any
+// lower floor, their own package, and faultfs.
+func checkFloors(table map[string]place, files []*source) (problems []string) {
+	for _, f := range files {
+		p, known := table[f.dir]
+		if !known {
+			problems = append(problems, f.path+": its package is on no floor")
+			continue
+		}
+		for _, imp := range f.imports {
+			q, ours := strings.CutPrefix(imp, module+"/")
+			if !ours || f.test && q == f.dir {
+				continue
+			}
+			lower := table[q].why != "" && (table[q].floor < p.floor || f.test && table[q].floor == 0)
+			named := slices.Contains(p.may, q) || lower && (f.test || slices.Contains(p.may, "*"))
+			if !named {
+				problems = append(problems, fmt.Sprintf("%s: %s (floor %d) may not import %s", f.path, f.dir, p.floor, q))
+			}
+		}
+	}
+	return problems
+}
+
+func checkRestrictions(rules []restriction, files []*source) (problems []string) {
+	for _, r := range rules {
+		for _, f := range files {
+			if f.test && !r.tests || slices.ContainsFunc(r.allowed, func(a string) bool { return within(f.path, a) || f.dir == a }) {
+				continue
+			}
+			for _, imp := range f.imports {
+				if slices.ContainsFunc(r.imports, func(i string) bool { return within(imp, i) }) {
+					problems = append(problems, fmt.Sprintf("%s: imports %s: %s", f.path, imp, r.why))
+				}
+			}
+		}
+	}
+	return problems
+}
+
+// within reports whether name is place, or below it when place ends in a slash.
+func within(name, place string) bool {
+	return name == place || strings.HasSuffix(place, "/") && strings.HasPrefix(name, place)
+}
+
+var listed = regexp.MustCompile("(?m)^\\| `([^`]+)` \\| (.*?) *\\|$")
+
+// checkListed compares the modules of go.mod with the table of reasons.
+func checkListed(mod, page string) (problems []string) {
+	want := requirements(mod)
+	have := map[string]bool{}
+	for _, m := range listed.FindAllStringSubmatch(page, -1) {
+		have[m[1]] = true
+		if len(m[2]) < 10 {
+			problems = append(problems, m[1]+": docs/dependencies.md gives no reason")
+		}
+		if !want[m[1]] {
+			problems = append(problems, m[1]+": in docs/dependencies.md but not in go.mod")
+		}
+	}
+	for m := range want {
+		if !have[m] {
+			problems = append(problems, m+": in go.mod but not in docs/dependencies.md")
+		}
+		if strings.Contains(m, "/avo") {
+			problems = append(problems, m+": the assembly generator lives in a module of its own")
+		}
+	}
+	slices.Sort(problems)
+	return problems
+}
+
+// requirements returns the module paths that go.mod requires.
+func requirements(mod string) map[string]bool {
+	out := map[string]bool{}
+	block := false
+	for sc := bufio.NewScanner(strings.NewReader(mod)); sc.Scan(); {
+		f := strings.Fields(sc.Text())
+		switch {
+		case len(f) == 0:
+		case f[0] == ")":
+			block = false
+		case f[0] == "require" && len(f) > 1 && f[1] == "(":
+			block = true
+		case f[0] == "require" && len(f) > 2:
+			out[f[1]] = true
+		case block && len(f) > 1 && !strings.HasPrefix(f[0], "//"):
+			out[f[0]] = true
+		}
+	}
+	return out
+}
+
+// importsOf lists the import paths of a file.
+func importsOf(f *ast.File) (out []string) {
+	for _, spec := range f.Imports {
+		if p, err := strconv.Unquote(spec.Path.Value); err == nil {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// TestFloorsCheck shows that each check of this file can fail.
+func TestFloorsCheck(t *testing.T) {
+	table := map[string]place{
+		"low": {0, nil, "r"}, "side": {1, nil, "r"}, "mid": {1, []string{"low"}, "r"}, "top": {2, []string{"*"}, "r"},
+	}
+	file := func(name, imp string) *source {
+		return parseSource(t, name, "package p\nimport _ \""+imp+"\"\n")
+	}
+	rules := []restriction{
+		{[]string{"os", "os/"}, []string{"low", "cmd/", "top/one.go"}, false, "files"},
+		{[]string{"unsafe"}, nil, true, "casts"},
+	}
+	for _, c := range []struct {
+		name string
+		got  []string
+		bad  bool
+	}{
+		{"down", checkFloors(table, []*source{file("mid/a.go", module+"/low")}), false},
+		{"up", checkFloors(table, []*source{file("low/a.go", module+"/mid")}), true},
+		{"sideways", checkFloors(table, []*source{file("mid/a.go", module+"/side")}), true},
+		{"not named", checkFloors(table, []*source{file("side/a.go", module+"/low")}), true},
+		{"not named, in a test", checkFloors(table, []*source{file("side/a_test.go", module+"/low")}), false},
+		{"up, in a test", checkFloors(table, []*source{file("low/a_test.go", module+"/mid")}), true},
+		{"star", checkFloors(table, []*source{file("top/a.go", module+"/mid")}), false},
+		{"star, unknown", checkFloors(table, []*source{file("top/a.go", module+"/other")}), true},
+		{"on no floor", checkFloors(table, []*source{file("other/a.go", "fmt")}), true},
+		{"table up", checkPlaces(map[string]place{"low": {0, []string{"mid"}, "r"}, "mid": {1, nil, "r"}}), true},
+		{"table sideways", checkPlaces(map[string]place{"a": {1, []string{"b"}, "r"}, "b": {1, nil, "r"}}), true},
+		{"table without reason", checkPlaces(map[string]place{"a": {1, nil, ""}}), true},
+		{"os below", checkRestrictions(rules, []*source{file("mid/a.go", "os")}), true},
+		{"os/exec below", checkRestrictions(rules, []*source{file("mid/a.go", "os/exec")}), true},
+		{"os in its place", checkRestrictions(rules, []*source{file("low/a.go", "os")}), false},
+		{"os in a tree", checkRestrictions(rules, []*source{file("cmd/x/a.go", "os")}), false},
+		{"os in a file", checkRestrictions(rules, []*source{file("top/one.go", "os"), file("top/a_test.go", "os")}), false},
+		{"os beside the file", checkRestrictions(rules, []*source{file("top/two.go", "os")}), true},
+		{"unsafe in a test", checkRestrictions(rules, []*source{file("low/a_test.go", "unsafe")}), true},
+		{"listed", checkListed("require x.y/z v1.0.0 // indirect\n", "| `x.y/z` | sorts the things |\n"), false},
+		{"not listed", checkListed("require (\n\tx.y/z v1\n\tx.y/w v1\n)\n", "| `x.y/z` | sorts the things |\n"), true},
+		{"listed too much", checkListed("module m\n", "| `x.y/z` | sorts the things |\n"), true},
+		{"no reason", checkListed("require x.y/z v1.0.0\n", "| `x.y/z` |  |\n"), true},
+		{"avo", checkListed("require a.b/avo v1\n", "| `a.b/avo` | makes assembly |\n"), true},
+	} {
+		if (len(c.got) > 0) != c.bad {
+			t.Errorf("%s: found %q, want a problem: %v", c.name, c.got, c.bad)
+		}
+	}
+}
