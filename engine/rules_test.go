@@ -177,16 +177,21 @@ func TestRules(t *testing.T) {
 	}
 }
 
-// checkPackageComments wants a doc.go with a package comment in every package.
+// checkPackageComments wants a package comment in every package, in doc.go
+// unless the package is one file.
 func checkPackageComments(files []*source) (problems []string) {
-	has := map[string]bool{}
+	count, has := map[string]int{}, map[string]string{}
 	for _, f := range files {
-		if !f.test {
-			has[f.dir] = has[f.dir] || path.Base(f.path) == "doc.go" && len(f.file.Doc.Text()) > 40
+		if f.test {
+			continue
+		}
+		count[f.dir]++
+		if len(f.file.Doc.Text()) > 40 {
+			has[f.dir] = path.Base(f.path)
 		}
 	}
-	for dir, ok := range has {
-		if !ok {
+	for dir, n := range count {
+		if has[dir] == "" || n > 1 && has[dir] != "doc.go" {
 			problems = append(problems, dir+": no doc.go with a package comment")
 		}
 	}
@@ -425,7 +430,8 @@ func TestRulesCheck(t *testing.T) {
 		bad  bool
 	}{
 		{"doc.go", checkPackageComments(one("a/doc.go", doc)), false},
-		{"comment elsewhere", checkPackageComments(one("a/a.go", doc)), true},
+		{"one file", checkPackageComments(one("a/a.go", doc)), false},
+		{"comment elsewhere", checkPackageComments(append(one("a/a.go", doc), one("a/b.go", "package p\n")...)), true},
 		{"doc.go without comment", checkPackageComments(one("a/doc.go", "package p\n")), true},
 		{"tests only", checkPackageComments(one("a/a_test.go", "package p\n")), false},
 		{"function fits", checkLengths(one("a/a.go", long(maxFuncLines))), false},
