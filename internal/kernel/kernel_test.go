@@ -1,0 +1,282 @@
+package kernel
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"testing"
+)
+
+// A form is one implementation of all kernels.
+type form struct {
+	name              string
+	dot, l2           func(a, b []float32) float32
+	dotRows, l2Rows   func(q, data []float32, stride int, rows []uint32, out []float32)
+	dotRange, l2Range func(q, data []float32, stride, first int, out []float32)
+}
+
+// forms are those that this machine can run. The exported functions are
+// listed as "checked": they run the form that was chosen, behind the checks.
+func forms() []form {
+	generic := form{"generic", dotGeneric, l2Generic, dotRowsGeneric, l2RowsGeneric, dotRangeGeneric, l2RangeGeneric}
+	checked := form{"checked " + Name(), Dot, L2Squared, DotRows, L2Rows, DotRange, L2Range}
+	return []form{generic, checked}
+}
+
+func random(r *rand.Rand, n int) []float32 {
+	v := make([]float32, n)
+	for i := range v {
+		v[i] = float32(r.NormFloat64())
+	}
+	return v
+}
+
+// reference returns both sums in float64 and the sums of the magnitudes,
+// which the rounding error is measured against.
+func reference(a, b []float32) (dot, l2, dotScale float64) {
+	for i := range a {
+		p := float64(a[i]) * float64(b[i])
+		d := float64(a[i]) - float64(b[i])
+		dot += p
+		dotScale += math.Abs(p)
+		l2 += d * d
+	}
+	return dot, l2, dotScale
+}
+
+func near(got float32, want, scale float64) bool {
+	return math.Abs(float64(got)-want) <= 1e-6*scale+1e-30
+}
+
+func TestAgainstFloat64(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	const rows = 5
+	for n := 0; n <= 600; n++ {
+		// Every start modulo 32 bytes comes up, for both operands.
+		qOff, dOff := n%8, (n/8)%8
+		q := random(r, n+8)[qOff : qOff+n]
+		stride := n + n%3
+		if n == 0 {
+			stride = 1
+		}
+		data := random(r, rows*stride+8)[dOff:]
+		list := []uint32{4, 0, 3, 3, 1}
+		for _, f := range forms() {
+			out := make([]float32, 4*rows)
+			f.dotRows(q, data, stride, list, out[0:5])
+			f.l2Rows(q, data, stride, list, out[5:10])
+			f.dotRange(q, data, stride, 0, out[10:15])
+			f.l2Range(q, data, stride, 0, out[15:20])
+			for i := range rows {
+				row := data[i*stride : i*stride+n]
+				dot, l2, scale := reference(q, row)
+				if got := f.dot(q, row); !near(got, dot, scale) || math.Float32bits(got) != math.Float32bits(out[10+i]) {
+					t.Fatalf("%s n %d: dot %v, in a range %v, want %v", f.name, n, got, out[10+i], dot)
+				}
+				if got := f.l2(q, row); !near(got, l2, l2) || got != out[15+i] || got != f.l2(row, q) {
+					t.Fatalf("%s n %d: l2 %v, in a range %v, swapped %v, want %v", f.name, n, got, out[15+i], f.l2(row, q), l2)
+				}
+			}
+			for i, row := range list {
+				if out[i] != out[10+row] || out[5+i] != out[15+row] {
+					t.Fatalf("%s n %d row %d: gathered %v %v, in a range %v %v", f.name, n, row, out[i], out[5+i], out[10+row], out[15+row])
+				}
+			}
+		}
+	}
+}
+
+func TestNotANumber(t *testing.T) {
+	inf := float32(math.Inf(1))
+	nan := float32(math.NaN())
+	for _, f := range forms() {
+		for n := 1; n <= 70; n++ {
+			for at := range n {
+				a, b := make([]float32, n), make([]float32, n)
+				for i := range b {
+					b[i] = 1
+				}
+				a[at] = nan
+				if f.dot(a, b) == f.dot(a, b) || f.l2(a, b) == f.l2(a, b) || f.l2(b, a) == f.l2(b, a) {
+					t.Fatalf("%s: NaN at %d of %d is lost", f.name, at, n)
+				}
+				a[at] = inf
+				if f.dot(a, b) != inf || f.l2(a, b) != inf {
+					t.Fatalf("%s: Inf at %d of %d gives %v %v", f.name, at, n, f.dot(a, b), f.l2(a, b))
+				}
+				b[at] = 0
+				if v := f.dot(a, b); v == v {
+					t.Fatalf("%s: Inf*0 at %d of %d gives %v", f.name, at, n, v)
+				}
+			}
+		}
+	}
+}
+
+func TestOutside(t *testing.T) {
+	q, data, out := make([]float32, 4), make([]float32, 40), make([]float32, 4)
+	for name, call := range map[string]func(){
+		"lengths":         func() { Dot(q, data) },
+		"lengths l2":      func() { L2Squared(q, data[:3]) },
+		"row":             func() { DotRows(q, data, 4, []uint32{9, 10, 0}, out) },
+		"row l2":          func() { L2Rows(q, data, 4, []uint32{10}, out) },
+		"row far":         func() { L2Rows(q, data, math.MaxInt, []uint32{0, math.MaxUint32}, out) },
+		"stride":          func() { DotRows(q, data, 3, []uint32{0}, out) },
+		"stride negative": func() { DotRows(q, data, -4, []uint32{0}, out) },
+		"out":             func() { DotRows(q, data, 4, make([]uint32, 5), out) },
+		"range":           func() { DotRange(q, data, 4, 7, out) },
+		"range l2":        func() { L2Range(q, data, 4, 10, out[:1]) },
+		"range negative":  func() { DotRange(q, data, 4, -1, out) },
+		"range overflow":  func() { DotRange(q, data, 4, math.MaxInt, out) },
+		"no data":         func() { DotRows(q, nil, 4, []uint32{0}, out) },
+	} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%s: no panic", name)
+				}
+			}()
+			call()
+		}()
+	}
+	DotRange(q, data, 4, 6, out)                // the last row that fits
+	DotRows(q, data[:39], 12, []uint32{2}, out) // the last row may be cut after len(q)
+	DotRows(q, data, 4, nil, out)
+	DotRows(nil, nil, 0, []uint32{7}, out)
+}
+
+// TestLongRange crosses the pieces that keep an assembly call short.
+func TestLongRange(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	const dim = 300
+	rows := 2*preemptAfter/dim + 7
+	q, data := random(r, dim), random(r, (rows+1)*dim)
+	out := make([]float32, rows)
+	for _, f := range []struct {
+		seq  func(q, data []float32, stride, first int, out []float32)
+		pair func(a, b []float32) float32
+	}{{DotRange, Dot}, {L2Range, L2Squared}} {
+		f.seq(q, data, dim, 1, out)
+		for i, got := range out {
+			if want := f.pair(q, data[(i+1)*dim:(i+2)*dim]); got != want {
+				t.Fatalf("row %d: %v, want %v", i+1, got, want)
+			}
+		}
+	}
+}
+
+func TestDistance(t *testing.T) {
+	a, b, zero := []float32{3, 4}, []float32{4, 3}, []float32{0, 0}
+	tiny, huge := []float32{1e-30, 0}, []float32{3e30, 0}
+	for _, c := range []struct {
+		m    Metric
+		a, b []float32
+		want float32
+	}{
+		{L2, a, b, 2}, {Cosine, a, b, 1 - 24.0/25}, {IP, a, b, -23},
+		{L2, a, zero, 25}, {Cosine, a, zero, 1}, {Cosine, zero, zero, 1}, {IP, a, zero, 1},
+		{Cosine, tiny, a, 1 - 0.6}, {Cosine, huge, a, 1 - 0.6},
+	} {
+		if got := Distance(c.m, c.a, c.b); math.Abs(float64(got-c.want)) > 1e-6 {
+			t.Errorf("%v of %v and %v: %v, want %v", c.m, c.a, c.b, got, c.want)
+		}
+	}
+	if v := InvNorm([]float32{math.SmallestNonzeroFloat32}); math.IsInf(float64(v), 0) {
+		t.Errorf("inverse norm of the smallest number: %v", v)
+	}
+}
+
+func TestMetricNames(t *testing.T) {
+	for _, m := range []Metric{L2, Cosine, IP} {
+		if got, err := ParseMetric(m.String()); got != m || err != nil {
+			t.Errorf("%v: %v, %v", m, got, err)
+		}
+	}
+	for _, s := range []string{"", "L2", "metric(3)"} {
+		if m, err := ParseMetric(s); err == nil {
+			t.Errorf("%q: %v", s, m)
+		}
+	}
+}
+
+func FuzzForms(f *testing.F) {
+	f.Add([]byte("0123456789abcdef0123456789abcdef0123456789abcdef"), uint8(1))
+	f.Fuzz(func(t *testing.T, raw []byte, off uint8) {
+		v := make([]float32, len(raw)/4)
+		for i := range v {
+			v[i] = math.Float32frombits(binary.LittleEndian.Uint32(raw[4*i:]))
+			if x := math.Abs(float64(v[i])); !(x < 1e15 && x > 1e-15) {
+				v[i] = float32(i) // overflow is met in another order by each form
+			}
+		}
+		v = v[min(int(off%8), len(v)):]
+		a, b := v[:len(v)/2], v[len(v)/2:len(v)/2*2]
+		dot, l2, scale := reference(a, b)
+		for _, form := range forms() {
+			if got := form.dot(a, b); !near(got, dot, 10*scale) {
+				t.Errorf("%s dot: %v, want %v", form.name, got, dot)
+			}
+			if got := form.l2(a, b); !near(got, l2, 10*l2) {
+				t.Errorf("%s l2: %v, want %v", form.name, got, l2)
+			}
+		}
+	})
+}
+
+func BenchmarkPair(b *testing.B) {
+	r := rand.New(rand.NewPCG(5, 6))
+	for _, n := range []int{128, 384, 768, 1536} {
+		x, y := random(r, n), random(r, n)
+		for _, f := range forms() {
+			b.Run(fmt.Sprintf("dot/%d/%s", n, f.name), func(b *testing.B) {
+				b.SetBytes(int64(4 * n))
+				for b.Loop() {
+					f.dot(x, y)
+				}
+			})
+		}
+	}
+}
+
+// BenchmarkRows gathers 16 rows per call from a matrix in cache (4 MiB) or
+// far beyond it (256 MiB).
+func BenchmarkRows(b *testing.B) {
+	r := rand.New(rand.NewPCG(7, 8))
+	for _, mib := range []int{4, 256} {
+		data := random(r, 1<<20)
+		for len(data) < mib<<18 {
+			data = append(data, data...)
+		}
+		for _, n := range []int{128, 384, 768} {
+			rows := make([]uint32, 1<<16)
+			for i := range rows {
+				rows[i] = uint32(r.IntN(len(data) / n))
+			}
+			q, out := data[:n], make([]float32, 16)
+			b.Run(fmt.Sprintf("l2/%dMiB/%d", mib, n), func(b *testing.B) {
+				b.SetBytes(int64(16 * 4 * n))
+				at := 0
+				for b.Loop() {
+					L2Rows(q, data, n, rows[at:at+16], out)
+					at = (at + 16) % len(rows)
+				}
+				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/16, "ns/row")
+			})
+		}
+	}
+}
+
+func BenchmarkRange(b *testing.B) {
+	r := rand.New(rand.NewPCG(9, 10))
+	data, out := random(r, 1<<20), make([]float32, 1024)
+	for _, n := range []int{128, 768} {
+		b.Run(fmt.Sprintf("dot/%d", n), func(b *testing.B) {
+			b.SetBytes(int64(len(out) * 4 * n))
+			for b.Loop() {
+				DotRange(data[:n], data, n, 0, out)
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(out)), "ns/row")
+		})
+	}
+}
