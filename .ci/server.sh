@@ -1,0 +1,37 @@
+# start_server and stop_server, for scripts that need a chromad of their own.
+# Sets url. The caller sets work to a folder of its own and server to "".
+
+# start_server DIR [FLAG...] starts chromad over DIR on a free port of 127.0.0.1.
+start_server() {
+  local dir=$1 try
+  shift
+  [ -x "$work/chromad" ] || go build -o "$work/chromad" ./cmd/chromad || return 1
+  port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+  url=http://127.0.0.1:$port
+  "$work/chromad" run --path "$dir" --port "$port" "$@" >"$work/server.log" 2>&1 &
+  server=$!
+  for try in $(seq 100); do
+    if python3 - "$url" <<'P'
+import sys, urllib.request
+try: urllib.request.urlopen(sys.argv[1] + "/api/v2/heartbeat", timeout=1).read()
+except OSError: sys.exit(1)
+P
+    then return 0; fi
+    kill -0 "$server" 2>/dev/null || break
+    sleep 0.1
+  done
+  echo "chromad did not start:"
+  cat "$work/server.log"
+  return 1
+}
+
+# stop_server sends SIGTERM and wants exit status 0. "quietly": also when none runs.
+stop_server() {
+  local status=0 pid=$server
+  [ -n "$pid" ] || { [ "${1:-}" = quietly ]; return; }
+  server=""
+  kill -TERM "$pid" 2>/dev/null || true
+  wait "$pid" || status=$?
+  [ "$status" -eq 0 ] || { echo "chromad ended with status $status:"; tail -20 "$work/server.log"; }
+  return "$status"
+}

@@ -1,0 +1,72 @@
+# Verbs of the project. Each is short: what is long lives in a script or a Go
+# test, so that it can be run without make.
+
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.8.0
+FUZZTIME    ?= 30s
+N           ?= 10000
+SEED        ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help build install clean test race lint generate check-generate fuzz crash compat data bench docs cover ci vuln
+
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## compile everything, and the command into bin/
+	go build ./...
+	go build -o bin/chromad ./cmd/chromad
+
+install: ## install chromad with go install
+	go install ./cmd/chromad
+
+clean: ## remove what build, cover and the scripts made (never a store)
+	rm -rf bin build
+
+test: ## the suite that must always pass, under two minutes
+	go test ./...
+
+race: ## the same under the race detector, long suites shortened
+	go test -race -short ./...
+
+lint: ## gofmt, vet, the rule tests, staticcheck
+	@test -z "$$(gofmt -l .)" || { gofmt -l .; exit 1; }
+	go vet ./...
+	go test -run '^Test(Floors|Imports|Rules|Docs)' ./engine
+	go run $(STATICCHECK) ./...
+
+vuln: ## known vulnerabilities in what we call (needs vuln.go.dev)
+	go run $(GOVULNCHECK) ./...
+
+generate: ## assembly, format pages: everything made by a program
+	go generate ./...
+
+check-generate: generate ## fail when a generated file is not what its program makes
+	git diff --exit-code --stat
+
+fuzz: ## every fuzz target in turn, FUZZTIME each
+	.ci/fuzz $(FUZZTIME)
+
+crash: ## power cuts on the whole engine: N seeds from SEED on
+	CHROMAD_CRASH_N=$(N) CHROMAD_CRASH_SEED=$(SEED) go test -timeout 30m -run '^TestPowerCut' -v ./engine
+
+compat: ## Chroma's Python and JavaScript clients against chromad
+	bash server/clients/run.sh
+
+data: ## WordNet with embeddings into data/ (resumable)
+	python3 bench/data/build.py
+
+bench: ## the full WordNet set through HTTP and engine
+	go test -run '^$$' -bench . -benchtime 1x ./bench
+
+docs: ## links, file names and snippets of the pages
+	go test -run '^Test(Docs|ImportsListed)' ./engine
+	bash docs/readme_check.sh
+
+cover: ## coverage of each package, and a page in build/cover.html
+	@mkdir -p build
+	go test -short -coverprofile=build/cover.out ./...
+	go tool cover -html=build/cover.out -o build/cover.html
+
+ci: ## everything that must hold before a change lands
+	.ci/run
