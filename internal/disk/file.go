@@ -1,0 +1,179 @@
+package disk
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+
+	"github.com/chromad/chromad/internal/seal"
+	"github.com/chromad/chromad/internal/vfs"
+)
+
+var (
+	errExist    = fs.ErrExist
+	errNotExist = fs.ErrNotExist
+)
+
+// Info is what a reader must know beforehand to trust a file: it stands in the
+// edit and the checkpoint that name the file.
+type Info struct {
+	Length int64  // bytes of the whole file
+	Root   uint64 // checksum over header and table, and so over every block checksum
+}
+
+// File is an open file: header, table and footer are checked, blocks are
+// checked when they are first touched. It is safe for concurrent use.
+type File struct {
+	name     string
+	header   Header
+	sealer   seal.Sealer
+	mapping  vfs.Mapping
+	data     []byte // the whole file
+	tableAt  int64
+	sums     []byte // 8 bytes a block, aliasing data
+	info     Info
+	sections []*Section
+}
+
+// OpenFile opens a file and checks its header, table and footer against h
+// (every field; the key id is the sealer's) and want. With want.Length 0
+// length and root are whatever the file says. A file that is missing, or is
+// no regular file, is corrupt when want says what it should be.
+func OpenFile(fs vfs.FS, name string, h Header, want Info, s seal.Sealer) (*File, error) {
+	st, err := fs.Stat(name)
+	switch {
+	case errors.Is(err, errNotExist) && want.Length > 0:
+		return nil, &CorruptError{File: name, Err: err}
+	case err != nil:
+		return nil, err
+	case !st.Regular:
+		return nil, &CorruptError{File: name, Err: errors.New("not a regular file")}
+	case want.Length > 0 && st.Size != want.Length:
+		return nil, &CorruptError{File: name, Offset: min(st.Size, want.Length),
+			Err: fmt.Errorf("file of %d bytes has %d", want.Length, st.Size)}
+	case st.Size < HeaderSize+tableHead+footerSize:
+		return nil, &CorruptError{File: name, Offset: st.Size, Err: fmt.Errorf("file ends after %d bytes", st.Size)}
+	}
+	m, err := fs.Map(name, st.Size)
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil, &CorruptError{File: name, Err: err}
+	}
+	if err != nil {
+		return nil, err
+	}
+	h.KeyID = s.KeyID()
+	f := &File{name: name, header: h, sealer: s, mapping: m, data: m.Bytes()}
+	if err := f.open(want); err != nil {
+		return nil, errors.Join(in(name, err), m.Close())
+	}
+	return f, nil
+}
+
+func (f *File) open(want Info) error {
+	h, err := DecodeHeader(f.data)
+	if err != nil {
+		return err
+	}
+	if err := h.expect(f.header); err != nil {
+		return err
+	}
+	at, table, root, err := findTable(f.data)
+	if err != nil {
+		return err
+	}
+	if want.Length > 0 && root != want.Root {
+		return damage(int64(len(f.data))-footerSize+16, "root %016x instead of %016x", root, want.Root)
+	}
+	extents, sums, err := decodeTable(table, at, f.sealer.Overhead())
+	if err != nil {
+		return err
+	}
+	f.tableAt, f.sums = at, sums
+	f.info = Info{Length: int64(len(f.data)), Root: root}
+	for _, e := range extents {
+		f.sections = append(f.sections, newSection(f, e))
+	}
+	return nil
+}
+
+// Header is the file's identity.
+func (f *File) Header() Header { return f.header }
+
+// Info is the length and root of the file.
+func (f *File) Info() Info { return f.info }
+
+// Section returns the section of a kind.
+func (f *File) Section(kind uint16) (*Section, bool) {
+	for _, s := range f.sections {
+		if s.kind == kind {
+			return s, true
+		}
+	}
+	return nil, false
+}
+
+// Kinds returns the kinds of the sections in the order of the file.
+func (f *File) Kinds() []uint16 {
+	kinds := make([]uint16, len(f.sections))
+	for i, s := range f.sections {
+		kinds[i] = s.kind
+	}
+	return kinds
+}
+
+// Verify reads every byte: blocks, whether they were touched before or not,
+// and the padding, which must be zero. It returns the first damage.
+func (f *File) Verify(ctx context.Context) error {
+	at := int64(HeaderSize)
+	var plain []byte
+	for _, s := range f.sections {
+		if err := f.verifyPadding(at, s.offset); err != nil {
+			return err
+		}
+		for i := range s.blocks() {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			stored, err := s.check(i)
+			if err == nil && f.sealer.Overhead() > 0 {
+				plain, err = s.decrypt(plain[:0], stored, i)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		at = s.end(f.sealer.Overhead())
+	}
+	return f.verifyPadding(at, f.tableAt)
+}
+
+func (f *File) verifyPadding(from, to int64) error {
+	for i, c := range f.data[from:to] {
+		if c != 0 {
+			return f.corrupt(from+int64(i), errors.New("padding is not zero"))
+		}
+	}
+	return nil
+}
+
+// Close gives the memory back: nothing that Bytes returned may be used any
+// more. Closing again does nothing.
+func (f *File) Close() error {
+	err := f.mapping.Close()
+	for _, s := range f.sections {
+		err = errors.Join(err, s.close())
+	}
+	if err != nil {
+		return fmt.Errorf("close %s: %w", f.name, err)
+	}
+	return nil
+}
+
+func (f *File) sum(block uint64) uint64 { return binary.LittleEndian.Uint64(f.sums[block*8:]) }
+
+func (f *File) corrupt(at int64, err error) error {
+	return &CorruptError{File: f.name, Offset: at, Err: err}
+}
