@@ -54,7 +54,7 @@ compat: ## Chroma's Python and JavaScript clients against chromad
 	bash server/clients/run.sh
 
 data: ## WordNet with embeddings into data/ (resumable)
-	python3 bench/data/build.py
+	bench/data/build.sh
 
 bench: ## the full WordNet set through HTTP and engine
 	go test -run '^$$' -bench . -benchtime 1x ./bench
