@@ -1,0 +1,61 @@
+// Package wal is the log: an ordered run of opaque entries, durable when they
+// are acknowledged.
+//
+// This package may change in any release. The compatibility promise covers
+// package engine only.
+//
+// # Files
+//
+// The log is the directory "log". Its files have names of 16 hexadecimal
+// digits, numbered by the log itself:
+//
+//	log/0000000000000001.wal    released when a checkpoint covers it
+//	log/0000000000000002.wal
+//	log/0000000000000003.wal    the last one, appended to
+//
+// A file begins with a header (identity, and the position at which it begins)
+// and goes on with frames. A frame holds the entries of one fsync; its
+// checksum covers its address (store, file, index) and the checksum of the
+// frame before. docs/format/wal.md draws the bytes.
+//
+// A new file is written under a temporary name, synced, renamed into place,
+// and its directory synced, before any frame is added to it. So a file that
+// can be seen has a whole header.
+//
+// # What is durable
+//
+// There is one fsync per frame, and no frame is written before the fsync of
+// the frame before it succeeded. Hence the rules of reading:
+//
+//   - Only the last frame of the last file can be torn by a power cut.
+//   - The header of a frame in a file proves that the frames before it in
+//     that file, and all files before that file, were durable.
+//
+// # Torn tail, or corruption
+//
+// Let the frame expected at some offset be damaged: cut short, or not matching
+// its checksum. It is a torn tail, and the log ends before it, when
+//
+//   - it is in the last file,
+//   - and behind its first byte that file holds no intact frame header (a
+//     checksum over the file's identity protects it) with a larger index,
+//   - and the checkpoint does not say that the log went further.
+//
+// Everything else is a disk.CorruptError: damage in a file that another one
+// follows, damage with a later frame behind it, and an intact frame that is
+// not the expected one. What a file holds beyond the position at which the
+// next file begins is a dead tail, and is not looked at.
+//
+// A device that damages the last frame after its fsync succeeded is not told
+// from a power cut, unless the checkpoint lies beyond.
+//
+// # Recovery
+//
+// The last frame may have been written by a process that died before its
+// fsync, or whose fsync failed. Readers will see its entries, so they must be
+// durable first, and asking for another fsync proves nothing: after a failed
+// one the system may hold pages that it will never write. Recovery therefore
+// writes the frame again, as the first one of a new file that begins at the
+// position of that frame. Nothing is ever appended to an old file, and torn
+// tails stay where they are, dead.
+package wal

@@ -1,0 +1,204 @@
+package wal
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"github.com/chromad/chromad/internal/disk"
+	"github.com/chromad/chromad/internal/seal"
+	"github.com/chromad/chromad/internal/vfs"
+)
+
+const (
+	dir       = "log"
+	suffix    = ".wal"
+	tmpSuffix = ".tmp"
+)
+
+// file is a file of the log as the log remembers it.
+type file struct {
+	number uint64
+	begin  Position
+	size   int64
+}
+
+func fileName(number uint64) string { return fmt.Sprintf("%s/%016x%s", dir, number, suffix) }
+func tmpName(number uint64) string  { return fmt.Sprintf("%s/%016x%s", dir, number, tmpSuffix) }
+
+// parseName reads the number out of a name in the directory that ends as
+// fileName's or tmpName's do. Other names are not ours.
+func parseName(base, suffix string) (number uint64, ours bool) {
+	digits, ok := strings.CutSuffix(base, suffix)
+	if !ok || len(digits) != 16 || strings.ToLower(digits) != digits {
+		return 0, false
+	}
+	number, err := strconv.ParseUint(digits, 16, 64)
+	return number, err == nil && number > 0
+}
+
+// preludeSize is the length of what precedes the first frame: the header, the
+// sealed position at which the file begins, and a checksum over both.
+func preludeSize(s seal.Sealer) int { return disk.HeaderSize + positionSize + s.Overhead() + sumSize }
+
+// appendPrelude appends the preludeSize bytes and returns their checksum, to
+// which the first frame is chained.
+func appendPrelude(b []byte, id disk.Header, begin Position, s seal.Sealer) ([]byte, uint64, error) {
+	start := len(b)
+	b, err := id.AppendBinary(b)
+	if err != nil {
+		return nil, 0, err
+	}
+	var pos [positionSize]byte
+	plain, _ := begin.AppendBinary(pos[:0])
+	if b, err = s.Seal(b, plain, id.Address(0)); err != nil {
+		return nil, 0, fmt.Errorf("seal position: %w", err)
+	}
+	sum := seal.Sum(b[start:], id.Address(0))
+	return binary.LittleEndian.AppendUint64(b, sum), sum, nil
+}
+
+// decodePrelude reads what appendPrelude wrote from the front of b, which is
+// not longer than preludeSize.
+func decodePrelude(b []byte, name string, number uint64, o Options) (id disk.Header, begin Position, sum uint64, err error) {
+	id, err = disk.DecodeHeader(b)
+	if err != nil {
+		if c, ok := errors.AsType[*disk.CorruptError](err); ok {
+			c.File = name
+			return id, begin, 0, c
+		}
+		return id, begin, 0, fmt.Errorf("%s: %w", name, err)
+	}
+	switch {
+	case id.Kind != seal.KindLog:
+		return id, begin, 0, corrupt(name, 0, "file of kind %d is no log", id.Kind)
+	case id.Store != o.Store:
+		return id, begin, 0, corrupt(name, 0, "file of store %v instead of %v", id.Store, o.Store)
+	case id.Collection != seal.ID{}:
+		return id, begin, 0, corrupt(name, 0, "log of a single collection")
+	case id.Number != number:
+		return id, begin, 0, corrupt(name, 0, "file number %d instead of %d", id.Number, number)
+	case id.KeyID != o.Sealer.KeyID():
+		return id, begin, 0, fmt.Errorf("%s: key %d instead of %d: %w", name, id.KeyID, o.Sealer.KeyID(), disk.ErrKey)
+	case len(b) < preludeSize(o.Sealer):
+		return id, begin, 0, corrupt(name, int64(len(b)), "file ends in its header")
+	}
+	end := preludeSize(o.Sealer) - sumSize
+	sum = seal.Sum(b[:end], id.Address(0))
+	if sum != binary.LittleEndian.Uint64(b[end:]) {
+		return id, begin, 0, corrupt(name, disk.HeaderSize, "position: %w", errChecksum)
+	}
+	plain, err := o.Sealer.Open(nil, b[disk.HeaderSize:end], id.Address(0))
+	if err != nil {
+		return id, begin, 0, corrupt(name, disk.HeaderSize, "position: %w", err)
+	}
+	if len(plain) != positionSize {
+		return id, begin, 0, corrupt(name, disk.HeaderSize, "position has %d bytes", len(plain))
+	}
+	if begin = decodePosition(plain); begin.Seq == 0 {
+		return id, begin, 0, corrupt(name, disk.HeaderSize, "file begins at entry 0")
+	}
+	return id, begin, sum, nil
+}
+
+// tail is the file that is appended to.
+type tail struct {
+	f     vfs.File
+	id    disk.Header
+	end   int64  // of the durable frames
+	index uint64 // of the last frame
+	sum   uint64 // its checksum
+	buf   []byte // the frame that is written, kept for the next one
+}
+
+// carried is a frame that recovery writes again.
+type carried struct {
+	body  []byte
+	first uint64
+	count uint32
+}
+
+// create makes a new file that begins at begin, holding the frame c if there
+// is one. When it returns, the file is durable under its name. soft tells that
+// an error left nothing behind that matters: no sync, and no renaming, failed.
+func create(fs vfs.FS, number uint64, begin Position, c *carried, o Options) (t *tail, soft bool, err error) {
+	t = &tail{id: disk.Header{
+		Kind: seal.KindLog, Version: disk.Version, KeyID: o.Sealer.KeyID(),
+		Store: o.Store, File: o.NewID(), Number: number,
+	}}
+	b, sum, err := appendPrelude(nil, t.id, begin, o.Sealer)
+	if err != nil {
+		return nil, true, err
+	}
+	if c != nil {
+		t.index = 1
+		h := head{index: 1, first: c.first, count: c.count, prev: sum}
+		if b, sum, err = appendFrame(b, c.body, h, t.id, o.Sealer); err != nil {
+			return nil, true, err
+		}
+	}
+	t.end, t.sum = int64(len(b)), sum
+	if t.f, err = fs.Create(tmpName(number)); err != nil {
+		return nil, true, err
+	}
+	if err := writeAll(t.f, b); err != nil {
+		return nil, true, errors.Join(err, t.f.Close(), fs.Remove(tmpName(number)))
+	}
+	err = t.f.Sync()
+	if err == nil {
+		err = fs.Rename(tmpName(number), fileName(number))
+	}
+	if err == nil {
+		err = fs.SyncDir(dir)
+	}
+	if err != nil {
+		return nil, false, errors.Join(err, t.f.Close())
+	}
+	return t, false, nil
+}
+
+// append writes one frame behind the durable ones and syncs it.
+func (t *tail) append(body []byte, first uint64, count uint32, s seal.Sealer) (cut bool, err error) {
+	h := head{index: t.index + 1, first: first, count: count, prev: t.sum}
+	frame, sum, err := appendFrame(t.buf[:0], body, h, t.id, s)
+	if err != nil {
+		return true, err // nothing was written
+	}
+	t.buf = frame
+	if cap(t.buf) > keepBuffer {
+		t.buf = nil
+	}
+	if err := writeAll(t.f, frame); err != nil {
+		return t.cutBack(err)
+	}
+	if err := t.f.Sync(); err != nil {
+		return false, fmt.Errorf("sync: %w", err)
+	}
+	t.end += int64(len(frame))
+	t.index, t.sum = h.index, sum
+	return false, nil
+}
+
+// cutBack takes away what an incomplete write left, so that the next frame
+// follows the last good one. cut tells that this is durable.
+func (t *tail) cutBack(cause error) (cut bool, err error) {
+	err = t.f.Truncate(t.end)
+	if err == nil {
+		err = t.f.Sync()
+	}
+	if err != nil {
+		return false, errors.Join(cause, fmt.Errorf("cut back: %w", err))
+	}
+	return true, cause
+}
+
+func writeAll(w io.Writer, b []byte) error {
+	n, err := w.Write(b)
+	if err == nil && n < len(b) {
+		err = io.ErrShortWrite
+	}
+	return err
+}

@@ -1,0 +1,62 @@
+package wal
+
+import (
+	"encoding/binary"
+	"hash/maphash"
+
+	"github.com/chromad/chromad/internal/seal"
+)
+
+// MaxPayload is the length in bytes that no entry may exceed.
+const MaxPayload = 256 << 20
+
+const (
+	defaultMaxFile  = 64 << 20
+	defaultMaxFrame = 4 << 20
+)
+
+// Options say how a log is opened. Zero values mean the defaults.
+type Options struct {
+	// Store is the identity of the store. Files of another one are refused.
+	Store seal.ID
+	// Sealer turns frames into stored bytes; nil: seal.Plain().
+	Sealer seal.Sealer
+	// MaxFile is the size in bytes from which on a new file is started,
+	// default 64 MiB.
+	MaxFile int64
+	// MaxFrame bounds the payload in bytes that is gathered in one frame,
+	// default 4 MiB. A larger entry gets a frame of its own.
+	MaxFrame int
+	// ReadOnly replays without writing a byte.
+	ReadOnly bool
+	// Epoch stands in the positions of new entries. It may not be smaller
+	// than that of the entries that are there.
+	Epoch uint64
+	// NewID draws the identity of a new file: never the same twice, and not
+	// to be guessed by those who write entries, or they could forge frames
+	// inside their payloads. nil: drawn from the seeds of hash/maphash.
+	NewID func() seal.ID
+}
+
+func (o Options) withDefaults() Options {
+	if o.Sealer == nil {
+		o.Sealer = seal.Plain()
+	}
+	if o.MaxFile <= 0 {
+		o.MaxFile = defaultMaxFile
+	}
+	if o.MaxFrame <= 0 {
+		o.MaxFrame = defaultMaxFrame
+	}
+	if o.NewID == nil {
+		o.NewID = drawID
+	}
+	return o
+}
+
+// drawID takes its chance from the runtime, which is seeded by the system.
+func drawID() (id seal.ID) {
+	binary.LittleEndian.PutUint64(id[:8], maphash.Bytes(maphash.MakeSeed(), nil))
+	binary.LittleEndian.PutUint64(id[8:], maphash.Bytes(maphash.MakeSeed(), nil))
+	return id
+}

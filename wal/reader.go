@@ -1,0 +1,225 @@
+package wal
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+
+	"github.com/chromad/chromad/internal/disk"
+	"github.com/chromad/chromad/internal/seal"
+	"github.com/chromad/chromad/internal/vfs"
+)
+
+// readAhead is how many bytes are read at once when frames are small.
+const readAhead = 256 << 10
+
+// window reads a file through one buffer, which never grows beyond the file.
+type window struct {
+	f    io.ReaderAt
+	size int64
+	buf  []byte
+	off  int64 // of buf in the file
+}
+
+// at returns n bytes at off, valid until the next call. The caller has made
+// sure that the file is that long.
+func (w *window) at(off int64, n int) ([]byte, error) {
+	if off < w.off || off+int64(n) > w.off+int64(len(w.buf)) {
+		if err := w.fill(off, n); err != nil {
+			return nil, err
+		}
+	}
+	p := w.buf[off-w.off:]
+	return p[:n:n], nil
+}
+
+func (w *window) fill(off int64, n int) error {
+	n = int(min(max(int64(n), readAhead), w.size-off))
+	if cap(w.buf) < n {
+		w.buf = make([]byte, n) // at most the size of the file
+	}
+	w.buf, w.off = w.buf[:n], off
+	got, err := w.f.ReadAt(w.buf, off)
+	if got == n {
+		return nil
+	}
+	w.buf = w.buf[:0]
+	if err == nil || errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	return fmt.Errorf("read at %d: %w", off, err)
+}
+
+// reader reads the frames of one file in their order.
+type reader struct {
+	f      vfs.File
+	name   string
+	sealer seal.Sealer
+	id     disk.Header
+	begin  Position
+	win    window
+	body   []byte // of the frame last read, when it had to be decrypted
+
+	off   int64  // of the frame that is expected
+	index uint64 // its index
+	seq   uint64 // its first entry
+	sum   uint64 // checksum of the frame before
+}
+
+// openReader opens a file and checks its header. Frames are read from the
+// bytes before end, or all that are there when end is negative.
+func openReader(fs vfs.FS, number uint64, end int64, o Options) (*reader, error) {
+	name := fileName(number)
+	f, err := fs.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	r := &reader{f: f, name: name, sealer: o.Sealer}
+	if err := r.start(number, end, o); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return r, nil
+}
+
+func (r *reader) start(number uint64, end int64, o Options) error {
+	size, err := r.f.Size()
+	if err != nil {
+		return fmt.Errorf("%s: %w", r.name, err)
+	}
+	if end >= 0 {
+		size = min(size, end)
+	}
+	r.win = window{f: r.f, size: size}
+	prelude := int(min(size, int64(preludeSize(o.Sealer))))
+	b, err := r.win.at(0, prelude)
+	if err != nil {
+		return fmt.Errorf("%s: %w", r.name, err)
+	}
+	r.id, r.begin, r.sum, err = decodePrelude(b, r.name, number, o)
+	if err != nil {
+		return err
+	}
+	r.off, r.index, r.seq = int64(prelude), 1, r.begin.Seq
+	return nil
+}
+
+func (r *reader) close() error { return r.f.Close() }
+
+// frame is a frame that was read.
+type frame struct {
+	head
+	off  int64
+	body []byte // valid until the next read
+}
+
+// tornError is a frame that is damaged: cut short, or not what its checksums
+// say. Only its surroundings tell what that means.
+type tornError struct{ err error }
+
+func (e *tornError) Error() string { return e.err.Error() }
+
+// next reads the frame that is expected. io.EOF says that the file ends before
+// it, a *tornError that it is damaged. A disk.CorruptError is an intact frame
+// that does not belong here.
+func (r *reader) next() (frame, error) {
+	h, stored, sum, err := r.load()
+	if _, torn := errors.AsType[*tornError](err); torn {
+		// A damaged frame decides over what was acknowledged, so what the
+		// device says is not believed on one reading.
+		r.win.buf = r.win.buf[:0]
+		h, stored, sum, err = r.load()
+	}
+	if err != nil {
+		return frame{}, err
+	}
+	body := stored // with an overhead of 0 it is the block itself
+	if r.sealer.Overhead() > 0 {
+		if body, err = r.sealer.Open(r.body[:0], stored, r.id.Address(h.index)); err != nil {
+			return frame{}, corrupt(r.name, r.off, "frame %d: %w", h.index, err)
+		}
+		r.body = body
+	}
+	if err := checkBody(body, h.count); err != nil {
+		return frame{}, corrupt(r.name, r.off, "frame %d: %w", h.index, err)
+	}
+	f := frame{head: h, off: r.off, body: body}
+	r.off += h.size()
+	r.index, r.seq, r.sum = h.index+1, r.seq+uint64(h.count), sum
+	return f, nil
+}
+
+// load reads and checks the bytes of the expected frame.
+func (r *reader) load() (h head, stored []byte, sum uint64, err error) {
+	left := r.win.size - r.off
+	if left == 0 {
+		return h, nil, 0, io.EOF
+	}
+	if left < frameOverhead {
+		return h, nil, 0, &tornError{fmt.Errorf("file ends in a frame header")}
+	}
+	b, err := r.win.at(r.off, headSize)
+	if err != nil {
+		return h, nil, 0, fmt.Errorf("%s: %w", r.name, err)
+	}
+	if h, err = decodeHead(b, r.id); err != nil {
+		return h, nil, 0, &tornError{err}
+	}
+	if err := h.follows(r.index, r.seq, r.sum); err != nil {
+		return h, nil, 0, corrupt(r.name, r.off, "%w", err)
+	}
+	if h.size() > left {
+		return h, nil, 0, &tornError{fmt.Errorf("frame of %d bytes, %d left in the file", h.size(), left)}
+	}
+	if b, err = r.win.at(r.off, int(h.size())); err != nil {
+		return h, nil, 0, fmt.Errorf("%s: %w", r.name, err)
+	}
+	end := len(b) - sumSize
+	sum = seal.Sum(b[:end], r.id.Address(h.index))
+	if sum != binary.LittleEndian.Uint64(b[end:]) {
+		return h, nil, 0, &tornError{fmt.Errorf("frame %d: %w", h.index, errChecksum)}
+	}
+	return h, b[headSize:end], sum, nil
+}
+
+// again reads the frame f, which next has returned, once more.
+func (r *reader) again(f frame) (frame, error) {
+	old := *r
+	r.off, r.index, r.seq, r.sum = f.off, f.index, f.first, f.prev
+	g, err := r.next()
+	r.off, r.index, r.seq, r.sum = old.off, old.index, old.seq, old.sum
+	return g, err
+}
+
+// later looks behind the first byte of a damaged frame for the header of a
+// frame that was written after it.
+func (r *reader) later() (off int64, found bool, err error) {
+	for off = r.off + 1; off+frameOverhead <= r.win.size; {
+		n := int(min(readAhead, r.win.size-off))
+		b, err := r.win.at(off, n)
+		if err != nil {
+			return 0, false, fmt.Errorf("%s: %w", r.name, err)
+		}
+		i := 0
+		for ; i+headSize <= n; i++ {
+			next := bytes.Index(b[i:], []byte(frameMagic))
+			if next < 0 {
+				i = n - len(frameMagic) + 1 // the last bytes may begin one
+				break
+			}
+			if i += next; i+headSize > n {
+				break
+			}
+			if h, err := decodeHead(b[i:i+headSize], r.id); err == nil && h.index > r.index {
+				return off + int64(i), true, nil
+			}
+		}
+		off += int64(i)
+	}
+	return 0, false, nil
+}
+
+// noLimit is the end of a file that no other one follows.
+const noLimit = math.MaxUint64

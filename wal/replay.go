@@ -1,0 +1,293 @@
+package wal
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"slices"
+
+	"github.com/chromad/chromad/internal/vfs"
+)
+
+// Entry is a payload and its place in the log.
+type Entry struct {
+	Position Position
+	Payload  []byte // valid until the next step of the iteration
+}
+
+var errStopped = errors.New("stopped by the caller")
+
+// Replay yields the entries from the position that Open was given, in order.
+// An error is yielded once, last. When the iteration comes to its end for the
+// first time, the log makes durable what it has yielded, and can be appended
+// to. It may be called again, but not beside Release.
+func (l *Log) Replay() iter.Seq2[Entry, error] {
+	return func(yield func(Entry, error) bool) {
+		if err := l.replay(yield); err != nil && err != errStopped {
+			yield(Entry{}, fmt.Errorf("replay: %w", err))
+		}
+	}
+}
+
+func (l *Log) replay(yield func(Entry, error) bool) error {
+	l.mu.Lock()
+	files, started, closed := slices.Clone(l.files), l.started, l.closed
+	l.mu.Unlock()
+	end := int64(-1)
+	if started && len(files) > 0 && !l.o.ReadOnly {
+		end = files[len(files)-1].size
+	}
+	if closed {
+		return ErrClosed
+	}
+	p := pass{l: l, yield: yield, seq: l.from.Seq, durable: end >= 0}
+	for i := l.skip(files); i < len(files); i++ {
+		limit, until := uint64(noLimit), end
+		if i+1 < len(files) {
+			limit, until = files[i+1].begin.Seq, -1
+		}
+		f := files[i]
+		if err := p.file(f, limit, until); err != nil {
+			return err
+		}
+	}
+	if p.seq < l.from.Seq {
+		return corrupt(p.name, p.off, "log ends before entry %d, the checkpoint covers %d", p.seq, l.from.Seq-1)
+	}
+	if started {
+		return nil
+	}
+	return l.start(p.seq, p.last)
+}
+
+// skip is how many of the first files end before the position that Open was
+// given. They are neither read nor missed.
+func (l *Log) skip(files []file) int {
+	n := 0
+	for n+1 < len(files) && files[n+1].begin.Seq <= l.from.Seq {
+		n++
+	}
+	return n
+}
+
+// pass is one run of Replay.
+type pass struct {
+	l       *Log
+	yield   func(Entry, error) bool
+	durable bool // what is in the last file is known to be durable
+
+	name string // of the last file read
+	off  int64  // where its good frames end
+	seq  uint64 // of the entry that follows
+	last *carried
+}
+
+// file replays the entries of f that are before limit, the beginning of the
+// next file.
+func (p *pass) file(f file, limit uint64, end int64) (err error) {
+	r, err := openReader(p.l.fs, f.number, end, p.l.o)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, r.close()) }()
+	var last frame
+	for r.seq < limit {
+		fr, err := r.next()
+		if _, torn := errors.AsType[*tornError](err); torn {
+			err = p.judge(r, limit, err)
+		}
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		if r.seq > limit {
+			return corrupt(r.name, fr.off, "entries %d to %d, but the next file begins at %d", fr.first, r.seq-1, limit)
+		}
+		if err := p.entries(fr, r.begin.Epoch); err != nil {
+			return err
+		}
+		last = fr
+	}
+	if limit != noLimit && r.seq < limit {
+		return corrupt(r.name, r.off, "file ends before entry %d, the next one begins at %d", r.seq, limit)
+	}
+	p.name, p.off, p.seq, p.last = r.name, r.off, r.seq, nil
+	if limit == noLimit && !p.durable && !p.l.o.ReadOnly && last.count > 0 {
+		return p.carry(r, last)
+	}
+	return nil
+}
+
+// judge decides what a damaged frame means: io.EOF for a torn tail.
+func (p *pass) judge(r *reader, limit uint64, damage error) error {
+	if limit != noLimit {
+		return corrupt(r.name, r.off, "%w, and another file follows", damage)
+	}
+	if p.durable {
+		return corrupt(r.name, r.off, "%w, but it was durable", damage)
+	}
+	off, found, err := r.later()
+	switch {
+	case err != nil:
+		return err
+	case found:
+		return corrupt(r.name, r.off, "%w, and a later frame follows at %d", damage, off)
+	}
+	return io.EOF
+}
+
+// entries yields those entries of a frame that are not before the start.
+func (p *pass) entries(f frame, epoch uint64) error {
+	for rest, at := f.body, (Position{Epoch: epoch, Seq: f.first}); len(rest) > 0; at.Seq++ {
+		var payload []byte
+		payload, rest = nextEntry(rest)
+		if at.Seq >= p.l.from.Seq && !p.yield(Entry{Position: at, Payload: payload}, nil) {
+			return errStopped
+		}
+	}
+	return nil
+}
+
+// carry keeps the last frame of the last file, which nothing proves durable.
+func (p *pass) carry(r *reader, last frame) error {
+	last, err := r.again(last)
+	if err != nil {
+		if _, torn := errors.AsType[*tornError](err); torn || err == io.EOF {
+			return corrupt(r.name, last.off, "frame changed between two readings")
+		}
+		return err
+	}
+	p.last = &carried{body: last.body, first: last.first, count: last.count}
+	return nil
+}
+
+// start makes the log ready for entries from seq on, in a new file that begins
+// with the frame last.
+func (l *Log) start(seq uint64, last *carried) error {
+	if !l.o.ReadOnly {
+		if err := l.renovate(seq, last); err != nil {
+			return err
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.seq, l.started = seq, true
+	if l.o.ReadOnly {
+		return nil
+	}
+	if l.closed {
+		l.started = false
+		return errors.Join(ErrClosed, l.tail.f.Close())
+	}
+	go l.run()
+	return nil
+}
+
+// renovate gives the log the file that it goes on in.
+func (l *Log) renovate(seq uint64, last *carried) error {
+	if err := l.fs.Mkdir(dir); err != nil {
+		return err
+	}
+	if err := l.fs.SyncDir("."); err != nil {
+		return err
+	}
+	if err := l.sweep(); err != nil {
+		return err
+	}
+	begin := Position{Epoch: l.o.Epoch, Seq: seq}
+	if last != nil {
+		begin = Position{Epoch: l.files[len(l.files)-1].begin.Epoch, Seq: last.first}
+	}
+	t, err := l.extend(begin, last)
+	if err != nil {
+		return err
+	}
+	if err := l.supersede(); err != nil {
+		return errors.Join(err, t.f.Close())
+	}
+	if begin.Epoch < l.o.Epoch { // an epoch is a whole file's: new entries need their own
+		old := t
+		t, err = l.extend(Position{Epoch: l.o.Epoch, Seq: seq}, nil)
+		if err := errors.Join(err, old.f.Close()); err != nil {
+			return err
+		}
+	}
+	l.tail = t
+	return nil
+}
+
+// extend creates the next file.
+func (l *Log) extend(begin Position, last *carried) (*tail, error) {
+	l.number++
+	t, _, err := create(l.fs, l.number, begin, last, l.o)
+	if err != nil {
+		return nil, fmt.Errorf("new file: %w", err)
+	}
+	l.mu.Lock()
+	l.files = append(l.files, file{number: l.number, begin: begin, size: t.end})
+	l.mu.Unlock()
+	return t, nil
+}
+
+// sweep removes what an interrupted creation left behind.
+func (l *Log) sweep() error {
+	list, err := l.fs.List(dir)
+	if err != nil {
+		return err
+	}
+	for _, i := range list {
+		number, ours := parseName(i.Name, tmpSuffix)
+		if !ours {
+			continue
+		}
+		l.number = max(l.number, number) // in case it cannot be removed
+		if !i.Regular {
+			continue
+		}
+		if err := l.fs.Remove(tmpName(number)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// supersede removes the files whose every entry stands in the last one too,
+// so that opening a store many times leaves no trail.
+func (l *Log) supersede() error {
+	last := len(l.files) - 1
+	n := last
+	for n > 0 && l.files[n-1].begin.Seq >= l.files[last].begin.Seq {
+		n--
+		if err := l.fs.Remove(fileName(l.files[n].number)); err != nil {
+			return err
+		}
+	}
+	l.mu.Lock()
+	l.files = slices.Delete(l.files, n, last)
+	l.mu.Unlock()
+	return nil
+}
+
+// listFiles finds the files of the log, ascending by number, and the largest
+// number. A missing directory holds none.
+func listFiles(fs vfs.FS) (files []file, number uint64, err error) {
+	list, err := fs.List(dir)
+	if err != nil {
+		return nil, 0, err
+	}
+	for _, i := range list { // sorted by name, so by number
+		n, ours := parseName(i.Name, suffix)
+		if !ours {
+			continue
+		}
+		if !i.Regular {
+			return nil, 0, corrupt(fileName(n), 0, "not a regular file")
+		}
+		files = append(files, file{number: n, size: i.Size})
+		number = n
+	}
+	return files, number, nil
+}
