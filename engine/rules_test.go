@@ -27,6 +27,7 @@ const (
 var mayPanic = map[string]string{
 	"internal/kernel/kernel.go": "slices of unequal length are a programmer's mistake that assembly would turn into a read beyond the end",
 	"segment/guard.go":          "a fault outside our mappings is not ours to swallow: it is raised again",
+	"server/call.go":            "http.ErrAbortHandler is how net/http is told to cut a connection: it is raised again",
 }
 
 const root = ".."
@@ -173,6 +174,7 @@ func TestRules(t *testing.T) {
 		{"panics", func(f []*source) []string { return checkPanics(f, mayPanic) }},
 		{"clock and chance", checkClockAndChance},
 		{"error texts", checkErrorTexts},
+		{"dropped errors", checkDropped},
 	} {
 		t.Run(r.name, func(t *testing.T) { report(t, r.check(tree(t))) })
 	}
@@ -355,6 +357,38 @@ func checkErrorTexts(files []*source) (problems []string) {
 	return problems
 }
 
+// durable are the methods whose error decides whether something is on disk.
+var durable = map[string]bool{"Sync": true, "SyncDir": true, "Rename": true, "Truncate": true}
+
+// checkDropped wants the error of what makes bytes or names durable looked at.
+func checkDropped(files []*source) (problems []string) {
+	for _, f := range files {
+		if f.test {
+			continue
+		}
+		ast.Inspect(f.file, func(n ast.Node) bool {
+			var e ast.Expr
+			switch n := n.(type) {
+			case *ast.ExprStmt:
+				e = n.X
+			case *ast.DeferStmt:
+				e = n.Call
+			case *ast.AssignStmt:
+				if id, ok := n.Lhs[0].(*ast.Ident); ok && id.Name == "_" && len(n.Lhs) == 1 {
+					e = n.Rhs[0]
+				}
+			}
+			if call, ok := e.(*ast.CallExpr); ok {
+				if sel, ok := call.Fun.(*ast.SelectorExpr); ok && durable[sel.Sel.Name] {
+					problems = append(problems, f.line(call.Pos())+": the error of "+sel.Sel.Name+" is dropped")
+				}
+			}
+			return true
+		})
+	}
+	return problems
+}
+
 // The patterns are written in pieces, so that this file passes its own test.
 var (
 	unfinished  = regexp.MustCompile(`\b(TO` + `DO|FIX` + `ME|X` + `XX)\b`)
@@ -461,6 +495,10 @@ func TestRulesCheck(t *testing.T) {
 		{"seeded", checkClockAndChance(one("a/a_test.go", "package p\nimport \"math/rand/v2\"\nvar x = rand.New(rand.NewPCG(1, 2))\n")), false},
 		{"error as a story", checkErrorTexts(one("a/a.go", "package p\nvar e = errors.New(\"failed to read\")\n")), true},
 		{"error as a path", checkErrorTexts(one("a/a.go", "package p\nvar e = fmt.Errorf(\"read: %w\", err)\n")), false},
+		{"sync dropped", checkDropped(one("a/a.go", "package p\nfunc f() { x.Sync() }\n")), true},
+		{"sync deferred", checkDropped(one("a/a.go", "package p\nfunc f() { defer x.Sync() }\n")), true},
+		{"rename to nowhere", checkDropped(one("a/a.go", "package p\nfunc f() { _ = x.Rename(a, b) }\n")), true},
+		{"sync kept", checkDropped(one("a/a.go", "package p\nfunc f() error { err := x.Sync(); return err }\n")), false},
 		{"unfinished", text("a.go", "// TO"+"DO: later"), true},
 		{"issue number", text("a.md", "see #"+"12 for it"), true},
 		{"issue in words", text("a.go", "// as issue "+"12 says"), true},
