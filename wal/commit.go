@@ -3,6 +3,7 @@ package wal
 import (
 	"errors"
 	"fmt"
+	"runtime"
 )
 
 // run is the committer, the only goroutine that writes to the log. While it
@@ -21,6 +22,9 @@ func (l *Log) run() {
 
 		l.commit(&b)
 		b.reset()
+		// Those who were just acknowledged get to queue their next entry, or it
+		// would wait for the fsync of a frame that holds a few early ones.
+		runtime.Gosched()
 		l.mu.Lock()
 		l.spare = b
 		l.mu.Unlock()
