@@ -33,8 +33,9 @@
 //
 // # Torn tail, or corruption
 //
-// Let the frame expected at some offset be damaged: cut short, or not matching
-// its checksum. It is a torn tail, and the log ends before it, when
+// Let the frame expected at some offset be damaged: cut short, not matching
+// its checksum, or an older frame of the same file, as a sector that was never
+// written may hold one. It is a torn tail, and the log ends before it, when
 //
 //   - it is in the last file,
 //   - and behind its first byte that file holds no intact frame header (a
@@ -42,8 +43,8 @@
 //   - and the checkpoint does not say that the log went further.
 //
 // Everything else is a disk.CorruptError: damage in a file that another one
-// follows, damage with a later frame behind it, and an intact frame that is
-// not the expected one. What a file holds beyond the position at which the
+// follows, damage with a later frame behind it, and a later frame, or one of
+// another history, in the place of the expected one. What a file holds beyond the position at which the
 // next file begins is a dead tail, and is not looked at.
 //
 // A device that damages the last frame after its fsync succeeded is not told

@@ -74,9 +74,13 @@ func decodeHead(b []byte, id disk.Header) (head, error) {
 
 // follows says in what an intact header differs from the one that is expected:
 // the frame index, whose first entry is seq, behind a frame with checksum prev.
+// A smaller index is damage like any other: a sector that was never written
+// may hold what an old write left there.
 func (h head) follows(index, seq, prev uint64) error {
 	switch {
-	case h.index != index:
+	case h.index < index:
+		return &tornError{fmt.Errorf("frame %d where frame %d belongs", h.index, index)}
+	case h.index > index:
 		return fmt.Errorf("frame %d where frame %d belongs", h.index, index)
 	case h.first != seq:
 		return fmt.Errorf("frame %d begins with entry %d instead of %d", h.index, h.first, seq)

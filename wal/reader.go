@@ -168,7 +168,10 @@ func (r *reader) load() (h head, stored []byte, sum uint64, err error) {
 		return h, nil, 0, &tornError{err}
 	}
 	if err := h.follows(r.index, r.seq, r.sum); err != nil {
-		return h, nil, 0, corrupt(r.name, r.off, "%w", err)
+		if _, torn := errors.AsType[*tornError](err); !torn {
+			err = corrupt(r.name, r.off, "%w", err)
+		}
+		return h, nil, 0, err
 	}
 	if h.size() > left {
 		return h, nil, 0, &tornError{fmt.Errorf("frame of %d bytes, %d left in the file", h.size(), left)}

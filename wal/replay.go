@@ -24,7 +24,7 @@ var errStopped = errors.New("stopped by the caller")
 // to. It may be called again, but not beside Release.
 func (l *Log) Replay() iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
-		if err := l.replay(yield); err != nil && err != errStopped {
+		if err := l.replay(yield); err != nil && !errors.Is(err, errStopped) {
 			yield(Entry{}, fmt.Errorf("replay: %w", err))
 		}
 	}
