@@ -51,7 +51,7 @@ crash: ## power cuts on the whole engine: N seeds from SEED on
 	CHROMAD_CRASH_N=$(N) CHROMAD_CRASH_SEED=$(SEED) go test -timeout 30m -run '^TestPowerCut' -v ./engine
 
 compat: ## Chroma's Python and JavaScript clients against chromad
-	bash server/clients/run.sh
+	sh server/clients/run.sh
 
 data: ## WordNet with embeddings into data/ (resumable)
 	bench/data/build.sh

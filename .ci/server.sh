@@ -1,28 +1,20 @@
-# start_server and stop_server, for scripts that need a chromad of their own.
-# Sets url. The caller sets work to a folder of its own and server to "".
+# Sourced from the top of the repository, by scripts that need a chromad of their
+# own and Chroma's clients. The caller sets work to a folder of its own and server
+# to "". start_server sets url and port.
+
+here=$PWD/server/clients build=$PWD/build/clients
+source server/clients/install.sh
 
 # start_server DIR [FLAG...] starts chromad over DIR on a free port of 127.0.0.1.
 start_server() {
-  local dir=$1 try
+  local dir=$1
   shift
   [ -x "$work/chromad" ] || go build -o "$work/chromad" ./cmd/chromad || return 1
   port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
   url=http://127.0.0.1:$port
   "$work/chromad" run --path "$dir" --port "$port" "$@" >"$work/server.log" 2>&1 &
   server=$!
-  for try in $(seq 100); do
-    if python3 - "$url" <<'P'
-import sys, urllib.request
-try: urllib.request.urlopen(sys.argv[1] + "/api/v2/heartbeat", timeout=1).read()
-except OSError: sys.exit(1)
-P
-    then return 0; fi
-    kill -0 "$server" 2>/dev/null || break
-    sleep 0.1
-  done
-  echo "chromad did not start:"
-  cat "$work/server.log"
-  return 1
+  wait_for_server "$url" "$server" || { tail -20 "$work/server.log"; return 1; }
 }
 
 # stop_server sends SIGTERM and wants exit status 0. "quietly": also when none runs.
