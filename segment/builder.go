@@ -1,0 +1,263 @@
+package segment
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/chromad/chromad/filter"
+	"github.com/chromad/chromad/hnsw"
+	"github.com/chromad/chromad/internal/disk"
+	"github.com/chromad/chromad/internal/kernel"
+	"github.com/chromad/chromad/internal/seal"
+	"github.com/chromad/chromad/internal/vfs"
+)
+
+// keepVectors is how many bytes of vectors are kept in memory for the graph.
+// Beyond, the graph is built over the file that is being written, mapped. The
+// vectors of an encrypted file are always kept: nobody can map those.
+const keepVectors = 64 << 20
+
+// checkEvery is how many rows are added between two looks at the context.
+const checkEvery = 256
+
+// builder writes one file: the vectors as they come, everything else when
+// the last row is there.
+type builder struct {
+	spec   Spec
+	out    *disk.Writer
+	sealed bool
+	stride int
+	zstd   *zstd.Encoder
+
+	rows               int
+	minOrder, maxOrder uint64
+	buf                []byte    // one row of the vectors section
+	vectors            []float32 // nil once there are too many
+	spilled            bool
+	invNorms           []float32 // cosine only
+
+	norms, orders   spool
+	ids             columnWriter
+	hashes          []uint64
+	seed            uint64
+	metadata        columnWriter
+	documents, uris textWriter
+	filter          *filter.Builder
+}
+
+// create writes the file of spec: add gives the builder its rows, build makes
+// the graph when there are enough of them.
+func create(ctx context.Context, fs vfs.FS, s seal.Sealer, spec Spec, add func(*builder) error,
+	build func(hnsw.Vectors) (*hnsw.Graph, error)) (Info, error) {
+	if err := spec.check(); err != nil {
+		return Info{}, fmt.Errorf("write %s: %w", Name(spec.Number), err)
+	}
+	var b *builder
+	info, err := disk.WriteFile(fs, Name(spec.Number), spec.header(s), s, func(w *disk.Writer) (err error) {
+		if b, err = newBuilder(w, spec, s.Overhead() > 0); err != nil {
+			return err
+		}
+		if err := w.Section(sectionVectors, blockBulk); err != nil {
+			return err
+		}
+		if err := add(b); err != nil {
+			return err
+		}
+		if b.rows == 0 {
+			return ErrEmpty
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		return b.finish(build)
+	})
+	if err != nil {
+		return Info{}, err
+	}
+	return Info{
+		Number: spec.Number, File: spec.File, Rows: uint32(b.rows),
+		MinOrder: b.minOrder, MaxOrder: b.maxOrder, Info: info,
+	}, nil
+}
+
+func newBuilder(w *disk.Writer, spec Spec, sealed bool) (*builder, error) {
+	enc, err := newEncoder()
+	if err != nil {
+		return nil, err
+	}
+	return &builder{
+		spec: spec, out: w, sealed: sealed, stride: stride(spec.Dim), zstd: enc,
+		seed: hashSeed(spec.File), filter: filter.NewBuilder(),
+		documents: textWriter{zstd: enc}, uris: textWriter{zstd: enc},
+	}, nil
+}
+
+// add appends a row. metadata is row.Metadata, encoded. Nothing of row is
+// kept.
+func (b *builder) add(row Row, metadata []byte) error {
+	switch {
+	case len(row.Vector) != b.spec.Dim:
+		return fmt.Errorf("row %d has %d dimensions instead of %d", b.rows, len(row.Vector), b.spec.Dim)
+	case b.rows == maxRows:
+		return fmt.Errorf("more than %d rows", maxRows)
+	case b.rows > 0 && row.Order <= b.maxOrder:
+		return fmt.Errorf("row %d has order %d, the one before %d", b.rows, row.Order, b.maxOrder)
+	}
+	if b.rows == 0 {
+		b.minOrder = row.Order
+	}
+	b.maxOrder = row.Order
+	if err := b.addVector(row.Vector); err != nil {
+		return err
+	}
+	b.orders.uint64(row.Order)
+	b.ids.add([]byte(row.ID))
+	b.hashes = append(b.hashes, hashID(b.seed, row.ID))
+	b.metadata.add(metadata)
+	b.documents.add(row.Document)
+	b.uris.add(row.URI)
+	b.filter.Add(uint32(b.rows), row.Metadata, row.Document)
+	b.rows++
+	return nil
+}
+
+func (b *builder) addVector(v []float32) error {
+	b.buf = appendFloats(b.buf[:0], v)
+	b.buf = append(b.buf, make([]byte, b.stride*4-len(b.buf))...)
+	if _, err := b.out.Write(b.buf); err != nil {
+		return err
+	}
+	if !b.spilled {
+		b.vectors = append(b.vectors, v...)
+		b.vectors = append(b.vectors, make([]float32, b.stride-len(v))...)
+		if !b.sealed && len(b.vectors)*4 > keepVectors {
+			b.vectors, b.spilled = nil, true
+		}
+	}
+	if b.spec.Metric == kernel.Cosine {
+		inv := []float32{kernel.InvNorm(v)}
+		b.invNorms = append(b.invNorms, inv...)
+		b.norms.Write(appendFloats(b.buf[:0], inv))
+	}
+	return nil
+}
+
+// finish writes all sections but the vectors, which are written. The graph
+// is last because it takes memory, which the others have then given back.
+func (b *builder) finish(build func(hnsw.Vectors) (*hnsw.Graph, error)) error {
+	p := properties{
+		dim: b.spec.Dim, metric: b.spec.Metric, rows: uint32(b.rows),
+		minOrder: b.minOrder, maxOrder: b.maxOrder,
+		documents: b.documents.size, uris: b.uris.size,
+	}
+	if err := b.finishRows(); err != nil {
+		return err
+	}
+	if b.rows >= b.spec.graphMin() {
+		p.m, p.efConstruction = uint32(b.spec.Graph.M), uint32(b.spec.Graph.EFConstruction)
+		p.seed = b.spec.Graph.Seed
+		if err := b.finishGraph(build); err != nil {
+			return err
+		}
+	}
+	return b.section(sectionProperties, blockProbe, p.append(nil))
+}
+
+func (b *builder) finishRows() error {
+	if b.spec.Metric == kernel.Cosine {
+		if err := b.out.Section(sectionNorms, blockProbe); err != nil {
+			return err
+		}
+		if err := b.norms.flushTo(b.out); err != nil {
+			return err
+		}
+	}
+	if err := b.out.Section(sectionOrders, blockProbe); err != nil {
+		return err
+	}
+	if err := b.orders.flushTo(b.out); err != nil {
+		return err
+	}
+	if err := b.finishIDs(); err != nil {
+		return err
+	}
+	if err := b.metadata.flush(b.out, sectionMetadataEnds, sectionMetadata); err != nil {
+		return err
+	}
+	if err := b.documents.flush(b.out, sectionDocumentEnds, sectionDocumentBlocks, sectionDocuments); err != nil {
+		return err
+	}
+	if err := b.uris.flush(b.out, sectionURIEnds, sectionURIBlocks, sectionURIs); err != nil {
+		return err
+	}
+	index, err := b.filter.Finish()
+	if err != nil {
+		return fmt.Errorf("filter index: %w", err)
+	}
+	b.filter = nil
+	return b.section(sectionFilter, blockText, index)
+}
+
+func (b *builder) finishIDs() error {
+	table, err := buildTable(&b.ids, b.hashes)
+	if err != nil {
+		return err
+	}
+	b.hashes = nil
+	if err := b.ids.flush(b.out, sectionIDEnds, sectionIDs); err != nil {
+		return err
+	}
+	if err := b.out.Section(sectionIDTable, blockProbe); err != nil {
+		return err
+	}
+	buf := make([]byte, 0, blockProbe)
+	for i, slot := range table {
+		buf = binary.LittleEndian.AppendUint32(buf, slot)
+		if len(buf) == cap(buf) || i == len(table)-1 {
+			if _, err := b.out.Write(buf); err != nil {
+				return err
+			}
+			buf = buf[:0]
+		}
+	}
+	return nil
+}
+
+func (b *builder) finishGraph(build func(hnsw.Vectors) (*hnsw.Graph, error)) (err error) {
+	v := hnsw.Vectors{
+		Metric: b.spec.Metric, Data: b.vectors, Rows: b.rows, Dim: b.spec.Dim,
+		Stride: b.stride, InvNorms: b.invNorms,
+	}
+	var mapping vfs.Mapping
+	if b.spilled {
+		m, bytes, err := b.out.MapSection(sectionVectors)
+		if err != nil {
+			return err
+		}
+		mapping, v.Data = m, floats(bytes)
+	}
+	g, err := build(v)
+	b.vectors = nil
+	if mapping != nil {
+		err = joinClose(err, mapping)
+	}
+	if err != nil {
+		return fmt.Errorf("graph: %w", err)
+	}
+	encoded, err := g.AppendBinary(nil)
+	if err != nil {
+		return fmt.Errorf("graph: %w", err)
+	}
+	return b.section(sectionGraph, blockBulk, encoded)
+}
+
+func (b *builder) section(kind uint16, blockSize int, p []byte) error {
+	if err := b.out.Section(kind, blockSize); err != nil {
+		return err
+	}
+	_, err := b.out.Write(p)
+	return err
+}

@@ -1,0 +1,73 @@
+package segment
+
+import (
+	"encoding/binary"
+
+	"github.com/chromad/chromad/internal/disk"
+)
+
+// columnWriter gathers one byte string per row: where each ends, and the
+// bytes themselves.
+type columnWriter struct {
+	ends, data spool
+}
+
+func (c *columnWriter) add(p []byte) {
+	c.data.Write(p)
+	c.ends.uint64(uint64(c.data.size))
+}
+
+// bounds is where row begins and ends in data.
+func (c *columnWriter) bounds(row uint32) (start, end int) {
+	if row > 0 {
+		start = int(c.ends.uint64At(int(row) - 1))
+	}
+	return start, int(c.ends.uint64At(int(row)))
+}
+
+func (c *columnWriter) flush(w *disk.Writer, ends, data uint16) error {
+	if err := w.Section(ends, blockProbe); err != nil {
+		return err
+	}
+	if err := c.ends.flushTo(w); err != nil {
+		return err
+	}
+	if err := w.Section(data, blockText); err != nil {
+		return err
+	}
+	return c.data.flushTo(w)
+}
+
+// column reads what columnWriter wrote.
+type column struct {
+	ends, data *disk.Section
+}
+
+// at is the byte string of row, aliasing the file's memory.
+func (c column) at(row uint32) ([]byte, error) {
+	start, end, err := endsAt(c.ends, row)
+	if err != nil {
+		return nil, err
+	}
+	if start > end || end > uint64(c.data.Len()) {
+		return nil, damaged(c.ends, int(row)*8, "row %d is at %d to %d of %d", row, start, end, c.data.Len())
+	}
+	return c.data.Bytes(int(start), int(end-start))
+}
+
+// endsAt reads the entries row-1 (0 for the first row) and row of an array
+// of u64.
+func endsAt(s *disk.Section, row uint32) (before, at uint64, err error) {
+	if row == 0 {
+		b, err := s.Bytes(0, 8)
+		if err != nil {
+			return 0, 0, err
+		}
+		return 0, binary.LittleEndian.Uint64(b), nil
+	}
+	b, err := s.Bytes((int(row)-1)*8, 16)
+	if err != nil {
+		return 0, 0, err
+	}
+	return binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[8:]), nil
+}

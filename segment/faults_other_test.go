@@ -1,0 +1,5 @@
+//go:build !unix
+
+package segment
+
+func pageFaults() int64 { return 0 }

@@ -1,0 +1,53 @@
+package segment
+
+import (
+	"context"
+	"errors"
+
+	"github.com/RoaringBitmap/roaring/v2"
+
+	"github.com/chromad/chromad/filter"
+	"github.com/chromad/chromad/internal/disk"
+)
+
+// Filter is the set of rows that e is true for, dead ones included. A nil
+// expression is true for every row.
+func (r *Reader) Filter(ctx context.Context, e *filter.Expr) (rows *roaring.Bitmap, err error) {
+	err = r.guard(func() error {
+		if e == nil {
+			rows = roaring.New()
+			rows.AddRange(0, uint64(r.rows))
+			return nil
+		}
+		ix, err := r.filterIndex()
+		if err != nil {
+			return err
+		}
+		rows, err = ix.Eval(ctx, e, r.documents.at)
+		return r.indexDamage(err)
+	})
+	return rows, err
+}
+
+// indexDamage makes the filter's finding one of this file.
+func (r *Reader) indexDamage(err error) error {
+	if !errors.Is(err, filter.ErrCorrupt) {
+		return err
+	}
+	s, _ := r.file.Section(sectionFilter)
+	return damaged(s, 0, "%w", err)
+}
+
+func (r *Reader) filterIndex() (*filter.Index, error) {
+	return r.index.get(func() (*filter.Index, error) {
+		s, ok := r.file.Section(sectionFilter)
+		if !ok {
+			return nil, &disk.CorruptError{Err: errors.New("no filter index")}
+		}
+		ix, err := filter.OpenIndex(s, r.rows)
+		if err != nil {
+			return nil, r.indexDamage(err)
+		}
+		return ix, nil
+	})
+}

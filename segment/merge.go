@@ -1,0 +1,225 @@
+package segment
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/RoaringBitmap/roaring/v2"
+
+	"github.com/chromad/chromad/hnsw"
+	"github.com/chromad/chromad/internal/disk"
+	"github.com/chromad/chromad/internal/seal"
+	"github.com/chromad/chromad/internal/vfs"
+)
+
+// Input is a segment to merge and which of its rows are dead (nil: none).
+type Input struct {
+	Reader *Reader
+	Dead   *roaring.Bitmap
+}
+
+// Merge makes one segment of the live rows of several, in the order of their
+// records. It is what Write is in all else; ErrEmpty when no row is alive,
+// before anything is written. Two live rows of one order or one id are an
+// error: the inputs are not of one state of the collection.
+//
+// The largest graph among the inputs is extended, which is cheaper than
+// building one.
+func Merge(ctx context.Context, fs vfs.FS, s seal.Sealer, spec Spec, in []Input) (Info, error) {
+	m, err := newMerger(spec, in)
+	if err != nil {
+		return Info{}, fmt.Errorf("write %s: %w", Name(spec.Number), err)
+	}
+	spec.Graph.Seed = spec.seed()
+	return create(ctx, fs, s, spec, func(b *builder) error {
+		b.reserve(m.live)
+		return m.rows(ctx, b)
+	}, func(v hnsw.Vectors) (*hnsw.Graph, error) {
+		return m.graph(ctx, v, spec.Graph)
+	})
+}
+
+// reserve makes room for the vectors of n rows, if they are going to be kept.
+func (b *builder) reserve(n int) {
+	switch {
+	case n < b.spec.graphMin():
+		b.spilled = true // nobody will ask for them
+	case b.sealed || n*b.stride*4 <= keepVectors:
+		b.vectors = slices.Grow(b.vectors, n*b.stride)
+	default:
+		b.spilled = true
+	}
+}
+
+// merger takes the rows of its inputs in turn.
+type merger struct {
+	sources []*source
+	live    int
+	base    *source // whose graph is extended; nil: none is worth it
+}
+
+// source is an input and how far it has been read.
+type source struct {
+	Input
+	live  int
+	row   uint32 // next live row, Rows at the end
+	order uint64 // its order
+	moved []uint32
+}
+
+func newMerger(spec Spec, in []Input) (*merger, error) {
+	m := &merger{}
+	for _, input := range in {
+		r := input.Reader
+		if r.dim != spec.Dim || r.metric != spec.Metric {
+			return nil, fmt.Errorf("%s has dimension %d and metric %v, not %d and %v", r.name, r.dim, r.metric, spec.Dim, spec.Metric)
+		}
+		s := &source{Input: input, live: int(r.rows)}
+		if s.Dead != nil {
+			s.live -= int(s.Dead.Rank(r.rows - 1))
+		}
+		m.sources = append(m.sources, s)
+		m.live += s.live
+		// A graph that has lost most of its rows is no shortcut.
+		if _, ok := r.file.Section(sectionGraph); ok && s.live > int(r.rows)/2 && (m.base == nil || s.live > m.base.live) {
+			m.base = s
+		}
+	}
+	switch {
+	case m.live == 0:
+		return nil, ErrEmpty
+	case m.live > maxRows:
+		return nil, fmt.Errorf("%d rows, more than %d", m.live, maxRows)
+	case m.live < spec.graphMin():
+		m.base = nil
+	}
+	return m, nil
+}
+
+// rows adds all live rows to b.
+func (m *merger) rows(ctx context.Context, b *builder) error {
+	if m.base != nil {
+		m.base.moved = make([]uint32, m.base.Reader.rows)
+		for i := range m.base.moved {
+			m.base.moved[i] = hnsw.NoRow
+		}
+	}
+	for _, s := range m.sources {
+		if err := s.seek(0); err != nil {
+			return err
+		}
+	}
+	for {
+		if b.rows%checkEvery == 0 && ctx.Err() != nil {
+			return ctx.Err()
+		}
+		var next *source
+		for _, s := range m.sources {
+			if s.row < s.Reader.rows && (next == nil || s.order < next.order) {
+				next = s
+			}
+		}
+		if next == nil {
+			return nil
+		}
+		if next.moved != nil {
+			next.moved[next.row] = uint32(b.rows)
+		}
+		if err := next.copyTo(b); err != nil {
+			return err
+		}
+		if err := next.seek(next.row + 1); err != nil {
+			return err
+		}
+	}
+}
+
+// seek goes to the first live row at row or after it.
+func (s *source) seek(row uint32) (err error) {
+	for row < s.Reader.rows && s.Dead != nil && s.Dead.Contains(row) {
+		row++
+	}
+	if s.row = row; row < s.Reader.rows {
+		s.order, err = s.Reader.Order(row)
+	}
+	return err
+}
+
+// copyTo adds the row to b, its metadata as the bytes they are.
+func (s *source) copyTo(b *builder) error {
+	r := s.Reader
+	var written error // b's own error does not get the name of the input
+	err := r.at(s.row, func() error {
+		id, err := r.ids.at(s.row)
+		if err != nil {
+			return err
+		}
+		row := Row{Order: s.order, ID: string(id)}
+		if row.Vector, err = r.vector(s.row); err != nil {
+			return err
+		}
+		encoded, err := r.metadata.at(s.row)
+		if err != nil {
+			return err
+		}
+		if row.Metadata, err = r.decodeMetadata(s.row); err != nil {
+			return err
+		}
+		if row.Document, err = r.documents.pointer(s.row); err != nil {
+			return err
+		}
+		if row.URI, err = r.uris.pointer(s.row); err != nil {
+			return err
+		}
+		written = b.add(row, encoded)
+		return nil
+	})
+	return errors.Join(err, written)
+}
+
+// graph of the merged vectors.
+func (m *merger) graph(ctx context.Context, v hnsw.Vectors, p hnsw.Params) (*hnsw.Graph, error) {
+	if m.base != nil {
+		base, err := m.base.Reader.copyGraph()
+		if err == nil {
+			return hnsw.Extend(ctx, base, m.base.moved, v, p)
+		}
+		if !errors.Is(err, disk.ErrCorrupt) {
+			return nil, err
+		}
+		// A damaged graph is no loss: it can be made again from the vectors.
+	}
+	return hnsw.Build(ctx, v, p)
+}
+
+// copyGraph decodes the graph from a copy of its bytes: those who extend it
+// read it on goroutines of their own, which no guard covers.
+func (r *Reader) copyGraph() (g *hnsw.Graph, err error) {
+	err = r.guard(func() error {
+		s, ok := r.file.Section(sectionGraph)
+		if !ok {
+			return damaged(r.vectors, 0, "no graph")
+		}
+		b, err := s.Bytes(0, s.Len())
+		if err != nil {
+			return err
+		}
+		if g, err = hnsw.Decode(bytes.Clone(b), int(r.rows)); err != nil {
+			return damaged(s, 0, "graph: %w", err)
+		}
+		return nil
+	})
+	return g, err
+}
+
+// pointer is at with a nil for a row that has no text.
+func (t *text) pointer(row uint32) (*string, error) {
+	v, ok, err := t.at(row)
+	if err != nil || !ok {
+		return nil, err
+	}
+	return &v, nil
+}

@@ -1,0 +1,291 @@
+package segment
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sort"
+	"sync"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/chromad/chromad/filter"
+	"github.com/chromad/chromad/hnsw"
+	"github.com/chromad/chromad/internal/disk"
+	"github.com/chromad/chromad/internal/kernel"
+	"github.com/chromad/chromad/internal/seal"
+	"github.com/chromad/chromad/internal/vfs"
+)
+
+// Reader is an open segment. Its methods may be called concurrently, Close
+// included, which waits for the calls that run. What aliases the file (Vector)
+// must not be used after Close: the engine closes a Reader when the last view
+// that holds it is gone.
+type Reader struct {
+	mu     sync.RWMutex // held for reading by every call, for writing by Close
+	closed bool
+
+	name string
+	seed uint64 // of the id hash
+	properties
+	stride int
+
+	file      *disk.File
+	mapped    []byte // the whole file, for guard to know its faults
+	vectors   *disk.Section
+	norms     *disk.Section // cosine only
+	orders    *disk.Section
+	ids       column
+	table     *disk.Section
+	metadata  column
+	documents text
+	uris      text
+
+	zstd  lazy[*zstd.Decoder]
+	all   lazy[hnsw.Vectors]
+	index lazy[*filter.Index]
+	graph lazy[*hnsw.Graph]
+
+	scratch sync.Pool // *scratch
+}
+
+// Open opens a segment. It reads the header, the table, the footer and one
+// block that says what the others hold; want and the identity in spec decide
+// whether this is the file that is meant. A spec without Dim takes dimension
+// and metric from the file, a want without Length takes what it finds.
+func Open(fs vfs.FS, s seal.Sealer, spec Spec, want Info) (*Reader, error) {
+	name := Name(spec.Number)
+	if want.Length != 0 && (want.Number != spec.Number || want.File != spec.File) {
+		return nil, fmt.Errorf("%s: wanted as number %d, file %v, but known as number %d, file %v",
+			name, spec.Number, spec.File, want.Number, want.File)
+	}
+	w := &watch{FS: fs}
+	file, err := disk.OpenFile(w, name, spec.header(s), want.Info, s)
+	if err != nil {
+		return nil, err
+	}
+	r := &Reader{name: name, file: file, mapped: w.mapped, seed: hashSeed(spec.File)}
+	if err := r.named(r.faults(func() error { return r.open(spec, want) })); err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return r, nil
+}
+
+func (r *Reader) open(spec Spec, want Info) error {
+	s, ok := r.file.Section(sectionProperties)
+	if !ok || s.Len() != propertiesSize {
+		return &disk.CorruptError{Err: errors.New("no section of properties")}
+	}
+	b, err := s.Bytes(0, propertiesSize)
+	if err != nil {
+		return err
+	}
+	if r.properties, err = decodeProperties(b); err != nil {
+		return damaged(s, 0, "properties: %w", err)
+	}
+	if want.Length != 0 && (want.Rows != r.rows || want.MinOrder != r.minOrder || want.MaxOrder != r.maxOrder) {
+		return damaged(s, 0, "%d rows with orders %d to %d instead of %d with %d to %d",
+			r.rows, r.minOrder, r.maxOrder, want.Rows, want.MinOrder, want.MaxOrder)
+	}
+	if spec.Dim != 0 && (spec.Dim != r.dim || spec.Metric != r.metric) {
+		return damaged(s, 0, "dimension %d, metric %v instead of %d, %v", r.dim, r.metric, spec.Dim, spec.Metric)
+	}
+	r.stride = stride(r.dim)
+	return r.sections()
+}
+
+// sections finds the sections and checks that they have the length that the
+// number of rows asks for, so that no later read has to.
+func (r *Reader) sections() error {
+	rows := int(r.rows)
+	type part struct {
+		kind uint16
+		size int // -1: any
+		into **disk.Section
+	}
+	parts := []part{
+		{sectionVectors, rows * r.stride * 4, &r.vectors},
+		{sectionOrders, rows * 8, &r.orders},
+		{sectionIDEnds, rows * 8, &r.ids.ends},
+		{sectionIDs, -1, &r.ids.data},
+		{sectionIDTable, slotCount(r.rows) * 4, &r.table},
+		{sectionMetadataEnds, rows * 8, &r.metadata.ends},
+		{sectionMetadata, -1, &r.metadata.data},
+	}
+	if r.metric == kernel.Cosine {
+		parts = append(parts, part{sectionNorms, rows * 4, &r.norms})
+	}
+	if _, ok := r.file.Section(sectionDocumentEnds); ok {
+		r.documents.size, r.documents.zstd = r.properties.documents, &r.zstd
+		parts = append(parts, part{sectionDocumentEnds, rows * 8, &r.documents.ends},
+			part{sectionDocumentBlocks, int(textBlocks(r.documents.size)) * 8, &r.documents.blocks},
+			part{sectionDocuments, -1, &r.documents.stored})
+	}
+	if _, ok := r.file.Section(sectionURIEnds); ok {
+		r.uris.size, r.uris.zstd = r.properties.uris, &r.zstd
+		parts = append(parts, part{sectionURIEnds, rows * 8, &r.uris.ends},
+			part{sectionURIBlocks, int(textBlocks(r.uris.size)) * 8, &r.uris.blocks},
+			part{sectionURIs, -1, &r.uris.stored})
+	}
+	for _, p := range parts {
+		s, ok := r.file.Section(p.kind)
+		if !ok {
+			return &disk.CorruptError{Err: fmt.Errorf("no section %d", p.kind)}
+		}
+		if p.size >= 0 && s.Len() != p.size {
+			return damaged(s, 0, "section %d has %d bytes, not %d", p.kind, s.Len(), p.size)
+		}
+		*p.into = s
+	}
+	return nil
+}
+
+// Close waits for the calls that run and unmaps the file. Closing again does
+// nothing.
+func (r *Reader) Close() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return nil
+	}
+	r.closed = true
+	if d, ok, _ := r.zstd.peek(); ok && d != nil {
+		d.Close()
+	}
+	return r.file.Close()
+}
+
+// Rows is the number of rows, dead ones included.
+func (r *Reader) Rows() int { return int(r.rows) }
+
+// Dim is the number of floats of a vector.
+func (r *Reader) Dim() int { return r.dim }
+
+// Metric is what the graph was built for.
+func (r *Reader) Metric() kernel.Metric { return r.metric }
+
+// Orders is the order of the first and of the last row.
+func (r *Reader) Orders() (first, last uint64) { return r.minOrder, r.maxOrder }
+
+// Bytes is the length of the file.
+func (r *Reader) Bytes() int64 { return r.file.Info().Length }
+
+// at runs f under the guard if row is one of the segment's.
+func (r *Reader) at(row uint32, f func() error) error {
+	return r.guard(func() error {
+		if row >= r.rows {
+			return fmt.Errorf("row %d of %d", row, r.rows)
+		}
+		return f()
+	})
+}
+
+// Lookup finds the row whose id is id.
+func (r *Reader) Lookup(id string) (row uint32, found bool, err error) {
+	err = r.guard(func() (err error) {
+		row, found, err = r.lookup(id)
+		return err
+	})
+	return row, found, err
+}
+
+// ID is the id of row.
+func (r *Reader) ID(row uint32) (id string, err error) {
+	err = r.at(row, func() error {
+		b, err := r.ids.at(row)
+		id = string(b)
+		return err
+	})
+	return id, err
+}
+
+// Order is the creation number of row's record.
+func (r *Reader) Order(row uint32) (order uint64, err error) {
+	err = r.at(row, func() (err error) {
+		order, err = r.order(row)
+		return err
+	})
+	return order, err
+}
+
+func (r *Reader) order(row uint32) (uint64, error) {
+	b, err := r.orders.Bytes(int(row)*8, 8)
+	if err != nil {
+		return 0, err
+	}
+	return binary.LittleEndian.Uint64(b), nil
+}
+
+// FindOrder finds the first row whose order is order or more. found says
+// that it is order itself. row is Rows when every order is smaller.
+func (r *Reader) FindOrder(order uint64) (row uint32, found bool, err error) {
+	err = r.guard(func() (err error) {
+		if order > r.maxOrder {
+			row = r.rows
+			return nil
+		}
+		i := sort.Search(int(r.rows), func(i int) bool {
+			at, e := r.order(uint32(i))
+			err = errors.Join(err, e)
+			return at >= order
+		})
+		if err != nil || i == int(r.rows) {
+			row = uint32(i)
+			return err
+		}
+		row = uint32(i)
+		at, err := r.order(row)
+		found = at == order
+		return err
+	})
+	return row, found, err
+}
+
+// Vector is the embedding of row. It aliases the file's memory: it must not
+// be changed, nor used after Close.
+func (r *Reader) Vector(row uint32) (v []float32, err error) {
+	err = r.at(row, func() (err error) {
+		v, err = r.vector(row)
+		return err
+	})
+	return v, err
+}
+
+// Metadata is the metadata of row.
+func (r *Reader) Metadata(row uint32) (m filter.Metadata, err error) {
+	err = r.at(row, func() (err error) {
+		m, err = r.decodeMetadata(row)
+		return err
+	})
+	return m, err
+}
+
+func (r *Reader) decodeMetadata(row uint32) (filter.Metadata, error) {
+	b, err := r.metadata.at(row)
+	if err != nil {
+		return nil, err
+	}
+	m, err := filter.DecodeMetadata(b)
+	if err != nil {
+		return nil, damaged(r.metadata.ends, int(row)*8, "metadata of row %d: %w", row, err)
+	}
+	return m, nil
+}
+
+// Document is the document of row, and whether it has one.
+func (r *Reader) Document(row uint32) (doc string, ok bool, err error) {
+	err = r.at(row, func() (err error) {
+		doc, ok, err = r.documents.at(row)
+		return err
+	})
+	return doc, ok, err
+}
+
+// URI is the URI of row, and whether it has one.
+func (r *Reader) URI(row uint32) (uri string, ok bool, err error) {
+	err = r.at(row, func() (err error) {
+		uri, ok, err = r.uris.at(row)
+		return err
+	})
+	return uri, ok, err
+}
