@@ -51,6 +51,9 @@ func newWorld(seed uint64) *world {
 		return id
 	}}
 	w.wide = seed%8 == 7
+	if seed%4 == 1 {
+		w.o.Sealer = newSealed()
+	}
 	return w
 }
 

@@ -209,9 +209,10 @@ func (l *Log) renovate(seq uint64, last *carried) error {
 		return errors.Join(err, t.f.Close())
 	}
 	if begin.Epoch < l.o.Epoch { // an epoch is a whole file's: new entries need their own
-		old := t
-		t, err = l.extend(Position{Epoch: l.o.Epoch, Seq: seq}, nil)
-		if err := errors.Join(err, old.f.Close()); err != nil {
+		if err := t.f.Close(); err != nil {
+			return err
+		}
+		if t, err = l.extend(Position{Epoch: l.o.Epoch, Seq: seq}, nil); err != nil {
 			return err
 		}
 	}
