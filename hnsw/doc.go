@@ -1,0 +1,27 @@
+// Package hnsw builds and searches a hierarchical navigable small world graph
+// (Malkov and Yashunin, "Efficient and robust approximate nearest neighbor
+// search using Hierarchical Navigable Small World graphs", arXiv 1603.09320)
+// over vectors that somebody else holds.
+//
+// A graph is made once, by Build or by Extend from an older one, and never
+// changes afterwards: searches take no lock. Its bytes depend on the vectors
+// and the parameters alone, not on the number of workers. AppendBinary writes
+// it and Decode reads it back without copying; docs/format/graph.md draws the
+// bytes.
+//
+// Every row has a place at level 0, where up to 2M links lead to near rows in
+// different directions. One row in M also has a seat at level 1, one in M² at
+// level 2 and so on; a search walks greedily down the levels and then keeps
+// the ef nearest rows it has met at level 0, expanding the nearest first,
+// until all of them are expanded.
+//
+// Words used in the code:
+//
+//	row    number of a vector, from 0
+//	seat   number of a row in the table of those with a level of 1 or more
+//	node   a row at level 0, a seat at the levels above
+//	key    a distance and a node in one uint64 that sorts by both
+//
+// This package may change in any release. The promise of compatibility covers
+// package engine only.
+package hnsw

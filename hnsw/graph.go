@@ -1,0 +1,140 @@
+package hnsw
+
+import (
+	"slices"
+)
+
+// Graph is the immutable result of Build, Extend or Decode.
+type Graph struct {
+	rows  int
+	m     int
+	entry uint32 // the row where every search begins; 0 when there are no rows
+
+	links  []uint32 // rows × 2m rows, unused slots hold the row itself
+	degree []uint8  // used slots of each row
+
+	seatRow     []uint32 // ascending rows with a level of 1 or more
+	seatFirst   []uint32 // one more than seats: where the upper lists of a seat begin
+	upper       []uint32 // lists of m seats, levels 1, 2, … of a seat one after the other
+	upperDegree []uint8  // used slots of each list
+
+	entrySeat int // seat of entry, -1 when no row has one
+}
+
+// Rows returns the number of rows the graph was built over.
+func (g *Graph) Rows() int { return g.rows }
+
+// M returns the parameter M the graph was built with.
+func (g *Graph) M() int { return g.m }
+
+// newGraph returns a graph without links over rows whose levels are given.
+func newGraph(levels []uint8, m int) *Graph {
+	g := &Graph{rows: len(levels), m: m, entrySeat: -1}
+	g.links = make([]uint32, len(levels)*2*m)
+	g.degree = make([]uint8, len(levels))
+	g.seatFirst = append(g.seatFirst, 0)
+	lists := 0
+	for r, level := range levels {
+		if level > 0 {
+			lists += int(level)
+			g.seatRow = append(g.seatRow, uint32(r))
+			g.seatFirst = append(g.seatFirst, uint32(lists))
+		}
+	}
+	g.upper = make([]uint32, lists*m)
+	g.upperDegree = make([]uint8, lists)
+	for r := range g.rows {
+		g.setNeighbours(0, uint32(r), nil)
+	}
+	for s := range g.seatRow {
+		for l := 1; l <= g.seatLevel(uint32(s)); l++ {
+			g.setNeighbours(l, uint32(s), nil)
+		}
+	}
+	return g
+}
+
+// seat returns the seat of a row, -1 when its level is 0.
+func (g *Graph) seat(row uint32) int {
+	if s, ok := slices.BinarySearch(g.seatRow, row); ok {
+		return s
+	}
+	return -1
+}
+
+func (g *Graph) seatLevel(seat uint32) int {
+	return int(g.seatFirst[seat+1] - g.seatFirst[seat])
+}
+
+// top is the level where a search begins.
+func (g *Graph) top() int {
+	if g.entrySeat < 0 {
+		return 0
+	}
+	return g.seatLevel(uint32(g.entrySeat))
+}
+
+// setEntry makes row the place where searches begin.
+func (g *Graph) setEntry(row uint32) {
+	g.entry, g.entrySeat = row, g.seat(row)
+}
+
+// entryNode is the entry as a node of level.
+func (g *Graph) entryNode(level int) uint32 {
+	if level > 0 {
+		return uint32(g.entrySeat)
+	}
+	return g.entry
+}
+
+// rowOf is the row of a node of level.
+func (g *Graph) rowOf(level int, node uint32) uint32 {
+	if level > 0 {
+		return g.seatRow[node]
+	}
+	return node
+}
+
+// width is the room for links of a node of level.
+func (g *Graph) width(level int) int {
+	if level > 0 {
+		return g.m
+	}
+	return 2 * g.m
+}
+
+// nodes is the number of node numbers that level uses.
+func (g *Graph) nodes(level int) int {
+	if level > 0 {
+		return len(g.seatRow)
+	}
+	return g.rows
+}
+
+// slots returns all slots of a node and the counter of the used ones.
+func (g *Graph) slots(level int, node uint32) ([]uint32, *uint8) {
+	if level == 0 {
+		w := 2 * g.m
+		o := int(node) * w
+		return g.links[o : o+w : o+w], &g.degree[node]
+	}
+	list := int(g.seatFirst[node]) + level - 1
+	o := list * g.m
+	return g.upper[o : o+g.m : o+g.m], &g.upperDegree[list]
+}
+
+// neighbours returns the links of a node; the caller must not change them.
+func (g *Graph) neighbours(level int, node uint32) []uint32 {
+	slots, used := g.slots(level, node)
+	return slots[:*used]
+}
+
+// setNeighbours replaces the links of a node, which may alias list.
+func (g *Graph) setNeighbours(level int, node uint32, list []uint32) {
+	slots, used := g.slots(level, node)
+	n := copy(slots, list)
+	*used = uint8(n)
+	for i := n; i < len(slots); i++ {
+		slots[i] = node
+	}
+}

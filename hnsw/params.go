@@ -1,0 +1,80 @@
+package hnsw
+
+import (
+	"fmt"
+	"runtime"
+
+	"github.com/chromad/chromad/internal/kernel"
+)
+
+// Vectors is a row-major matrix that somebody else holds and nobody changes,
+// with what the metric needs.
+type Vectors struct {
+	Metric   kernel.Metric
+	Data     []float32 // row r is Data[r*Stride : r*Stride+Dim]
+	Rows     int
+	Dim      int
+	Stride   int       // at least Dim
+	InvNorms []float32 // kernel.InvNorm of every row; cosine only
+}
+
+// maxRows leaves the lowest bit of a key free.
+const maxRows = 1 << 31
+
+func (v *Vectors) check() error {
+	switch {
+	case v.Metric > kernel.IP:
+		return fmt.Errorf("vectors: %v", v.Metric)
+	case v.Rows < 0 || v.Rows >= maxRows:
+		return fmt.Errorf("vectors: %d rows", v.Rows)
+	case v.Dim < 0 || v.Stride < v.Dim || v.Rows > 1 && v.Stride == 0:
+		return fmt.Errorf("vectors: %d numbers per row, stride %d", v.Dim, v.Stride)
+	case v.Rows > 0 && (len(v.Data) < v.Dim || v.Stride > 0 && (len(v.Data)-v.Dim)/v.Stride < v.Rows-1):
+		return fmt.Errorf("vectors: %d numbers are not %d rows of stride %d", len(v.Data), v.Rows, v.Stride)
+	case v.Metric == kernel.Cosine && len(v.InvNorms) < v.Rows:
+		return fmt.Errorf("vectors: %d inverse norms for %d rows", len(v.InvNorms), v.Rows)
+	}
+	return nil
+}
+
+func (v *Vectors) row(r uint32) []float32 {
+	o := int(r) * v.Stride
+	return v.Data[o : o+v.Dim : o+v.Dim]
+}
+
+// Params says how to build. The zero value asks for the defaults.
+type Params struct {
+	M              int    // links of a new node; level 0 has room for 2M. 2 to 64, default 16
+	EFConstruction int    // rows kept while a neighbourhood is searched. 1 to 4096, default 200
+	Seed           uint64 // decides levels and the order of insertion
+	Workers        int    // goroutines; default GOMAXPROCS. The result does not depend on it
+	// Progress, when set, is called from the goroutine that called Build.
+	Progress func(done, total int)
+}
+
+const (
+	minM, maxM        = 2, 64
+	maxEFConstruction = 4096
+	defaultM          = 16
+	defaultEF         = 200
+	maxLevel          = 15
+)
+
+func (p Params) withDefaults() (Params, error) {
+	if p.M == 0 {
+		p.M = defaultM
+	}
+	if p.EFConstruction == 0 {
+		p.EFConstruction = defaultEF
+	}
+	if p.Workers <= 0 {
+		p.Workers = runtime.GOMAXPROCS(0)
+	}
+	if p.M < minM || p.M > maxM {
+		return p, fmt.Errorf("parameter M %d is not in %d to %d", p.M, minM, maxM)
+	}
+	if p.EFConstruction < 1 || p.EFConstruction > maxEFConstruction {
+		return p, fmt.Errorf("parameter EFConstruction %d is not in 1 to %d", p.EFConstruction, maxEFConstruction)
+	}
+	return p, nil
+}

@@ -1,0 +1,50 @@
+package hnsw
+
+import "slices"
+
+// Scratch is the memory of one search at a time: about one bit per row and
+// 30 bytes per unit of ef. The zero value is ready. Keeping it for the next
+// search saves the allocations; it holds nothing else between searches.
+type Scratch struct {
+	visited []uint64
+	pool    pool
+	found   pool
+	batch   []uint32
+	rows    []uint32
+	bridges []uint32
+	dist    []float32
+	keys    []uint64
+	scorer  scorer
+}
+
+// begin forgets what was visited among n nodes.
+func (s *Scratch) begin(n int) {
+	words := (n + 63) / 64
+	s.visited = slices.Grow(s.visited[:0], words)[:words]
+	clear(s.visited)
+}
+
+// visit marks a node and reports whether it had no mark.
+func (s *Scratch) visit(node uint32) bool {
+	w, bit := &s.visited[node>>6], uint64(1)<<(node&63)
+	if *w&bit != 0 {
+		return false
+	}
+	*w |= bit
+	return true
+}
+
+// score returns the distances of nodes of level, valid until the next call.
+func (s *Scratch) score(g *Graph, level int, nodes []uint32) []float32 {
+	s.dist = slices.Grow(s.dist[:0], len(nodes))[:len(nodes)]
+	rows := nodes
+	if level > 0 {
+		s.rows = s.rows[:0]
+		for _, n := range nodes {
+			s.rows = append(s.rows, g.seatRow[n])
+		}
+		rows = s.rows
+	}
+	s.scorer.score(rows, s.dist)
+	return s.dist
+}

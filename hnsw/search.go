@@ -1,0 +1,168 @@
+package hnsw
+
+import (
+	"math/bits"
+	"slices"
+)
+
+// Neighbor is one row of an answer. Distance is that of kernel.Distance.
+type Neighbor struct {
+	Row      uint32
+	Distance float32
+}
+
+// Search appends the k nearest rows among allowed, ascending by (Distance,
+// Row), and returns the extended slice. allowed is a bitset of rows, nil for
+// all of them. ef is the number of rows that the walk keeps: more find more
+// of the true neighbours and take longer.
+//
+// The answer always has min(k, rows allowed) entries. It is exact when so few
+// rows are allowed that comparing them all is cheaper than walking, and when
+// the walk meets fewer allowed rows than were asked for. v must be the
+// vectors that the graph was built over and q must have v.Dim numbers. s may
+// be nil; otherwise no other search may use it at the same time.
+func (g *Graph) Search(dst []Neighbor, v Vectors, q []float32, k, ef int, allowed []uint64, s *Scratch) []Neighbor {
+	if s == nil {
+		s = new(Scratch)
+	}
+	matches := g.rows
+	if allowed != nil {
+		allowed = trim(allowed, g.rows)
+		matches = count(allowed, g.rows)
+	}
+	k = min(k, matches)
+	if k <= 0 {
+		return dst
+	}
+	ef = max(ef, k)
+	s.scorer.aim(&v, q)
+	ok := false
+	if !exactIsCheaper(matches, g.rows, ef) {
+		if ok = g.walk(s, k, ef, allowed, matches); ok {
+			dst = appendNeighbors(dst, s.found.keys[:k])
+		}
+	}
+	if !ok {
+		dst = exact(dst, g.rows, k, allowed, s)
+	}
+	s.scorer = scorer{} // keep no vector alive
+	return dst
+}
+
+// exactIsCheaper compares the rows that a walk scores, measured at about 14
+// for every unit of ef, with the allowed ones. A walk scores a row in about
+// twice the time of a scan, which reads rows in order.
+func exactIsCheaper(matches, rows, ef int) bool {
+	if matches == rows {
+		return matches <= 20*ef
+	}
+	return matches <= 30*ef
+}
+
+// walk fills s.found with at least k rows, or reports that it could not.
+func (g *Graph) walk(s *Scratch, k, ef int, allowed []uint64, matches int) bool {
+	switch {
+	case allowed == nil || matches == g.rows:
+		s.begin(g.rows)
+		s.start(ef, g.descend(s, 0))
+		g.expand(s, 0)
+		s.pool, s.found = s.found, s.pool
+	case matches >= g.rows/4*3:
+		g.sweep(s, k, ef, allowed, matches)
+	default:
+		if !g.hop(s, ef, allowed, matches) {
+			return false
+		}
+	}
+	return len(s.found.keys) >= k
+}
+
+// descend walks greedily from the entry to level and returns the key of the
+// node of level where it ends.
+func (g *Graph) descend(s *Scratch, level int) uint64 {
+	l := g.top()
+	if l < level {
+		l = level
+	}
+	node := g.entryNode(l)
+	best := pack(s.score(g, l, []uint32{node})[0], node)
+	for ; l > level; l-- {
+		for {
+			from := best
+			list := g.neighbours(l, nodeOf(best))
+			for i, d := range s.score(g, l, list) {
+				best = min(best, pack(d, list[i]))
+			}
+			if best == from {
+				break
+			}
+		}
+		if l == 1 {
+			best = pack(distanceOf(best), g.seatRow[nodeOf(best)])
+		}
+	}
+	return best
+}
+
+// start puts the first key into the pool.
+func (s *Scratch) start(ef int, first uint64) {
+	s.pool.reset(ef)
+	s.visit(nodeOf(first))
+	s.pool.insert(first)
+}
+
+// expand is algorithm 2 of the paper: it expands the nearest node of the pool
+// that was not, until all of them were. One call scores all neighbours that
+// were not met before.
+func (g *Graph) expand(s *Scratch, level int) {
+	p := &s.pool
+	for at := 0; at < len(p.keys); {
+		if p.keys[at]&expanded != 0 {
+			at++
+			continue
+		}
+		p.keys[at] |= expanded
+		s.batch = s.batch[:0]
+		for _, n := range g.neighbours(level, nodeOf(p.keys[at])) {
+			if s.visit(n) {
+				s.batch = append(s.batch, n)
+			}
+		}
+		at++
+		for i, d := range s.score(g, level, s.batch) {
+			if key := pack(d, s.batch[i]); key < p.worst {
+				at = min(at, p.insert(key))
+			}
+		}
+	}
+}
+
+func appendNeighbors(dst []Neighbor, keys []uint64) []Neighbor {
+	dst = slices.Grow(dst, len(keys))
+	for _, key := range keys {
+		dst = append(dst, Neighbor{nodeOf(key), distanceOf(key)})
+	}
+	return dst
+}
+
+// trim returns the words of allowed that say something about rows.
+func trim(allowed []uint64, rows int) []uint64 {
+	return allowed[:min(len(allowed), (rows+63)/64)]
+}
+
+// count returns the number of rows in a trimmed set.
+func count(set []uint64, rows int) int {
+	n := 0
+	for _, w := range set {
+		n += bits.OnesCount64(w)
+	}
+	if rest := rows % 64; rest != 0 && len(set) == rows/64+1 {
+		n -= bits.OnesCount64(set[len(set)-1] >> rest)
+	}
+	return n
+}
+
+func has(set []uint64, row uint32) bool {
+	w := int(row >> 6)
+	return w < len(set) && set[w]>>(row&63)&1 != 0
+}
