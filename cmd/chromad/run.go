@@ -1,0 +1,119 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strconv"
+	"time"
+
+	"github.com/chromad/chromad/engine"
+	"github.com/chromad/chromad/server"
+)
+
+// run serves a store until ctx ends, and closes it.
+func run(ctx context.Context, o *options, stderr io.Writer) (err error) {
+	began := time.Now()
+	log := newLog(o, stderr)
+	// Listening comes before opening: it is where most starts fail, and it costs nothing.
+	l, err := listen(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	path, err := filepath.Abs(o.path)
+	if err != nil {
+		return err
+	}
+	if o.memory > 0 && os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(int64(o.memory))
+	}
+	db, err := engine.Open(path, &engine.Options{
+		MemtableRows: o.memtableRows, MemoryLimit: int64(o.memory) / 4, Events: events(log),
+	})
+	if err != nil {
+		if errors.Is(err, engine.ErrLocked) {
+			return fmt.Errorf("%s: %w; one server at a time can use a store", path, err)
+		}
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	defer func() {
+		stopping := time.Now()
+		if e := db.Close(); e != nil {
+			err = errors.Join(err, fmt.Errorf("close %s: %w", path, e))
+			return
+		}
+		log.Info("store closed", "path", path, "took", time.Since(stopping).String())
+	}()
+	s := server.New(server.Config{
+		Store: server.EngineStore(db), Log: log, AllowReset: o.reset, CORSOrigins: o.cors,
+		Limits: server.Limits{BodyBytes: int64(o.maxBody)}, Timeouts: server.Timeouts{Drain: o.drain},
+	})
+	log.Info("ready", "address", "http://"+l.Addr().String(), "path", path, "version", versionText(), "took", time.Since(began).String())
+	go func() {
+		<-ctx.Done()
+		log.Info("stopping: no new requests; a second signal leaves at once")
+	}()
+	return s.Serve(ctx, l)
+}
+
+// listen opens the listener. An address that other machines can reach needs
+// to be asked for, since whoever reaches it may read and delete everything.
+func listen(ctx context.Context, o *options) (net.Listener, error) {
+	address := net.JoinHostPort(o.host, strconv.Itoa(o.port))
+	if !o.insecure {
+		ips, err := net.DefaultResolver.LookupIPAddr(ctx, o.host)
+		if err != nil && o.host != "" {
+			return nil, fmt.Errorf("listen on %s: %w", address, err)
+		}
+		open := len(ips) == 0
+		for _, ip := range ips {
+			open = open || !ip.IP.IsLoopback()
+		}
+		if open {
+			return nil, fmt.Errorf("refusing to listen on %s: other machines can reach it, and whoever does can read and delete everything, "+
+				"because there is no authentication; use --host 127.0.0.1, or --insecure if the network around it is closed", address)
+		}
+	}
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w; choose another one with --host and --port", address, err)
+	}
+	return l, nil
+}
+
+func newLog(o *options, w io.Writer) *slog.Logger {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(o.logLevel)); err != nil {
+		level = slog.LevelInfo // check has refused every other text
+	}
+	h := &slog.HandlerOptions{Level: level}
+	if o.logFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, h))
+	}
+	return slog.New(slog.NewTextHandler(w, h))
+}
+
+// events logs what the store does in the background.
+func events(log *slog.Logger) *engine.Events {
+	return &engine.Events{
+		Flushed: func(e engine.FlushEvent) {
+			log.Debug("flushed", "collection", e.Collection.String(), "rows", e.Rows, "bytes", e.Bytes, "took", e.Duration.String())
+		},
+		Compacted: func(e engine.CompactEvent) {
+			log.Debug("compacted", "collection", e.Collection.String(), "segments", e.Segments, "rows", e.Rows, "bytes", e.Bytes, "took", e.Duration.String())
+		},
+		Checkpointed: func(e engine.CheckpointEvent) {
+			log.Debug("checkpoint", "number", e.Number, "removed", e.Removed, "took", e.Duration.String())
+		},
+		Error: func(e engine.ErrorEvent) {
+			log.Error("background work failed", "op", e.Op, "error", e.Err.Error(), "writes_refused", e.Failed)
+		},
+	}
+}

@@ -1,0 +1,283 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"io"
+	"mime"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/chromad/chromad/engine"
+)
+
+// call is one request on its way.
+type call struct {
+	s       *Server
+	w       http.ResponseWriter
+	r       *http.Request
+	start   time.Time
+	id      string
+	pattern *pattern
+	route   *route
+	vars    map[string]string // decoded path segments by name
+	body    []byte
+
+	parts    [][]byte // the answer's body
+	status   int      // 0: not answered yet
+	sent     int      // bytes of the answer's body
+	cause    error    // for the log
+	borrowed []*[]byte
+}
+
+const keptBuffer = 1 << 20 // larger ones are left to the garbage collector
+
+// buffer lends an empty buffer until the answer has been sent.
+func (c *call) buffer() *[]byte {
+	b := c.s.buffers.Get().(*[]byte)
+	*b = (*b)[:0]
+	c.borrowed = append(c.borrowed, b)
+	return b
+}
+
+func (c *call) release() {
+	for _, b := range c.borrowed {
+		if cap(*b) <= keptBuffer {
+			c.s.buffers.Put(b)
+		}
+	}
+	c.borrowed, c.body, c.parts = nil, nil, nil
+}
+
+func (c *call) ctx() context.Context { return c.r.Context() }
+
+// readBody reads the request's body under its limit.
+func (c *call) readBody() error {
+	limit := c.s.limits.BodyBytes
+	if e := c.r.Header.Values("Content-Encoding"); len(e) > 0 && !strings.EqualFold(strings.Join(e, ","), "identity") {
+		c.w.Header().Set("Connection", "close")
+		return &apiError{status: http.StatusUnsupportedMediaType, kind: kindChroma, message: "compressed request bodies are not accepted"}
+	}
+	if !isJSON(c.r.Header) {
+		c.w.Header().Set("Connection", "close")
+		return &apiError{status: http.StatusUnsupportedMediaType, kind: kindChroma, message: "Expected request with `Content-Type: application/json`"}
+	}
+	if c.r.ContentLength > limit {
+		c.w.Header().Set("Connection", "close")
+		return c.tooLarge()
+	}
+	// The deadline is for the body alone: left in place, it would end requests
+	// that take long to answer.
+	rc := http.NewResponseController(c.w)
+	deadline := func(t time.Time) error {
+		if err := rc.SetReadDeadline(t); err != nil && !errors.Is(err, http.ErrNotSupported) {
+			return err
+		}
+		return nil
+	}
+	if err := deadline(time.Now().Add(c.s.timeouts.Body)); err != nil {
+		return err
+	}
+	buf := c.buffer()
+	err := readAll(buf, http.MaxBytesReader(c.w, c.r.Body, limit), c.r.ContentLength)
+	c.body = *buf
+	if err == nil {
+		return deadline(time.Time{})
+	}
+	c.w.Header().Set("Connection", "close")
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return c.tooLarge()
+	}
+	if e, ok := errors.AsType[net.Error](err); ok && e.Timeout() {
+		return &apiError{status: http.StatusRequestTimeout, kind: kindChroma, message: "the body did not arrive in time", cause: err}
+	}
+	return &apiError{status: http.StatusBadRequest, kind: kindInvalid, message: "the body ended early", cause: err}
+}
+
+func (c *call) tooLarge() error {
+	return &apiError{status: http.StatusRequestEntityTooLarge, kind: kindChroma,
+		message: "Payload too large: a body may have at most " + strconv.FormatInt(c.s.limits.BodyBytes, 10) + " bytes; send smaller batches"}
+}
+
+func isJSON(h http.Header) bool {
+	values := h.Values("Content-Type")
+	if len(values) == 0 {
+		return true
+	}
+	t, _, err := mime.ParseMediaType(values[0])
+	return err == nil && len(values) == 1 &&
+		(t == "application/json" || strings.HasPrefix(t, "application/") && strings.HasSuffix(t, "+json"))
+}
+
+// readAll appends r to buf. Room is made for what has arrived and as much
+// again, never for what a header promises.
+func readAll(buf *[]byte, r io.Reader, length int64) error {
+	const least = 64 << 10
+	b := *buf
+	defer func() { *buf = b }()
+	for {
+		if len(b) == cap(b) {
+			room := max(2*cap(b), least)
+			if length >= int64(len(b)) {
+				room = min(room, int(length)+1)
+			}
+			b = append(make([]byte, 0, max(room, len(b)+1)), b...)
+		}
+		n, err := r.Read(b[len(b):cap(b)])
+		b = b[:len(b)+n]
+		switch {
+		case err == io.EOF:
+			return nil
+		case err != nil:
+			return err
+		}
+	}
+}
+
+// scan begins to read the body as a JSON object that kind names.
+func (c *call) scan(kind string, field func(s *scanner, name string)) error {
+	s := &scanner{data: c.body}
+	s.object("struct "+kind, func(name string) { field(s, name) })
+	s.end()
+	if s.err != nil {
+		return unreadable(s)
+	}
+	return nil
+}
+
+// require refuses a body without a field that has no default.
+func (c *call) require(present bool, field string) error {
+	if present {
+		return nil
+	}
+	s := &scanner{data: c.body, pos: len(c.body)}
+	s.shape("missing field `" + field + "`")
+	return unreadable(s)
+}
+
+// place is the database that the path names.
+func (c *call) place() (Place, error) {
+	p := Place{Tenant: c.vars["tenant"], Database: c.vars["database"]}
+	if len(p.Database) < 3 {
+		return p, invalid("database name must be at least 3 characters")
+	}
+	return p, nil
+}
+
+// collection finds the collection whose id the path names.
+func (c *call) collection() (Collection, error) {
+	at, err := c.place()
+	if err != nil {
+		return nil, err
+	}
+	id, err := engine.ParseID(c.vars["collection"])
+	if err != nil {
+		return nil, invalid("Collection ID is not a valid UUIDv4")
+	}
+	found, err := c.s.store.CollectionByID(c.ctx(), at, id)
+	return found, missing(err, "Collection [%s] does not exist.", id)
+}
+
+// query reads the parameters of the query string that a route knows.
+func (c *call) parameter(name string) (value string, given bool, err error) {
+	values, err := parseQuery(c.r.URL.RawQuery)
+	if err != nil {
+		return "", false, err
+	}
+	v := values[name]
+	if len(v) > 1 {
+		return "", false, invalid("Failed to deserialize query string: duplicate field `%s`", name)
+	}
+	if len(v) == 0 {
+		return "", false, nil
+	}
+	return v[0], true, nil
+}
+
+// page reads limit and offset; a limit of -1 is none.
+func (c *call) page() (limit, offset int, err error) {
+	limit = -1
+	for _, p := range []struct {
+		name string
+		to   *int
+	}{{"limit", &limit}, {"offset", &offset}} {
+		v, given, err := c.parameter(p.name)
+		if err != nil {
+			return 0, 0, err
+		}
+		if !given {
+			continue
+		}
+		n, err := strconv.ParseUint(v, 10, 32)
+		if err != nil {
+			return 0, 0, invalid("Failed to deserialize query string: %s: invalid digit found in string", p.name)
+		}
+		*p.to = int(n)
+	}
+	return limit, offset, nil
+}
+
+// json makes body the answer.
+func (c *call) json(body ...[]byte) { c.parts = body }
+
+// done is the answer of routes that have nothing to say.
+func (c *call) done() error {
+	c.json([]byte("{}"))
+	return nil
+}
+
+// send sends the answer.
+func (c *call) send() {
+	c.write(c.route.success)
+}
+
+// fail sends an error instead of what the handler may have prepared.
+func (c *call) fail(err error) {
+	e := toAPI(err)
+	if c.cause = e.cause; e.status >= 500 && c.cause == nil {
+		c.cause = e
+	}
+	b := c.buffer()
+	*b = append(*b, `{"error":`...)
+	*b = appendText(*b, e.kind)
+	*b = append(*b, `,"message":`...)
+	*b = append(appendText(*b, e.message), '}')
+	c.w.Header().Set("Chroma-Trace-Id", c.id)
+	if e.status == http.StatusTooManyRequests {
+		c.w.Header().Set("Retry-After", "1")
+	}
+	c.json(*b)
+	c.write(e.status)
+}
+
+func (c *call) write(status int) {
+	size := 0
+	for _, p := range c.parts {
+		size += len(p)
+	}
+	// A client that takes the answer too slowly is cut off; the error of a
+	// write is the connection's end and nobody is left to tell.
+	allowed := c.s.timeouts.Write + time.Duration(size/slowestReader)*time.Second
+	if err := http.NewResponseController(c.w).SetWriteDeadline(time.Now().Add(allowed)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		c.cause = err
+	}
+	h := c.w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Content-Length", strconv.Itoa(size))
+	c.status = status
+	c.w.WriteHeader(status)
+	if c.r.Method == http.MethodHead {
+		return
+	}
+	for _, p := range c.parts {
+		n, err := c.w.Write(p)
+		c.sent += n
+		if err != nil {
+			c.cause = err
+			return
+		}
+	}
+}

@@ -1,0 +1,270 @@
+package server
+
+import (
+	"context"
+	"strconv"
+
+	"github.com/chromad/chromad/engine"
+	"github.com/chromad/chromad/filter"
+)
+
+func (s *Server) add(c *call) error {
+	return c.writeRecords("AddCollectionRecordsPayload", false, false, Collection.Add)
+}
+
+func (s *Server) upsert(c *call) error {
+	return c.writeRecords("UpsertCollectionRecordsPayload", false, true, Collection.Upsert)
+}
+
+func (s *Server) update(c *call) error {
+	return c.writeRecords("UpdateCollectionRecordsPayload", true, true, Collection.Update)
+}
+
+func (c *call) writeRecords(kind string, update, nulls bool, write func(Collection, context.Context, ...engine.Record) error) error {
+	body, err := c.readWrite(kind, update, nulls)
+	if err != nil {
+		return err
+	}
+	to, err := c.collection()
+	if err != nil {
+		return err
+	}
+	if err := body.check(); err != nil {
+		return err
+	}
+	if len(body.records) > 0 {
+		if err := write(to, c.ctx(), body.records...); err != nil {
+			return c.gone(err)
+		}
+	}
+	return c.done()
+}
+
+// gone names the collection when it was deleted under the request.
+func (c *call) gone(err error) error {
+	return missing(err, "Collection [%s] does not exist.", c.vars["collection"])
+}
+
+func (s *Server) deleteRecords(c *call) error {
+	body, err := c.readDelete()
+	if err != nil {
+		return err
+	}
+	from, err := c.collection()
+	if err != nil {
+		return err
+	}
+	info := from.Info()
+	where, err := body.filter(s.schemaOf(&info))
+	if err != nil {
+		return err
+	}
+	filtered := body.where != nil && string(body.where) != "null" || body.whereDocument != nil && string(body.whereDocument) != "null"
+	switch {
+	case body.limit >= 0 && !filtered:
+		return invalid("Validation error: limit, where: limit can only be specified when a where clause is provided")
+	case body.ids != nil && len(body.ids) == 0 && !filtered:
+		return invalid("Validation error: ids, where: Either ids or where must be specified")
+	case body.ids == nil && !filtered, body.limit == 0, body.ids != nil && len(body.ids) == 0:
+		return c.deleted(0)
+	}
+	n, err := from.Delete(c.ctx(), engine.Selection{IDs: body.ids, Where: where, Limit: max(body.limit, 0)})
+	if err != nil {
+		return c.gone(err)
+	}
+	return c.deleted(n)
+}
+
+func (c *call) deleted(n int) error {
+	c.json([]byte(`{"deleted":` + strconv.Itoa(n) + `}`))
+	return nil
+}
+
+func (s *Server) count(c *call) error {
+	level, given, err := c.parameter("read_level")
+	if err != nil {
+		return err
+	}
+	if given && !readLevel(level) {
+		return invalid("Failed to deserialize query string: read_level: unknown variant `%s`, expected one of `index_and_wal`, `index_only`, `index_and_bounded_wal`", clip(level))
+	}
+	from, err := c.collection()
+	if err != nil {
+		return err
+	}
+	n, err := from.Count(c.ctx())
+	if err != nil {
+		return c.gone(err)
+	}
+	c.json(strconv.AppendInt(nil, int64(n), 10))
+	return nil
+}
+
+func readLevel(level string) bool {
+	return level == "index_and_wal" || level == "index_only" || level == "index_and_bounded_wal"
+}
+
+func (s *Server) get(c *call) error {
+	body, err := c.readGet()
+	if err != nil {
+		return err
+	}
+	from, err := c.collection()
+	if err != nil {
+		return err
+	}
+	info := from.Info()
+	where, err := body.filter(s.schemaOf(&info))
+	if err != nil {
+		return err
+	}
+	t := c.table(&body.include, false)
+	t.open()
+	if body.limit != 0 {
+		sel := engine.Selection{IDs: body.ids, Where: where, Offset: body.offset, Limit: max(body.limit, 0)}
+		for r, err := range from.Get(c.ctx(), sel, body.include.fields()) {
+			if err != nil {
+				return c.gone(err)
+			}
+			t.add(&r, 0)
+		}
+	}
+	t.close()
+	c.json(t.parts()...)
+	return nil
+}
+
+// table collects records as the columns of an answer: every column is a list, which
+// grows in a buffer of its own until all of them are sent one after another.
+type table struct {
+	columns []column
+	include *include
+	nested  bool // a query has a list of lists, one for every vector
+}
+
+type column struct {
+	name  string
+	buf   *[]byte // nil: not included
+	value func(b []byte, r *engine.Record, distance float32) []byte
+}
+
+func (c *call) table(inc *include, nested bool) *table {
+	t := &table{include: inc, nested: nested}
+	col := func(name string, on bool, value func([]byte, *engine.Record, float32) []byte) column {
+		out := column{name: name, value: value}
+		if on {
+			out.buf = c.buffer()
+			if nested {
+				*out.buf = append(*out.buf, '[')
+			}
+		}
+		return out
+	}
+	t.columns = []column{
+		col("ids", true, func(b []byte, r *engine.Record, _ float32) []byte { return appendText(b, r.ID) }),
+		col("embeddings", inc.embeddings, func(b []byte, r *engine.Record, _ float32) []byte { return appendVector(b, r.Embedding) }),
+		col("documents", inc.documents, func(b []byte, r *engine.Record, _ float32) []byte { return appendOptional(b, r.Document) }),
+		col("uris", inc.uris, func(b []byte, r *engine.Record, _ float32) []byte { return appendOptional(b, r.URI) }),
+		col("metadatas", inc.metadatas, func(b []byte, r *engine.Record, _ float32) []byte { return r.Metadata.AppendJSON(b) }),
+	}
+	if nested {
+		t.columns = append(t.columns, col("distances", inc.distances, func(b []byte, _ *engine.Record, d float32) []byte { return appendFloat(b, float64(d), 32) }))
+	}
+	return t
+}
+
+// open begins a list of records.
+func (t *table) open() {
+	for _, c := range t.columns {
+		if c.buf != nil {
+			*c.buf = append(*c.buf, '[')
+		}
+	}
+}
+
+// add puts a record into the open list.
+func (t *table) add(r *engine.Record, distance float32) {
+	for _, c := range t.columns {
+		if c.buf != nil {
+			*c.buf = append(c.value(*c.buf, r, distance), ',')
+		}
+	}
+}
+
+// close ends the open list.
+func (t *table) close() {
+	for _, c := range t.columns {
+		if c.buf == nil {
+			continue
+		}
+		*c.buf = closeList(*c.buf)
+		if t.nested {
+			*c.buf = append(*c.buf, ',')
+		}
+	}
+}
+
+// parts are the pieces of the finished answer.
+func (t *table) parts() [][]byte {
+	var parts [][]byte
+	for i, c := range t.columns {
+		begin := `,"` + c.name + `":`
+		if i == 0 {
+			begin = "{" + begin[1:]
+		}
+		if c.buf == nil {
+			parts = append(parts, []byte(begin+"null"))
+			continue
+		}
+		if t.nested {
+			*c.buf = closeList(*c.buf)
+		}
+		parts = append(parts, []byte(begin), *c.buf)
+	}
+	end := appendList([]byte(`,"include":`), t.include.names, appendText)
+	return append(parts, append(end, '}'))
+}
+
+func (s *Server) query(c *call) error {
+	body, err := c.readQuery()
+	if err != nil {
+		return err
+	}
+	from, err := c.collection()
+	if err != nil {
+		return err
+	}
+	info := from.Info()
+	where, err := body.filter(s.schemaOf(&info))
+	if err != nil {
+		return err
+	}
+	if err := body.check(info.Dimension); err != nil {
+		return err
+	}
+	matches, err := c.matches(from, &info, body, where)
+	if err != nil {
+		return c.gone(err)
+	}
+	t := c.table(&body.include, true)
+	for i := range body.vectors {
+		t.open()
+		if i < len(matches) {
+			for j := range matches[i] {
+				t.add(&matches[i][j].Record, matches[i][j].Distance)
+			}
+		}
+		t.close()
+	}
+	c.json(t.parts()...)
+	return nil
+}
+
+// matches asks the engine, unless the answer is empty in any case.
+func (c *call) matches(from Collection, info *engine.Info, body *queryBody, where *filter.Expr) ([][]engine.Match, error) {
+	k := body.results // may be anything: the engine returns no more than it has
+	if k == 0 || len(body.vectors) == 0 || info.Dimension == 0 || body.ids != nil && len(body.ids) == 0 {
+		return nil, nil
+	}
+	return from.QueryMany(c.ctx(), body.vectors, k, &engine.QueryOptions{IDs: body.ids, Where: where, Include: body.include.fields()})
+}

@@ -1,0 +1,205 @@
+package server
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// route is one row of the table of routes. Everything that is true of a route
+// as a whole is a column here.
+type route struct {
+	method  string
+	pattern string // {name} is one segment, {name...} is at least one
+	action  string // what the route does to what; logs say it, permissions will
+	body    bool   // whether a JSON body is read before the handler is called
+	success int    // status of the answer when the handler returns no error
+	handle  func(*Server, *call) error
+}
+
+const (
+	underTenant     = "/api/v2/tenants/{tenant}"
+	underDatabase   = underTenant + "/databases/{database}"
+	underCollection = underDatabase + "/collections/{collection}"
+)
+
+// routes is the table of all routes. HEAD goes where GET goes.
+func routes() []route {
+	table := []route{
+		{"GET", "/api/v2", "system:heartbeat", false, 200, (*Server).heartbeat},
+		{"GET", "/api/v2/heartbeat", "system:heartbeat", false, 200, (*Server).heartbeat},
+		{"GET", "/api/v2/version", "system:version", false, 200, (*Server).version},
+		{"GET", "/api/v2/healthcheck", "system:healthcheck", false, 200, (*Server).healthcheck},
+		{"GET", "/api/v2/pre-flight-checks", "system:preflight", false, 200, (*Server).preflight},
+		{"GET", "/api/v2/auth/identity", "system:identity", false, 200, (*Server).identity},
+		{"POST", "/api/v2/reset", "system:reset", false, 200, (*Server).reset},
+
+		{"POST", "/api/v2/tenants", "tenant:create", true, 200, (*Server).createTenant},
+		{"GET", underTenant, "tenant:get", false, 200, (*Server).getTenant},
+		{"PATCH", underTenant, "tenant:update", true, 200, (*Server).updateTenant},
+
+		{"POST", underTenant + "/databases", "database:create", true, 200, (*Server).createDatabase},
+		{"GET", underTenant + "/databases", "database:list", false, 200, (*Server).listDatabases},
+		{"GET", underDatabase, "database:get", false, 200, (*Server).getDatabase},
+		{"DELETE", underDatabase, "database:delete", false, 200, (*Server).deleteDatabase},
+
+		{"POST", underDatabase + "/collections", "collection:create", true, 200, (*Server).createCollection},
+		{"GET", underDatabase + "/collections", "collection:list", false, 200, (*Server).listCollections},
+		{"GET", underDatabase + "/collections_count", "collection:count", false, 200, (*Server).countCollections},
+		{"GET", underDatabase + "/collections/by-id/{collection}", "collection:get", false, 200, (*Server).getCollectionByID},
+		{"GET", underCollection, "collection:get", false, 200, (*Server).getCollection},
+		{"DELETE", underCollection, "collection:delete", false, 200, (*Server).deleteCollection},
+		{"PUT", underCollection, "collection:update", true, 200, (*Server).updateCollection},
+		{"GET", "/api/v2/collections/{crn}", "collection:get", false, 200, (*Server).getCollectionByCRN},
+
+		{"POST", underCollection + "/add", "record:add", true, 201, (*Server).add},
+		{"POST", underCollection + "/upsert", "record:upsert", true, 200, (*Server).upsert},
+		{"POST", underCollection + "/update", "record:update", true, 200, (*Server).update},
+		{"POST", underCollection + "/delete", "record:delete", true, 200, (*Server).deleteRecords},
+		{"POST", underCollection + "/get", "record:get", true, 200, (*Server).get},
+		{"GET", underCollection + "/count", "record:count", false, 200, (*Server).count},
+		{"POST", underCollection + "/query", "record:query", true, 200, (*Server).query},
+		{"POST", underCollection + "/search", "record:search", true, 200, (*Server).search},
+
+		{"POST", underCollection + "/fork", "collection:fork", true, 200, (*Server).fork},
+		{"GET", underCollection + "/fork_count", "collection:fork_count", false, 200, (*Server).forkCount},
+		{"GET", underCollection + "/indexing_status", "collection:indexing_status", false, 200, (*Server).indexingStatus},
+		{"POST", underCollection + "/functions/attach", "function:attach", true, 200, (*Server).attachFunction},
+		{"GET", underCollection + "/functions/{function}", "function:get", false, 200, (*Server).getFunction},
+		{"POST", underCollection + "/attached_functions/{function}/detach", "function:detach", true, 200, (*Server).detachFunction},
+	}
+	for _, method := range []string{"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} {
+		table = append(table, route{method, "/api/v1/{rest...}", "system:v1", false, 410, (*Server).v1})
+	}
+	return table
+}
+
+// A pattern is the routes that share one path.
+type pattern struct {
+	text     string
+	segments []string
+	methods  map[string]*route
+	allow    string
+}
+
+// router finds the route of a request. Paths are taken as they were sent: no
+// cleaning, no redirects, one decoding, after the path has been cut into segments.
+type router struct{ patterns []*pattern }
+
+func newRouter(table []route) *router {
+	rt := &router{}
+	byText := map[string]*pattern{}
+	for i := range table {
+		r := &table[i]
+		p := byText[r.pattern]
+		if p == nil {
+			p = &pattern{text: r.pattern, segments: strings.Split(r.pattern, "/")[1:], methods: map[string]*route{}}
+			byText[r.pattern] = p
+			rt.patterns = append(rt.patterns, p)
+		}
+		p.methods[r.method] = r
+		if r.method == "GET" {
+			p.methods["HEAD"] = r
+		}
+	}
+	for _, p := range rt.patterns {
+		var allow []string
+		for m := range p.methods {
+			allow = append(allow, m)
+		}
+		slices.Sort(allow)
+		p.allow = strings.Join(allow, ",")
+	}
+	slices.SortStableFunc(rt.patterns, func(a, b *pattern) int { return strings.Compare(a.rank(), b.rank()) })
+	return rt
+}
+
+// rank orders patterns so that a literal segment wins over a variable one and
+// the leftmost difference decides.
+func (p *pattern) rank() string {
+	rank := make([]byte, 0, 16)
+	for _, segment := range p.segments {
+		if variable(segment) {
+			rank = append(rank, '1')
+		} else {
+			rank = append(rank, '0')
+		}
+	}
+	return string(rank)
+}
+
+func variable(segment string) bool { return strings.HasPrefix(segment, "{") }
+
+// find returns the pattern of an escaped path and the segments that its
+// variables stand for, still escaped.
+func (rt *router) find(path string) (*pattern, []string) {
+	if !strings.HasPrefix(path, "/") {
+		return nil, nil
+	}
+	parts := strings.Split(path[1:], "/")
+	if len(parts) > 64 {
+		return nil, nil
+	}
+	for _, p := range rt.patterns {
+		if values, ok := p.match(parts); ok {
+			return p, values
+		}
+	}
+	return nil, nil
+}
+
+func (p *pattern) match(parts []string) (values []string, ok bool) {
+	for i, segment := range p.segments {
+		switch {
+		case strings.HasSuffix(segment, "...}"):
+			return nil, len(parts) > i && parts[i] != ""
+		case i >= len(parts):
+			return nil, false
+		case variable(segment):
+			if parts[i] == "" {
+				return nil, false
+			}
+			values = append(values, parts[i])
+		case segment != parts[i]:
+			return nil, false
+		}
+	}
+	return values, len(parts) == len(p.segments)
+}
+
+// decode turns the escaped segments into text.
+func (p *pattern) decode(values []string) (map[string]string, error) {
+	out := make(map[string]string, len(values))
+	i := 0
+	for _, segment := range p.segments {
+		if !variable(segment) || i == len(values) {
+			continue
+		}
+		name := strings.Trim(segment, "{}")
+		v, err := url.PathUnescape(values[i])
+		if err != nil || !utf8.ValidString(v) {
+			return nil, invalid("Invalid URL: Invalid UTF-8 in `%s`", pathNames[name])
+		}
+		out[name] = v
+		i++
+	}
+	return out, nil
+}
+
+// pathNames are Chroma's names of the path variables, for messages.
+var pathNames = map[string]string{"tenant": "tenant_name", "database": "database_name",
+	"collection": "collection_id", "crn": "crn", "function": "name"}
+
+// noRoute answers what no row of the table is for: a status and no body.
+func noRoute(w http.ResponseWriter, p *pattern) int {
+	w.Header().Set("Content-Length", "0")
+	if p == nil {
+		w.WriteHeader(http.StatusNotFound)
+		return http.StatusNotFound
+	}
+	w.Header().Set("Allow", p.allow)
+	w.WriteHeader(http.StatusMethodNotAllowed)
+	return http.StatusMethodNotAllowed
+}

@@ -1,0 +1,201 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Config says how a server behaves. The zero value of every field but Store
+// is usable.
+type Config struct {
+	Store       Store
+	Log         *slog.Logger // nil: nothing is logged
+	AllowReset  bool         // whether POST /api/v2/reset deletes everything
+	CORSOrigins []string     // origins that browsers may call from; "*" is all of them
+	Limits      Limits
+	Timeouts    Timeouts
+}
+
+// Server answers Chroma's API. It is safe for concurrent use.
+type Server struct {
+	store    Store
+	log      *slog.Logger
+	config   Config
+	limits   Limits
+	timeouts Timeouts
+	router   *router
+	threads  int    // what a configuration that names none gets as num_threads
+	prefix   string // of the request ids that the server makes
+	requests atomic.Uint64
+	buffers  sync.Pool
+
+	modify  sync.Mutex // reading, changing and writing back a collection's schema
+	schemas schemaCache
+}
+
+// New makes a server for a store.
+func New(config Config) *Server {
+	log := config.Log
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &Server{
+		store: config.Store, log: log, config: config,
+		limits: config.Limits.withDefaults(), timeouts: config.Timeouts.withDefaults(),
+		router: newRouter(routes()), threads: runtime.NumCPU(),
+		prefix:  strconv.FormatInt(time.Now().UnixNano(), 36) + "-",
+		buffers: sync.Pool{New: func() any { return new([]byte) }},
+	}
+}
+
+// Serve answers requests from l until ctx ends. Then it stops accepting, lets
+// running requests finish within the drain timeout, and returns nil; requests
+// that take longer are cut off.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	h := &http.Server{
+		Handler:                      s,
+		ReadHeaderTimeout:            s.timeouts.Header,
+		IdleTimeout:                  s.timeouts.Idle,
+		MaxHeaderBytes:               maxHeaderBytes,
+		DisableGeneralOptionsHandler: true,
+		ErrorLog:                     slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+	stopped := make(chan error, 1)
+	go func() {
+		<-ctx.Done()
+		drain, cancel := context.WithTimeout(context.Background(), s.timeouts.Drain)
+		defer cancel()
+		err := h.Shutdown(drain)
+		if errors.Is(err, context.DeadlineExceeded) {
+			s.log.Warn("requests were cut off", "drain", s.timeouts.Drain.String())
+			err = h.Close()
+		}
+		stopped <- err
+	}()
+	if err := h.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve %s: %w", l.Addr(), err)
+	}
+	return <-stopped
+}
+
+// ServeHTTP answers one request.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	c := &call{s: s, w: w, r: r, start: time.Now(), id: s.requestID(r)}
+	w.Header().Set("X-Request-Id", c.id)
+	defer c.finish()
+	if s.cors(c) {
+		return
+	}
+	p, values := s.router.find(r.URL.EscapedPath())
+	if p == nil || p.methods[r.Method] == nil {
+		c.pattern = p
+		c.status = noRoute(w, p)
+		return
+	}
+	c.pattern, c.route = p, p.methods[r.Method]
+	if err := c.run(values); err != nil {
+		c.fail(err)
+		return
+	}
+	c.send()
+}
+
+// run does what the route's row says.
+func (c *call) run(values []string) (err error) {
+	if c.vars, err = c.pattern.decode(values); err != nil {
+		return err
+	}
+	if c.route.body {
+		if err := c.readBody(); err != nil {
+			return err
+		}
+	}
+	return c.route.handle(c.s, c)
+}
+
+// finish is the last station of every request: it answers a panic, writes the
+// line of the access log and gives buffers back.
+func (c *call) finish() {
+	if v := recover(); v != nil {
+		if v == http.ErrAbortHandler {
+			panic(v)
+		}
+		c.s.log.Error("panic", "request_id", c.id, "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
+		if c.status == 0 {
+			c.fail(&apiError{status: http.StatusInternalServerError, kind: kindInternal, message: "internal error, request " + c.id})
+		}
+	}
+	pattern, action := "", ""
+	if c.pattern != nil {
+		pattern = c.pattern.text
+	}
+	if c.route != nil {
+		action = c.route.action
+	}
+	level := slog.LevelInfo
+	if c.status >= 500 {
+		level = slog.LevelError
+	}
+	attrs := []slog.Attr{
+		slog.String("method", c.r.Method), slog.String("route", pattern), slog.String("action", action),
+		slog.Int("status", c.status), slog.Duration("duration", time.Since(c.start)),
+		slog.Int("bytes_in", len(c.body)), slog.Int("bytes_out", c.sent), slog.String("request_id", c.id),
+	}
+	if c.cause != nil {
+		attrs = append(attrs, slog.String("error", c.cause.Error()))
+	}
+	c.s.log.LogAttrs(context.Background(), level, "request", attrs...)
+	c.release()
+}
+
+// requestID is the id that the client sent, if it is short and plain, or a new one.
+func (s *Server) requestID(r *http.Request) string {
+	id := r.Header.Get("X-Request-Id")
+	plain := len(id) > 0 && len(id) <= 128
+	for i := 0; plain && i < len(id); i++ {
+		plain = id[i] > ' ' && id[i] < 0x7f
+	}
+	if plain {
+		return id
+	}
+	return s.prefix + strconv.FormatUint(s.requests.Add(1), 36)
+}
+
+// cors sets the headers that let browsers call from the configured origins,
+// and reports whether it has answered, which it does to OPTIONS.
+func (s *Server) cors(c *call) bool {
+	allowed := s.config.CORSOrigins
+	if len(allowed) == 0 {
+		return false
+	}
+	h := c.w.Header()
+	if origin := c.r.Header.Get("Origin"); slices.Contains(allowed, "*") {
+		h.Set("Access-Control-Allow-Origin", "*")
+	} else {
+		h.Set("Vary", "Origin")
+		if !slices.Contains(allowed, origin) {
+			return false
+		}
+		h.Set("Access-Control-Allow-Origin", origin)
+	}
+	h.Set("Access-Control-Allow-Headers", "*")
+	h.Set("Access-Control-Allow-Methods", "*")
+	if c.r.Method != http.MethodOptions {
+		return false
+	}
+	h.Set("Content-Length", "0")
+	c.status = http.StatusOK
+	c.w.WriteHeader(http.StatusOK)
+	return true
+}

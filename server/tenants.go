@@ -1,0 +1,159 @@
+package server
+
+import (
+	"strings"
+
+	"github.com/chromad/chromad/engine"
+)
+
+// readName reads a body whose one field is a text that must be there.
+func (c *call) readName(kind, field string) (string, error) {
+	var value string
+	present := false
+	err := c.scan(kind, func(s *scanner, name string) {
+		if name != field {
+			s.skip()
+			return
+		}
+		value, present = s.text(), true
+	})
+	if err != nil {
+		return "", err
+	}
+	return value, c.require(present, field)
+}
+
+func (s *Server) createTenant(c *call) error {
+	name, err := c.readName("CreateTenantPayload", "name")
+	if err != nil {
+		return err
+	}
+	if err := checkFreeName("name", name); err != nil {
+		return err
+	}
+	if err := s.store.CreateTenant(c.ctx(), name); err != nil {
+		return taken(err, "Tenant [%s] already exists", name)
+	}
+	return c.done()
+}
+
+func (s *Server) getTenant(c *call) error {
+	name := c.vars["tenant"]
+	t, err := s.store.Tenant(c.ctx(), name)
+	if err != nil {
+		return missing(err, "Tenant [%s] not found", name)
+	}
+	b := c.buffer()
+	*b = append(*b, `{"name":`...)
+	*b = append(appendText(*b, t.Name), `,"resource_name":`...)
+	if t.Resource == "" {
+		*b = append(*b, "null"...)
+	} else {
+		*b = appendText(*b, t.Resource)
+	}
+	*b = append(*b, '}')
+	c.json(*b)
+	return nil
+}
+
+func (s *Server) updateTenant(c *call) error {
+	resource, err := c.readName("UpdateTenantPayload", "resource_name")
+	if err != nil {
+		return err
+	}
+	if len(resource) > maxNameBytes {
+		return invalid("Validation error: resource_name: %d bytes, at most %d are allowed", len(resource), maxNameBytes)
+	}
+	if err := s.store.SetTenantResource(c.ctx(), c.vars["tenant"], resource); err != nil {
+		return err
+	}
+	return c.done()
+}
+
+func (s *Server) createDatabase(c *call) error {
+	name, err := c.readName("CreateDatabasePayload", "name")
+	if err != nil {
+		return err
+	}
+	if reason := checkDatabaseName(name); reason != "" {
+		return invalid("%s", reason)
+	}
+	if _, err := s.store.CreateDatabase(c.ctx(), c.vars["tenant"], name); err != nil {
+		return taken(err, "Database [%s] already exists", name)
+	}
+	return c.done()
+}
+
+func appendDatabase(b []byte, d engine.Database) []byte {
+	b = append(b, `{"id":"`...)
+	b = append(b, d.ID.String()...)
+	b = append(b, `","name":`...)
+	b = appendText(b, d.Name)
+	b = append(b, `,"tenant":`...)
+	return append(appendText(b, d.Tenant), '}')
+}
+
+func (s *Server) getDatabase(c *call) error {
+	at, err := c.place()
+	if err != nil {
+		return err
+	}
+	d, err := s.store.Database(c.ctx(), at.Tenant, at.Database)
+	if err != nil {
+		return missing(err, "Database [%s] not found. Are you sure it exists?", at.Database)
+	}
+	b := c.buffer()
+	*b = appendDatabase(*b, d)
+	c.json(*b)
+	return nil
+}
+
+func (s *Server) listDatabases(c *call) error {
+	limit, offset, err := c.page()
+	if err != nil {
+		return err
+	}
+	b := c.buffer()
+	*b = append(*b, '[')
+	i := 0
+	for d, err := range s.store.Databases(c.ctx(), c.vars["tenant"]) {
+		if err != nil {
+			return err
+		}
+		if limit >= 0 && i >= offset+limit {
+			break
+		}
+		if i >= offset {
+			*b = append(appendDatabase(*b, d), ',')
+		}
+		i++
+	}
+	*b = closeList(*b)
+	c.json(*b)
+	return nil
+}
+
+// closeList ends a list whose elements were each followed by a comma.
+func closeList(b []byte) []byte {
+	if b[len(b)-1] == ',' {
+		b = b[:len(b)-1]
+	}
+	return append(b, ']')
+}
+
+func (s *Server) deleteDatabase(c *call) error {
+	name := c.vars["database"]
+	if err := s.store.DeleteDatabase(c.ctx(), c.vars["tenant"], name); err != nil {
+		return missing(err, "Database [%s] not found", name)
+	}
+	return c.done()
+}
+
+// splitCRN cuts a Chroma resource name into its three parts.
+func splitCRN(crn string) (tenant, database, collection string, ok bool) {
+	parts := strings.Split(crn, ":")
+	if len(parts) != 3 || parts[0] == "" || parts[1] == "" || parts[2] == "" {
+		return "", "", "", false
+	}
+	return parts[0], parts[1], parts[2], true
+}
