@@ -129,7 +129,7 @@ func (l *Log) renew() error {
 // rotate puts a new file in the place of the last one. soft tells that the log
 // can go on without.
 func (l *Log) rotate() (soft bool, err error) {
-	begin := Position{Epoch: l.o.Epoch, Seq: l.seq}
+	begin := start{Position{Epoch: l.o.Epoch, Seq: l.seq}, l.tail.sum}
 	l.number++ // also when it fails: what is left behind may keep its name
 	t, soft, err := create(l.fs, l.number, begin, nil, l.o)
 	if err != nil {
@@ -140,7 +140,7 @@ func (l *Log) rotate() (soft bool, err error) {
 	t.buf = l.tail.buf
 	l.tail = t
 	l.mu.Lock()
-	l.files = append(l.files, file{number: l.number, begin: begin, size: t.end})
+	l.files = append(l.files, file{number: l.number, begin: begin.Position, size: t.end})
 	l.closing = errors.Join(l.closing, closing)
 	l.mu.Unlock()
 	return false, nil

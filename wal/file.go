@@ -40,30 +40,42 @@ func parseName(base, suffix string) (number uint64, ours bool) {
 	return number, err == nil && number > 0
 }
 
+// start is where a file takes up the log.
+type start struct {
+	Position
+	// chain is the checksum of the last frame before, in another file: 0 when
+	// there is none. It makes the log one chain, so a file cannot be changed
+	// for one of another history of the same store.
+	chain uint64
+}
+
+const startSize = positionSize + sumSize
+
 // preludeSize is the length of what precedes the first frame: the header, the
-// sealed position at which the file begins, and a checksum over both.
-func preludeSize(s seal.Sealer) int { return disk.HeaderSize + positionSize + s.Overhead() + sumSize }
+// sealed start, and a checksum over both.
+func preludeSize(s seal.Sealer) int { return disk.HeaderSize + startSize + s.Overhead() + sumSize }
 
 // appendPrelude appends the preludeSize bytes and returns their checksum, to
 // which the first frame is chained.
-func appendPrelude(b []byte, id disk.Header, begin Position, s seal.Sealer) ([]byte, uint64, error) {
-	start := len(b)
+func appendPrelude(b []byte, id disk.Header, begin start, s seal.Sealer) ([]byte, uint64, error) {
+	from := len(b)
 	b, err := id.AppendBinary(b)
 	if err != nil {
 		return nil, 0, err
 	}
-	var pos [positionSize]byte
-	plain, _ := begin.AppendBinary(pos[:0])
+	var buf [startSize]byte
+	plain, _ := begin.AppendBinary(buf[:0])
+	plain = binary.LittleEndian.AppendUint64(plain, begin.chain)
 	if b, err = s.Seal(b, plain, id.Address(0)); err != nil {
 		return nil, 0, fmt.Errorf("seal position: %w", err)
 	}
-	sum := seal.Sum(b[start:], id.Address(0))
+	sum := seal.Sum(b[from:], id.Address(0))
 	return binary.LittleEndian.AppendUint64(b, sum), sum, nil
 }
 
 // decodePrelude reads what appendPrelude wrote from the front of b, which is
 // not longer than preludeSize.
-func decodePrelude(b []byte, name string, number uint64, o Options) (id disk.Header, begin Position, sum uint64, err error) {
+func decodePrelude(b []byte, name string, number uint64, o Options) (id disk.Header, begin start, sum uint64, err error) {
 	id, err = disk.DecodeHeader(b)
 	if err != nil {
 		if c, ok := errors.AsType[*disk.CorruptError](err); ok {
@@ -95,10 +107,11 @@ func decodePrelude(b []byte, name string, number uint64, o Options) (id disk.Hea
 	if err != nil {
 		return id, begin, 0, corrupt(name, disk.HeaderSize, "position: %w", err)
 	}
-	if len(plain) != positionSize {
+	if len(plain) != startSize {
 		return id, begin, 0, corrupt(name, disk.HeaderSize, "position has %d bytes", len(plain))
 	}
-	if begin = decodePosition(plain); begin.Seq == 0 {
+	begin = start{decodePosition(plain), binary.LittleEndian.Uint64(plain[positionSize:])}
+	if begin.Seq == 0 {
 		return id, begin, 0, corrupt(name, disk.HeaderSize, "file begins at entry 0")
 	}
 	return id, begin, sum, nil
@@ -119,12 +132,13 @@ type carried struct {
 	body  []byte
 	first uint64
 	count uint32
+	chain uint64 // checksum of the frame before, as a start has it
 }
 
 // create makes a new file that begins at begin, holding the frame c if there
 // is one. When it returns, the file is durable under its name. soft tells that
 // an error left nothing behind that matters: no sync, and no renaming, failed.
-func create(fs vfs.FS, number uint64, begin Position, c *carried, o Options) (t *tail, soft bool, err error) {
+func create(fs vfs.FS, number uint64, begin start, c *carried, o Options) (t *tail, soft bool, err error) {
 	t = &tail{id: disk.Header{
 		Kind: seal.KindLog, Version: disk.Version, KeyID: o.Sealer.KeyID(),
 		Store: o.Store, File: o.NewID(), Number: number,

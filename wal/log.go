@@ -87,7 +87,7 @@ func (l *Log) find() (err error) {
 		if err := r.close(); err != nil {
 			return err
 		}
-		f.begin = r.begin
+		f.begin = r.begin.Position
 		switch {
 		case i == len(l.files)-1 && l.o.ReadOnly:
 		case i == len(l.files)-1 && f.begin.Epoch > begin.Epoch:

@@ -59,7 +59,7 @@ type reader struct {
 	name   string
 	sealer seal.Sealer
 	id     disk.Header
-	begin  Position
+	begin  start
 	win    window
 	body   []byte // of the frame last read, when it had to be decrypted
 

@@ -7,6 +7,7 @@ import (
 	"iter"
 	"slices"
 
+	"github.com/chromad/chromad/internal/disk"
 	"github.com/chromad/chromad/internal/vfs"
 )
 
@@ -58,7 +59,7 @@ func (l *Log) replay(yield func(Entry, error) bool) error {
 	if started {
 		return nil
 	}
-	return l.start(p.seq, p.last)
+	return l.start(start{Position{Epoch: l.o.Epoch, Seq: p.seq}, p.sum}, p.last)
 }
 
 // skip is how many of the first files end before the position that Open was
@@ -80,6 +81,7 @@ type pass struct {
 	name string // of the last file read
 	off  int64  // where its good frames end
 	seq  uint64 // of the entry that follows
+	sum  uint64 // of the frame before, in whatever file
 	last *carried
 }
 
@@ -91,6 +93,10 @@ func (p *pass) file(f file, limit uint64, end int64) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, r.close()) }()
+	if p.name != "" && r.begin.chain != p.sum {
+		return corrupt(r.name, disk.HeaderSize, "file does not continue %s", p.name)
+	}
+	p.sum = r.begin.chain
 	var last frame
 	for r.seq < limit {
 		fr, err := r.next()
@@ -109,7 +115,7 @@ func (p *pass) file(f file, limit uint64, end int64) (err error) {
 		if err := p.entries(fr, r.begin.Epoch); err != nil {
 			return err
 		}
-		last = fr
+		last, p.sum = fr, r.sum
 	}
 	if limit != noLimit && r.seq < limit {
 		return corrupt(r.name, r.off, "file ends before entry %d, the next one begins at %d", r.seq, limit)
@@ -160,21 +166,24 @@ func (p *pass) carry(r *reader, last frame) error {
 		}
 		return err
 	}
-	p.last = &carried{body: last.body, first: last.first, count: last.count}
+	p.last = &carried{body: last.body, first: last.first, count: last.count, chain: last.prev}
+	if last.index == 1 {
+		p.last.chain = r.begin.chain
+	}
 	return nil
 }
 
-// start makes the log ready for entries from seq on, in a new file that begins
+// start makes the log ready for entries from next on, in a new file that begins
 // with the frame last.
-func (l *Log) start(seq uint64, last *carried) error {
+func (l *Log) start(next start, last *carried) error {
 	if !l.o.ReadOnly {
-		if err := l.renovate(seq, last); err != nil {
+		if err := l.renovate(next, last); err != nil {
 			return err
 		}
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.seq, l.started = seq, true
+	l.seq, l.started = next.Seq, true
 	if l.o.ReadOnly {
 		return nil
 	}
@@ -187,7 +196,7 @@ func (l *Log) start(seq uint64, last *carried) error {
 }
 
 // renovate gives the log the file that it goes on in.
-func (l *Log) renovate(seq uint64, last *carried) error {
+func (l *Log) renovate(next start, last *carried) error {
 	if err := l.fs.Mkdir(dir); err != nil {
 		return err
 	}
@@ -197,9 +206,9 @@ func (l *Log) renovate(seq uint64, last *carried) error {
 	if err := l.sweep(); err != nil {
 		return err
 	}
-	begin := Position{Epoch: l.o.Epoch, Seq: seq}
+	begin := next
 	if last != nil {
-		begin = Position{Epoch: l.files[len(l.files)-1].begin.Epoch, Seq: last.first}
+		begin = start{Position{Epoch: l.files[len(l.files)-1].begin.Epoch, Seq: last.first}, last.chain}
 	}
 	t, err := l.extend(begin, last)
 	if err != nil {
@@ -212,7 +221,7 @@ func (l *Log) renovate(seq uint64, last *carried) error {
 		if err := t.f.Close(); err != nil {
 			return err
 		}
-		if t, err = l.extend(Position{Epoch: l.o.Epoch, Seq: seq}, nil); err != nil {
+		if t, err = l.extend(start{next.Position, t.sum}, nil); err != nil {
 			return err
 		}
 	}
@@ -221,14 +230,14 @@ func (l *Log) renovate(seq uint64, last *carried) error {
 }
 
 // extend creates the next file.
-func (l *Log) extend(begin Position, last *carried) (*tail, error) {
+func (l *Log) extend(begin start, last *carried) (*tail, error) {
 	l.number++
 	t, _, err := create(l.fs, l.number, begin, last, l.o)
 	if err != nil {
 		return nil, fmt.Errorf("new file: %w", err)
 	}
 	l.mu.Lock()
-	l.files = append(l.files, file{number: l.number, begin: begin, size: t.end})
+	l.files = append(l.files, file{number: l.number, begin: begin.Position, size: t.end})
 	l.mu.Unlock()
 	return t, nil
 }
