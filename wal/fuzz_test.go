@@ -1,0 +1,153 @@
+package wal
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/chromad/chromad/internal/disk"
+	"github.com/chromad/chromad/internal/seal"
+	"github.com/chromad/chromad/internal/vfs/faultfs"
+)
+
+// FuzzBody decodes the body of a frame, as it is behind a right checksum.
+func FuzzBody(f *testing.F) {
+	f.Add([]byte("\x05hello\x03log"), uint32(2))
+	f.Add([]byte("\xff\xff\xff\xff\x0f"), uint32(1))
+	f.Add([]byte{}, uint32(1<<31))
+	f.Fuzz(func(t *testing.T, body []byte, count uint32) {
+		if checkBody(body, count) != nil {
+			return
+		}
+		var b batch
+		n := uint32(0)
+		for rest := body; len(rest) > 0; n++ {
+			var p []byte
+			p, rest = nextEntry(rest)
+			b.add(p, nil)
+		}
+		if n != count || !bytes.Equal(b.bytes, body) {
+			t.Fatalf("%d entries of %d, %x", n, count, b.bytes)
+		}
+	})
+}
+
+// FuzzFrame puts bytes behind the header of a file. Sums are made right on
+// demand, so that what is behind them is reached.
+func FuzzFrame(f *testing.F) {
+	o := Options{Store: seal.ID{1}}
+	fs := shelf(f, o)
+	name := fs.Files()[0]
+	whole := content(f, fs, name)
+	at := offsets(f, fs, name, o)
+	f.Add(whole[at[0]:], false)
+	f.Add(whole[at[0]:at[1]], true)
+	f.Add(whole[at[1]:], true)
+	f.Add(bytes.Repeat([]byte(frameMagic), 50), false)
+	id, err := disk.DecodeHeader(whole)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, frame []byte, right bool) {
+		frame = bytes.Clone(frame)
+		if right && len(frame) >= frameOverhead {
+			mend(frame, id)
+		}
+		fs := faultfs.New(1)
+		put(t, fs, name, append(bytes.Clone(whole[:at[0]]), frame...))
+		checkDirectory(t, fs, o)
+	})
+}
+
+// mend gives a frame the length and the checksums that it should have.
+func mend(frame []byte, id disk.Header) {
+	h, _ := decodeHead(frame[:headSize], id)
+	h.index = 1
+	body := frame[headSize : len(frame)-sumSize]
+	copy(frame, must(appendFrame(nil, body, h, id, seal.Plain())))
+}
+
+func must(b []byte, _ uint64, err error) []byte {
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
+
+// FuzzLog opens a directory of two files that hold anything.
+func FuzzLog(f *testing.F) {
+	o := Options{Store: seal.ID{1}}
+	fs := shelf(f, o)
+	names := fs.Files()
+	f.Add(content(f, fs, names[0]), content(f, fs, names[1]))
+	f.Add(content(f, fs, names[0]), content(f, fs, names[0]))
+	f.Add([]byte{}, content(f, fs, names[0])[:200])
+	f.Fuzz(func(t *testing.T, a, b []byte) {
+		fs := faultfs.New(1)
+		put(t, fs, names[0], a)
+		put(t, fs, names[1], b)
+		checkDirectory(t, fs, o)
+	})
+}
+
+func put(t *testing.T, fs *faultfs.FS, name string, b []byte) {
+	if err := fs.Mkdir(dir); err != nil {
+		t.Fatal(err)
+	}
+	w, err := fs.Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write(b); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// checkDirectory opens what is there, whatever it is. If it opens, it is the
+// same each time, and what is appended to it stays.
+func checkDirectory(t *testing.T, fs *faultfs.FS, o Options) {
+	ops := fs.Ops()
+	entries := func(readOnly bool) (all []string, l *Log, err error) {
+		o.ReadOnly, o.Epoch = readOnly, noLimit
+		if l, err = Open(fs, Position{}, o); err != nil {
+			return nil, nil, err
+		}
+		for e, err := range l.Replay() {
+			if err != nil {
+				return all, l, err
+			}
+			all = append(all, fmt.Sprintf("%v %x", e.Position, e.Payload))
+		}
+		return all, l, nil
+	}
+	first, _, err := entries(true)
+	if fs.Ops() != ops {
+		t.Fatal("reading wrote")
+	}
+	second, l, err2 := entries(false)
+	if (err == nil) != (err2 == nil) || fmt.Sprint(first) != fmt.Sprint(second) {
+		t.Fatalf("%q %v, then %q %v", first, err, second, err2)
+	}
+	if err != nil {
+		return
+	}
+	at, err := l.Commit(context.Background(), []byte("more"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	third, _, err := entries(true)
+	want := append(second, fmt.Sprintf("%v %x", at, "more"))
+	if err != nil || fmt.Sprint(third) != fmt.Sprint(want) {
+		t.Fatalf("%q %v, want %q", third, err, want)
+	}
+	if n := fs.Handles(); n != 0 {
+		t.Fatalf("%d files left open", n)
+	}
+}
