@@ -123,7 +123,7 @@ func (inc *include) fields() (out engine.Include) {
 		field engine.Include
 	}{
 		{inc.embeddings, engine.IncludeEmbedding}, {inc.metadatas, engine.IncludeMetadata},
-		{inc.documents, engine.IncludeDocument}, {inc.uris, engine.IncludeURI},
+		{inc.documents, engine.IncludeDocument}, {inc.uris || inc.metadatas, engine.IncludeURI}, // see appendMetadata
 	} {
 		if f.on {
 			out |= f.field

@@ -165,12 +165,22 @@ func (c *call) table(inc *include, nested bool) *table {
 		col("embeddings", inc.embeddings, func(b []byte, r *engine.Record, _ float32) []byte { return appendVector(b, r.Embedding) }),
 		col("documents", inc.documents, func(b []byte, r *engine.Record, _ float32) []byte { return appendOptional(b, r.Document) }),
 		col("uris", inc.uris, func(b []byte, r *engine.Record, _ float32) []byte { return appendOptional(b, r.URI) }),
-		col("metadatas", inc.metadatas, func(b []byte, r *engine.Record, _ float32) []byte { return r.Metadata.AppendJSON(b) }),
+		col("metadatas", inc.metadatas, func(b []byte, r *engine.Record, _ float32) []byte { return appendMetadata(b, r) }),
 	}
 	if nested {
 		t.columns = append(t.columns, col("distances", inc.distances, func(b []byte, _ *engine.Record, d float32) []byte { return appendFloat(b, float64(d), 32) }))
 	}
 	return t
+}
+
+// appendMetadata appends a record's metadata. Chroma keeps the uri among the
+// metadata and shows what is left: null is a record without either, and clients'
+// tests know the difference.
+func appendMetadata(b []byte, r *engine.Record) []byte {
+	if len(r.Metadata) == 0 && r.URI != nil {
+		return append(b, "{}"...)
+	}
+	return r.Metadata.AppendJSON(b)
 }
 
 // open begins a list of records.

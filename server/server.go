@@ -144,7 +144,7 @@ func (c *call) finish() {
 		action = c.route.action
 	}
 	level := slog.LevelInfo
-	if c.status >= 500 {
+	if c.status >= 500 && c.status != http.StatusNotImplemented {
 		level = slog.LevelError
 	}
 	attrs := []slog.Attr{
