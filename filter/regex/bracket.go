@@ -106,6 +106,7 @@ func (p *parser) asciiClass() (set, bool) {
 func (p *parser) classRange(items []span) []span {
 	start := p.pos
 	first := p.classItem()
+	firstEnd := p.pos
 	p.space()
 	if p.eof() {
 		return items
@@ -115,16 +116,17 @@ func (p *parser) classRange(items []span) []span {
 		if first.kind == escapeSet {
 			return append(items, first.set...)
 		}
-		c := p.classChar(start, first, "invalid escape sequence found in character class")
+		c := p.classChar(start, firstEnd, first, "invalid escape sequence found in character class")
 		return append(items, span{c, c})
 	}
 	p.bumpSpace()
 	if p.eof() {
 		return items
 	}
+	lastStart := p.pos
 	last := p.classItem()
-	lo := p.classChar(start, first, "invalid range boundary, must be a literal")
-	hi := p.classChar(start, last, "invalid range boundary, must be a literal")
+	lo := p.classChar(start, firstEnd, first, "invalid range boundary, must be a literal")
+	hi := p.classChar(lastStart, p.pos, last, "invalid range boundary, must be a literal")
 	if lo > hi {
 		p.fail(start, p.pos, "invalid character class range, the start must be <= the end")
 	}
@@ -150,15 +152,15 @@ func (p *parser) classItem() escape {
 }
 
 // classChar is the character of an item that must be one.
-func (p *parser) classChar(start int, e escape, reason string) rune {
+func (p *parser) classChar(start, end int, e escape, reason string) rune {
 	if e.kind != escapeChar {
-		p.fail(start, p.pos, reason)
+		p.fail(start, end, reason)
 	}
 	if !p.flags.unicode && e.char > 0x7F {
 		if e.raw {
-			p.fail(start, p.pos, errUTF8)
+			p.fail(start, end, errUTF8)
 		}
-		p.fail(start, p.pos, errUnicode)
+		p.fail(start, end, errUnicode)
 	}
 	return e.char
 }

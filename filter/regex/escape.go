@@ -36,7 +36,7 @@ func (p *parser) escaped() *node {
 	if e.raw && !p.flags.unicode {
 		p.fail(start, p.pos, errUTF8)
 	}
-	return setNode(p.literalSet(start, e.char))
+	return setNode(p.literalSet(e.char))
 }
 
 func (p *parser) escape() escape {
@@ -213,7 +213,7 @@ func (p *parser) unicodeClass(start int) set {
 		}
 		return s
 	})
-	return p.foldAndNegate(start, s, not)
+	return p.foldAndNegate(start, s, not != unequal(query))
 }
 
 // cached makes a set once per pattern.

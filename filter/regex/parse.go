@@ -190,19 +190,19 @@ func (p *parser) counted(n *node) *node {
 	}
 	p.bumpSpace()
 	unclosed()
-	minimum, ok := p.decimal()
+	minimum, at := p.decimal()
 	unclosed()
 	maximum := minimum
 	if p.char() == ',' {
 		p.bumpSpace()
 		unclosed()
 		maximum = -1
-		if p.char() != '}' && ok {
-			maximum, ok = p.decimal()
+		if p.char() != '}' && at < 0 {
+			maximum, at = p.decimal()
 		}
 	}
-	if !ok {
-		p.fail(p.pos, p.pos, "repetition quantifier expects a valid decimal")
+	if at >= 0 {
+		p.fail(at, at, "repetition quantifier expects a valid decimal")
 	}
 	if p.char() != '}' {
 		p.fail(start, p.pos, "unclosed counted repetition")
@@ -216,8 +216,9 @@ func (p *parser) counted(n *node) *node {
 	return repeat(n, minimum, maximum)
 }
 
-// decimal reads a number with space around it; false if there is none.
-func (p *parser) decimal() (int, bool) {
+// decimal reads a number with space around it. If there is none, missing is
+// where it should be, else negative.
+func (p *parser) decimal() (n, missing int) {
 	for !p.eof() && unicode.Is(unicode.White_Space, p.char()) {
 		p.bump()
 	}
@@ -232,13 +233,13 @@ func (p *parser) decimal() (int, bool) {
 		p.bumpSpace()
 	}
 	if digits == "" {
-		return 0, false
+		return 0, start
 	}
-	n, err := strconv.ParseUint(digits, 10, 32)
+	u, err := strconv.ParseUint(digits, 10, 32)
 	if err != nil {
 		p.fail(start, end, "decimal literal invalid")
 	}
-	return int(n), true
+	return int(u), -1
 }
 
 // group reads a group; nil stands for flags that are set for what follows.
@@ -371,7 +372,7 @@ func (p *parser) primitive() *node {
 	case '$':
 		return lookNode(p.line(lookTextEnd))
 	}
-	return setNode(p.literalSet(start, c))
+	return setNode(p.literalSet(c))
 }
 
 // line is lookTextStart or lookTextEnd turned into what ^ and $ mean.
@@ -405,14 +406,12 @@ const (
 
 // literalSet is one character outside of a class, with its other cases if
 // they count.
-func (p *parser) literalSet(start int, c rune) set {
+func (p *parser) literalSet(c rune) set {
 	s := set{{c, c}}
 	switch {
 	case !p.flags.fold:
 	case p.flags.unicode:
 		return s.fold()
-	case c > 0x7F:
-		p.fail(start, p.pos, errUnicode)
 	default:
 		return s.foldASCII()
 	}

@@ -35,13 +35,14 @@ func alias(list, name string) (string, bool) {
 }
 
 // property is the set of \p{query}, where query is "name", "name=value",
-// "name:value" or "name!=value". err is one of the parser's texts.
+// "name:value" or "name!=value"; the last
+// means the complement, but other cases are added before that is taken, so it
+// is left to the caller. err is one of the parser's texts.
 func property(query string) (s set, err string) {
 	name, value, byValue := query, "", false
-	not := false
 	for _, op := range []string{"!=", ":", "="} {
 		if n, v, found := strings.Cut(query, op); found {
-			name, value, byValue, not = n, v, true, op == "!="
+			name, value, byValue = n, v, true
 			break
 		}
 	}
@@ -55,16 +56,16 @@ func property(query string) (s set, err string) {
 	case "Script":
 		s, err = script(normalName(value))
 	default:
-		return nil, "Unicode property not found, or not supported by this server"
+		return nil, errProperty
 	}
 	if err != "" {
-		return nil, "Unicode property value not found"
+		err = "Unicode property value not found"
 	}
-	if not {
-		s = s.negate(unicode.MaxRune)
-	}
-	return s, ""
+	return s, err
 }
+
+// unequal reports whether a query is of the form "name!=value".
+func unequal(query string) bool { return strings.Contains(query, "!=") }
 
 const errProperty = "Unicode property not found, or not supported by this server"
 
@@ -113,6 +114,8 @@ func category(name string) (set, string) {
 		return set{{0, 0x7F}}, ""
 	case "assigned":
 		return fromTable(unicode.Categories["Cn"]).negate(unicode.MaxRune), ""
+	case "cs", "surrogate":
+		return nil, errProperty // no text has one
 	}
 	for long, short := range unicode.CategoryAliases {
 		if normalName(long) == name {
