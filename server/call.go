@@ -25,6 +25,7 @@ type call struct {
 	route   *route
 	vars    map[string]string // decoded path segments by name
 	body    []byte
+	read    bool // the whole body, which may be none
 
 	parts    [][]byte // the answer's body
 	status   int      // 0: not answered yet
@@ -54,40 +55,57 @@ func (c *call) release() {
 
 func (c *call) ctx() context.Context { return c.r.Context() }
 
+// deadline is until when the rest of the request must have arrived. It is for
+// the body alone: left in place, it would end requests that take long to answer.
+func (c *call) deadline(t time.Time) error {
+	err := http.NewResponseController(c.w).SetReadDeadline(t)
+	if errors.Is(err, http.ErrNotSupported) {
+		return nil // not a connection
+	}
+	return err
+}
+
+// expectBody starts the clock for a body, on every route: net/http waits for
+// what a client has announced before it takes the next request.
+func (c *call) expectBody() error {
+	c.read = c.r.ContentLength == 0
+	if c.read {
+		return nil
+	}
+	return c.deadline(time.Now().Add(c.s.timeouts.Body))
+}
+
+// dropBody lets the answer go out before a body that nobody has read, and
+// ends the connection after it.
+func (c *call) dropBody() {
+	if c.read {
+		return
+	}
+	c.w.Header().Set("Connection", "close")
+	if err := http.NewResponseController(c.w).EnableFullDuplex(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		c.cause = err
+	}
+}
+
 // readBody reads the request's body under its limit.
 func (c *call) readBody() error {
 	limit := c.s.limits.BodyBytes
 	if e := c.r.Header.Values("Content-Encoding"); len(e) > 0 && !strings.EqualFold(strings.Join(e, ","), "identity") {
-		c.w.Header().Set("Connection", "close")
 		return &apiError{status: http.StatusUnsupportedMediaType, kind: kindChroma, message: "compressed request bodies are not accepted"}
 	}
 	if !isJSON(c.r.Header) {
-		c.w.Header().Set("Connection", "close")
 		return &apiError{status: http.StatusUnsupportedMediaType, kind: kindChroma, message: "Expected request with `Content-Type: application/json`"}
 	}
 	if c.r.ContentLength > limit {
-		c.w.Header().Set("Connection", "close")
 		return c.tooLarge()
-	}
-	// The deadline is for the body alone: left in place, it would end requests
-	// that take long to answer.
-	rc := http.NewResponseController(c.w)
-	deadline := func(t time.Time) error {
-		if err := rc.SetReadDeadline(t); err != nil && !errors.Is(err, http.ErrNotSupported) {
-			return err
-		}
-		return nil
-	}
-	if err := deadline(time.Now().Add(c.s.timeouts.Body)); err != nil {
-		return err
 	}
 	buf := c.buffer()
 	err := readAll(buf, http.MaxBytesReader(c.w, c.r.Body, limit), c.r.ContentLength)
 	c.body = *buf
 	if err == nil {
-		return deadline(time.Time{})
+		c.read = true
+		return c.deadline(time.Time{})
 	}
-	c.w.Header().Set("Connection", "close")
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return c.tooLarge()
 	}
@@ -264,6 +282,7 @@ func (c *call) write(status int) {
 	if err := http.NewResponseController(c.w).SetWriteDeadline(time.Now().Add(allowed)); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		c.cause = err
 	}
+	c.dropBody()
 	h := c.w.Header()
 	h.Set("Content-Type", "application/json")
 	h.Set("Content-Length", strconv.Itoa(size))

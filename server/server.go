@@ -94,12 +94,17 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := &call{s: s, w: w, r: r, start: time.Now(), id: s.requestID(r)}
 	w.Header().Set("X-Request-Id", c.id)
 	defer c.finish()
+	if err := c.expectBody(); err != nil {
+		c.fail(err)
+		return
+	}
 	if s.cors(c) {
 		return
 	}
 	p, values := s.router.find(r.URL.EscapedPath())
 	if p == nil || p.methods[r.Method] == nil {
 		c.pattern = p
+		c.dropBody()
 		c.status = noRoute(w, p)
 		return
 	}
@@ -195,6 +200,7 @@ func (s *Server) cors(c *call) bool {
 		return false
 	}
 	h.Set("Content-Length", "0")
+	c.dropBody()
 	c.status = http.StatusOK
 	c.w.WriteHeader(http.StatusOK)
 	return true
