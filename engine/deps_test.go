@@ -63,7 +63,7 @@ var restrictions = []restriction{
 		"a library reports through its errors and events, it does not print"},
 	{[]string{"crypto/", "github.com/tink-crypto/"}, []string{"internal/seal", "engine/id.go"}, false,
 		"secrets are handled in one place; engine/id.go draws random ids"},
-	{[]string{"unsafe"}, []string{"internal/kernel", "internal/vfs", "segment/vectors.go", "hnsw/graph.go"}, true,
+	{[]string{"unsafe"}, []string{"internal/kernel", "internal/vfs", "segment/vectors.go", "hnsw/encode.go"}, true,
 		"mapping, assembly and the one cast from bytes to numbers"},
 	{[]string{"reflect"}, []string{"segment/guard.go"}, false,
 		"encoders are written out: their cost and their bounds can be read; the guard asks where a mapping begins"},

@@ -1,0 +1,225 @@
+package engine
+
+import (
+	"cmp"
+	"encoding/binary"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/chromad/chromad/internal/disk"
+)
+
+// What exists on an empty store.
+const (
+	DefaultTenant   = "default_tenant"
+	DefaultDatabase = "default_database"
+)
+
+// Tenant is the outermost of the three levels tenant, database, collection.
+type Tenant struct {
+	Name     string
+	Resource string // set by SetTenantResource; empty: none
+}
+
+// Database is a named set of collections of a tenant.
+type Database struct {
+	ID           ID
+	Name, Tenant string
+}
+
+type dbKey struct{ tenant, database string }
+
+type database struct {
+	Database
+	byName map[string]*Collection
+}
+
+// catalog says which tenants, databases and collections there are. Its maps
+// are guarded by DB.mu; they change under DB.catMu too, together with the log.
+type catalog struct {
+	tenants     map[string]string // name → resource
+	databases   map[dbKey]*database
+	collections map[ID]*Collection
+}
+
+func newCatalog() *catalog {
+	c := &catalog{tenants: map[string]string{}, databases: map[dbKey]*database{}, collections: map[ID]*Collection{}}
+	c.tenants[DefaultTenant] = ""
+	c.addDatabase(Database{Name: DefaultDatabase, Tenant: DefaultTenant})
+	return c
+}
+
+func (c *catalog) addDatabase(d Database) {
+	c.databases[dbKey{d.Tenant, d.Name}] = &database{d, map[string]*Collection{}}
+}
+
+// commitCatalog logs e and applies it; catMu is held, and e was checked
+// against the catalog under it.
+func (db *DB) commitCatalog(e *catalogEntry) error {
+	if err := db.commitLocked(e.append(nil)); err != nil {
+		return err
+	}
+	return db.applyCatalog(e)
+}
+
+// applyCatalog makes e's change, in the same way when it is written and when
+// the log is replayed. An entry that does not fit the catalog is corruption:
+// it was checked before it was logged.
+func (db *DB) applyCatalog(e *catalogEntry) error {
+	dropped, err := db.changeMaps(e)
+	for _, c := range dropped {
+		c.retire()
+	}
+	return err
+}
+
+// changeMaps returns the collections that are no more.
+func (db *DB) changeMaps(e *catalogEntry) (dropped []*Collection, err error) {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	cat := db.catalog
+	key := dbKey{e.tenant, e.database}
+	bad := func(what string) ([]*Collection, error) {
+		return nil, fmt.Errorf("%w: log entry %d: %s", ErrCorrupt, e.op, what)
+	}
+	switch e.op {
+	case opCreateTenant, opSetTenant:
+		cat.tenants[e.tenant] = e.resource
+	case opCreateDatabase:
+		if cat.databases[key] != nil {
+			return bad("the database exists")
+		}
+		cat.addDatabase(Database{ID: e.id, Name: e.database, Tenant: e.tenant})
+	case opDeleteDatabase:
+		d := cat.databases[key]
+		if d == nil {
+			return bad("no such database")
+		}
+		for _, c := range d.byName {
+			delete(cat.collections, c.id)
+			dropped = append(dropped, c)
+		}
+		delete(cat.databases, key)
+	case opCreateCollection:
+		d := cat.databases[key]
+		if d == nil || d.byName[e.name] != nil {
+			return bad("no such database, or the collection exists")
+		}
+		c := db.newCollection(e)
+		d.byName[e.name], cat.collections[e.id] = c, c
+	case opModifyCollection:
+		c := cat.collections[e.id]
+		if c == nil {
+			return bad("no such collection")
+		}
+		d := cat.databases[dbKey{c.tenant, c.database}]
+		delete(d.byName, c.name)
+		c.name, c.spec = e.name, e.spec
+		d.byName[c.name] = c
+	case opDeleteCollection:
+		c := cat.collections[e.id]
+		if c == nil {
+			return bad("no such collection")
+		}
+		delete(cat.databases[dbKey{c.tenant, c.database}].byName, c.name)
+		delete(cat.collections, c.id)
+		dropped = append(dropped, c)
+	case opReset:
+		dropped = slices.AppendSeq(dropped, maps.Values(cat.collections))
+		db.catalog = newCatalog()
+	default:
+		return bad("unknown operation")
+	}
+	return dropped, nil
+}
+
+// retire ends the use of a collection that is no longer in the catalog. Its
+// files go at the next checkpoint that nobody reads them.
+func (c *Collection) retire() {
+	c.applyMu.Lock()
+	defer c.applyMu.Unlock()
+	c.dropped.Store(true)
+	s := c.state.Load()
+	n := c.mem.bytes
+	if s.frozen != nil {
+		n += s.frozen.bytes
+	}
+	c.db.memBytes.Add(-n)
+	s.version.release()
+}
+
+// append encodes the catalog with all manifests; catMu is held.
+func (cat *catalog) append(b []byte) ([]byte, error) {
+	b = binary.AppendUvarint(b, uint64(len(cat.tenants)))
+	for _, name := range sortedKeys(cat.tenants) {
+		b = appendString(b, name)
+		b = appendString(b, cat.tenants[name])
+	}
+	dbs := slices.SortedFunc(maps.Values(cat.databases), func(a, b *database) int {
+		return cmp.Or(cmp.Compare(a.Tenant, b.Tenant), cmp.Compare(a.Name, b.Name))
+	})
+	b = binary.AppendUvarint(b, uint64(len(dbs)))
+	for _, d := range dbs {
+		b = appendString(b, d.Tenant)
+		b = appendString(b, d.Name)
+		b = append(b, d.ID[:]...)
+		b = binary.AppendUvarint(b, uint64(len(d.byName)))
+		for _, name := range sortedKeys(d.byName) {
+			c := d.byName[name]
+			b = append(b, c.id[:]...)
+			b = appendString(b, name)
+			b = appendSpec(b, c.spec)
+			var err error
+			if b, err = c.manifest.append(b); err != nil {
+				return nil, fmt.Errorf("collection %s: %w", c.id, err)
+			}
+		}
+	}
+	return b, nil
+}
+
+// decodeCatalog reads what append wrote into db.catalog.
+func (db *DB) decodeCatalog(d *disk.Decoder) error {
+	cat := &catalog{tenants: map[string]string{}, databases: map[dbKey]*database{}, collections: map[ID]*Collection{}}
+	for range d.Count(2) {
+		name := d.String()
+		cat.tenants[name] = d.String()
+	}
+	for range d.Count(19) {
+		in := Database{Tenant: d.String(), Name: d.String()}
+		copy(in.ID[:], d.Bytes(len(in.ID)))
+		cat.addDatabase(in)
+		byName := cat.databases[dbKey{in.Tenant, in.Name}].byName
+		for range d.Count(22) {
+			if err := db.decodeCollection(d, cat, in, byName); err != nil {
+				return err
+			}
+		}
+	}
+	db.catalog = cat
+	return d.Done()
+}
+
+func (db *DB) decodeCollection(d *disk.Decoder, cat *catalog, in Database, byName map[string]*Collection) error {
+	e := &catalogEntry{op: opCreateCollection, tenant: in.Tenant, database: in.Name}
+	copy(e.id[:], d.Bytes(len(e.id)))
+	e.name = d.String()
+	var err error
+	if e.spec, err = decodeSpec(d); err != nil {
+		return err
+	}
+	m, err := decodeManifest(d)
+	if err != nil {
+		return fmt.Errorf("collection %s: %w", e.id, err)
+	}
+	if byName[e.name] != nil || cat.collections[e.id] != nil {
+		return fmt.Errorf("%w: collection %s is there twice", ErrCorrupt, e.id)
+	}
+	c := db.newCollection(e)
+	c.load(m)
+	byName[e.name], cat.collections[e.id] = c, c
+	return nil
+}
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

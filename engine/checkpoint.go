@@ -1,0 +1,227 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/chromad/chromad/internal/disk"
+	"github.com/chromad/chromad/internal/seal"
+	"github.com/chromad/chromad/internal/vfs"
+	"github.com/chromad/chromad/segment"
+	"github.com/chromad/chromad/wal"
+)
+
+// A checkpoint is the whole state (catalog, manifests, positions) in one file
+// under a fresh number. Truth is the newest checkpoint and the log after it.
+// Only after a checkpoint is durable may the log before it, older
+// checkpoints, and segments that it does not name, be removed.
+
+const (
+	checkpointDir     = "checkpoint"
+	checkpointSuffix  = ".ckpt"
+	checkpointSection = 1
+	checkpointBlock   = 64 << 10
+	segmentDir        = "seg"
+	segmentSuffix     = ".seg"
+	tmpDir            = "tmp"
+
+	// A checkpoint is written when so much was logged since the last one.
+	checkpointEvery = 64 << 20
+)
+
+// checkpointState is what is known of the newest checkpoint.
+type checkpointState struct {
+	number uint64
+	// position: the catalog and the manifests hold every catalog entry and
+	// edit up to it.
+	position wal.Position
+	// from is where the log is read from: the oldest entry that is not in a
+	// segment, or the one after position.
+	from wal.Position
+	size int64
+}
+
+func checkpointName(number uint64) string {
+	return fmt.Sprintf("%s/%016x%s", checkpointDir, number, checkpointSuffix)
+}
+
+// numberedFiles lists the files of a directory that are named by a number,
+// ascending. Other entries are not ours and are left alone.
+func numberedFiles(fs vfs.FS, dir, suffix string) ([]uint64, error) {
+	infos, err := fs.List(dir)
+	if err != nil {
+		if isNotExist(err) {
+			return nil, nil
+		}
+		return nil, err
+	}
+	var out []uint64
+	for _, i := range infos {
+		base, ok := strings.CutSuffix(i.Name, suffix)
+		if !ok || len(base) != 16 || !i.Regular {
+			continue
+		}
+		if n, err := strconv.ParseUint(base, 16, 64); err == nil {
+			out = append(out, n)
+		}
+	}
+	return out, nil
+}
+
+func (db *DB) checkpointHeader(number uint64, file seal.ID) disk.Header {
+	return disk.Header{
+		Kind: seal.KindCheckpoint, Version: disk.Version, KeyID: db.sealer.KeyID(),
+		Store: db.store, File: file, Number: number,
+	}
+}
+
+// encodeCheckpoint is called with catMu held: no catalog entry and no edit is
+// on its way, so everything up to the log's next position is applied.
+func (db *DB) encodeCheckpoint() (checkpointState, []byte, error) {
+	next := db.log.Next()
+	ck := checkpointState{number: db.checkpoint.number + 1, position: wal.Position{Epoch: next.Epoch, Seq: next.Seq - 1}, from: next}
+	for _, c := range db.all() {
+		ck.from.Seq = minSeq(c.firstUnflushed(), ck.from.Seq)
+	}
+	var b []byte
+	for _, p := range []wal.Position{ck.position, ck.from} {
+		var err error
+		if b, err = p.AppendBinary(b); err != nil {
+			return ck, nil, err
+		}
+	}
+	db.mu.RLock()
+	defer db.mu.RUnlock()
+	b, err := db.catalog.append(b)
+	return ck, b, err
+}
+
+// writeCheckpoint writes a checkpoint and gives back what it sets free.
+func (db *DB) writeCheckpoint(ctx context.Context) error {
+	start := time.Now()
+	db.catMu.Lock()
+	defer db.catMu.Unlock()
+	if err := db.failed(); err != nil {
+		return err
+	}
+	ck, body, err := db.encodeCheckpoint()
+	if err != nil {
+		return fmt.Errorf("checkpoint: %w", err)
+	}
+	if err := db.putCheckpoint(&ck, body); err != nil {
+		return db.diskError(fmt.Errorf("checkpoint: %w", err))
+	}
+	db.checkpoint = ck
+	removed, err := db.sweep(ctx)
+	if err != nil {
+		return db.diskError(fmt.Errorf("checkpoint %d: %w", ck.number, err))
+	}
+	if f := db.opts.Events.Checkpointed; f != nil {
+		f(CheckpointEvent{Number: ck.number, Removed: removed, Duration: time.Since(start)})
+	}
+	return nil
+}
+
+func (db *DB) putCheckpoint(ck *checkpointState, body []byte) error {
+	info, err := disk.WriteFile(db.fs, checkpointName(ck.number), db.checkpointHeader(ck.number, newFileID()), db.sealer, func(w *disk.Writer) error {
+		if err := w.Section(checkpointSection, checkpointBlock); err != nil {
+			return err
+		}
+		_, err := w.Write(body)
+		return err
+	})
+	ck.size = info.Length
+	return err
+}
+
+// sweep removes what the newest checkpoint does not need: log files,
+// checkpoints before it, and segments that no manifest, no reader and no
+// builder names. catMu is held.
+func (db *DB) sweep(ctx context.Context) (removed int, err error) {
+	if err := db.log.Release(db.checkpoint.from); err != nil {
+		return 0, err
+	}
+	if err := db.readers.forget(db.files.needed); err != nil {
+		return 0, err
+	}
+	old, err := numberedFiles(db.fs, checkpointDir, checkpointSuffix)
+	if err != nil {
+		return 0, err
+	}
+	for _, n := range old {
+		if n < db.checkpoint.number {
+			if err := db.fs.Remove(checkpointName(n)); err != nil {
+				return removed, err
+			}
+			removed++
+		}
+	}
+	named := map[uint64]bool{}
+	for _, c := range db.all() {
+		for _, s := range c.manifest.segments {
+			named[s.info.Number] = true
+		}
+	}
+	segs, err := numberedFiles(db.fs, segmentDir, segmentSuffix)
+	if err != nil {
+		return removed, err
+	}
+	for _, n := range segs {
+		if named[n] || db.files.needed(n) {
+			continue
+		}
+		if err := errors.Join(ctx.Err(), db.fs.Remove(segment.Name(n))); err != nil {
+			return removed, err
+		}
+		removed++
+	}
+	return removed, nil
+}
+
+// loadCheckpoint reads the newest checkpoint; found is false when there is none.
+func (db *DB) loadCheckpoint() (found bool, err error) {
+	numbers, err := numberedFiles(db.fs, checkpointDir, checkpointSuffix)
+	if err != nil || len(numbers) == 0 {
+		return false, err
+	}
+	number := numbers[len(numbers)-1]
+	name := checkpointName(number)
+	// The checkpoint is where the store's own identity is learnt from.
+	h, err := disk.ReadHeader(db.fs, name)
+	if err != nil {
+		return false, err
+	}
+	db.store = h.Store
+	f, err := disk.OpenFile(db.fs, name, db.checkpointHeader(number, h.File), disk.Info{}, db.sealer)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	s, ok := f.Section(checkpointSection)
+	if !ok {
+		return false, fmt.Errorf("%s: %w: no catalog in it", name, ErrCorrupt)
+	}
+	body, err := s.Bytes(0, s.Len())
+	if err != nil {
+		return false, err
+	}
+	if err := db.decodeCheckpoint(number, body); err != nil {
+		return false, fmt.Errorf("%s: %w: %w", name, ErrCorrupt, err)
+	}
+	db.checkpoint.size = f.Info().Length
+	return true, nil
+}
+
+func (db *DB) decodeCheckpoint(number uint64, body []byte) error {
+	d := disk.NewDecoder(body)
+	db.checkpoint = checkpointState{
+		number:   number,
+		position: wal.Position{Epoch: d.Uint64(), Seq: d.Uint64()},
+		from:     wal.Position{Epoch: d.Uint64(), Seq: d.Uint64()},
+	}
+	return db.decodeCatalog(d)
+}

@@ -1,0 +1,275 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/RoaringBitmap/roaring/v2"
+
+	"github.com/chromad/chromad/hnsw"
+	"github.com/chromad/chromad/internal/seal"
+	"github.com/chromad/chromad/segment"
+)
+
+// Spec is how a collection is made. The zero value is an l2 collection with
+// the usual graph parameters.
+type Spec struct {
+	Metric Metric
+	// M, EFConstruction and EFSearch are the parameters of the graph by their
+	// names in Malkov and Yashunin, "Efficient and robust approximate nearest
+	// neighbor search using HNSW graphs" (2016). 0: 16, 100, 100.
+	M, EFConstruction, EFSearch int
+	Metadata                    Metadata
+	// Extension is kept verbatim for the caller.
+	Extension []byte
+}
+
+// Info describes a collection.
+type Info struct {
+	ID                     ID
+	Name, Tenant, Database string
+	Dimension              int // 0 until the first record is written
+	Spec                   Spec
+	// Keys are the metadata keys ever written, with the kinds of their values.
+	Keys map[string]KindSet
+}
+
+// Change is what Modify changes; nil fields are left as they are.
+type Change struct {
+	Name      *string
+	Metadata  *Metadata // replaces the whole; empty clears it
+	M         *int
+	EFSearch  *int
+	Extension []byte
+}
+
+// Collection is a set of records with embeddings of one dimension. It is safe
+// for concurrent use and needs no closing.
+type Collection struct {
+	db *DB
+	id ID
+
+	maint sync.Mutex // see doc.go for the order of locks
+
+	// Guarded by DB.mu: what the catalog says of the collection.
+	name, tenant, database string
+	spec                   Spec
+
+	// Guarded by DB.catMu (and, to change it, maint too): the durable files.
+	manifest *manifest
+
+	writeMu sync.Mutex
+	pending pendingWrites
+
+	applyMu   sync.Mutex
+	mem       *memtable
+	nextOrder uint64
+
+	state   atomic.Pointer[state]
+	dropped atomic.Bool
+	broken  atomic.Pointer[error] // a log entry could not be applied: damage
+	jobs    collectionJobs
+}
+
+func (db *DB) newCollection(e *catalogEntry) *Collection {
+	c := &Collection{db: db, id: e.id, name: e.name, tenant: e.tenant, database: e.database, spec: e.spec}
+	c.pending.init()
+	c.load(&manifest{nextOrder: 1})
+	return c
+}
+
+// load makes m the state of a collection that nobody uses yet.
+func (c *Collection) load(m *manifest) {
+	c.manifest = m
+	c.mem = &memtable{}
+	c.nextOrder = m.nextOrder
+	handles := make([]*handle, len(m.segments))
+	dead := make([]*deletions, len(m.segments))
+	live := 0
+	for i, s := range m.segments {
+		handles[i] = c.newHandle(s.info, m.dimension)
+		dead[i] = newDeletions(s.dead)
+		live += int(s.info.Rows) - int(s.dead.GetCardinality())
+	}
+	old := c.state.Swap(&state{
+		version: newVersion(handles), dead: dead, mem: c.mem.snapshot(), live: live,
+		dimension: m.dimension, keys: m.keys,
+	})
+	if old != nil {
+		old.version.release()
+	}
+}
+
+func (c *Collection) newHandle(info segment.Info, dim int) *handle {
+	return &handle{spec: c.segmentSpec(info.Number, info.File, dim), info: info, files: &c.db.files}
+}
+
+func (c *Collection) segmentSpec(number uint64, file seal.ID, dim int) segment.Spec {
+	c.db.mu.RLock()
+	defer c.db.mu.RUnlock()
+	return segment.Spec{
+		Store: c.db.store, Collection: seal.ID(c.id), Number: number, File: file,
+		Dim: dim, Metric: c.spec.Metric, GraphMin: c.db.opts.GraphMin,
+		Graph: hnsw.Params{M: c.spec.M, EFConstruction: c.spec.EFConstruction, Seed: number, Workers: c.db.opts.Workers},
+	}
+}
+
+// Info tells what the collection is now.
+func (c *Collection) Info() Info {
+	c.db.mu.RLock()
+	defer c.db.mu.RUnlock()
+	return c.infoLocked()
+}
+
+func (c *Collection) infoLocked() Info {
+	s := c.state.Load()
+	return Info{
+		ID: c.id, Name: c.name, Tenant: c.tenant, Database: c.database,
+		Dimension: s.dimension, Spec: c.spec, Keys: s.keys,
+	}
+}
+
+// ID is the collection's identity, which survives renaming.
+func (c *Collection) ID() ID { return c.id }
+
+// usable returns why the collection cannot be used, if so.
+func (c *Collection) usable() error {
+	if c.dropped.Load() {
+		return fmt.Errorf("collection %s: %w", c.id, ErrNotFound)
+	}
+	if err := c.broken.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// view takes a consistent view of the collection, to be closed. The caller
+// has entered the DB's gate.
+func (c *Collection) view() (*view, error) {
+	for {
+		if err := c.usable(); err != nil {
+			return nil, err
+		}
+		s := c.state.Load()
+		if s.version.acquire() {
+			return &view{s, c.db.readers, make([]*segment.Reader, len(s.dead))}, nil
+		}
+	}
+}
+
+// Count is the number of records.
+func (c *Collection) Count(ctx context.Context) (int, error) {
+	if err := c.db.enter(ctx); err != nil {
+		return 0, err
+	}
+	defer c.db.leave()
+	if err := c.usable(); err != nil {
+		return 0, err
+	}
+	return c.state.Load().live, nil
+}
+
+// Add inserts records. An id that exists, or that stands earlier in the
+// call, is left as it is; that is no error.
+func (c *Collection) Add(ctx context.Context, recs ...Record) error {
+	return c.write(ctx, writeAdd, recs)
+}
+
+// Upsert inserts records whose ids are new and merges the others into what is
+// there: the embedding is replaced, metadata are merged key by key (a Null
+// value removes its key), a nil document or uri leaves the old one.
+func (c *Collection) Upsert(ctx context.Context, recs ...Record) error {
+	return c.write(ctx, writeUpsert, recs)
+}
+
+// Update merges records into those that exist, as Upsert does; nil fields,
+// the embedding too, are left as they are. Unknown ids are skipped.
+func (c *Collection) Update(ctx context.Context, recs ...Record) error {
+	return c.write(ctx, writeUpdate, recs)
+}
+
+// Modify changes the collection's name, metadata or parameters. ErrExists:
+// another collection of the database has the new name.
+func (c *Collection) Modify(ctx context.Context, ch Change) error {
+	db := c.db
+	if err := db.enterWrite(ctx); err != nil {
+		return err
+	}
+	defer db.leave()
+	if ch.Metadata != nil {
+		if _, err := checkMetadata(*ch.Metadata, -1, &db.opts.Limits); err != nil {
+			return err
+		}
+	}
+	db.catMu.Lock()
+	defer db.catMu.Unlock()
+	if err := c.usable(); err != nil {
+		return err
+	}
+	db.mu.RLock()
+	e := &catalogEntry{op: opModifyCollection, id: c.id, tenant: c.tenant, database: c.database, name: c.name, spec: c.spec}
+	if ch.Name != nil && *ch.Name != c.name {
+		e.name = *ch.Name
+		if d := db.catalog.databases[dbKey{c.tenant, c.database}]; d != nil && d.byName[e.name] != nil {
+			db.mu.RUnlock()
+			return fmt.Errorf("collection %q: %w", e.name, ErrExists)
+		}
+	}
+	db.mu.RUnlock()
+	if ch.Metadata != nil {
+		e.spec.Metadata = mergeMetadata(nil, *ch.Metadata)
+	}
+	if ch.M != nil {
+		e.spec.M = *ch.M
+	}
+	if ch.EFSearch != nil {
+		e.spec.EFSearch = *ch.EFSearch
+	}
+	if ch.Extension != nil {
+		e.spec.Extension = append([]byte(nil), ch.Extension...)
+	}
+	return db.commitCatalog(e)
+}
+
+// breakWith marks the collection as damaged: a durable entry could not be
+// applied, so what is in memory is not what the log says. Other collections
+// go on.
+func (c *Collection) breakWith(err error) {
+	if !errors.Is(err, ErrCorrupt) {
+		err = fmt.Errorf("collection %s cannot be brought up to date until the store is opened again: %w", c.id, err)
+	}
+	c.broken.CompareAndSwap(nil, &err)
+	c.db.report("apply", err, false)
+}
+
+// firstUnflushed is the sequence number of the oldest entry that is not in a
+// segment yet, 0 when all are.
+func (c *Collection) firstUnflushed() uint64 {
+	low := c.pending.low()
+	c.applyMu.Lock()
+	defer c.applyMu.Unlock()
+	if f := c.state.Load().frozen; f != nil {
+		return minSeq(low, f.first)
+	}
+	return minSeq(low, c.mem.first)
+}
+
+// minSeq is the smaller of two sequence numbers of which 0 means none.
+func minSeq(a, b uint64) uint64 {
+	if a == 0 || b != 0 && b < a {
+		return b
+	}
+	return a
+}
+
+// deadOf returns the rows of deletions, which are immutable once published.
+func deadOf(ds []*deletions) []*roaring.Bitmap {
+	out := make([]*roaring.Bitmap, len(ds))
+	for i, d := range ds {
+		out[i] = d.rows
+	}
+	return out
+}

@@ -1,0 +1,295 @@
+package engine
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/RoaringBitmap/roaring/v2"
+
+	"github.com/chromad/chromad/segment"
+)
+
+// A compaction merges segments into one. It drops the rows that were dead at
+// the collection's last flush, not those that died since: the log after that
+// flush will be replayed onto the result, and an entry that merges into a
+// record must find it. Rows that die while the merge runs are looked up in
+// the result by their order, which is unique.
+
+// Compact flushes and merges every collection into at most one segment, and
+// gives the space of dead rows and old files back.
+func (db *DB) Compact(ctx context.Context) error {
+	if err := db.enterWrite(ctx); err != nil {
+		return err
+	}
+	defer db.leave()
+	if err := db.flushAll(ctx); err != nil {
+		return err
+	}
+	for _, c := range db.all() {
+		if c.usable() != nil {
+			continue
+		}
+		if _, err := c.compact(ctx, pickAll); err != nil {
+			return err
+		}
+	}
+	return db.writeCheckpoint(ctx)
+}
+
+// picker chooses the segments to merge; none: there is nothing to do.
+type picker func(segments []segmentState) []int
+
+// pickAll merges everything into one segment without dead rows.
+func pickAll(segments []segmentState) []int {
+	if len(segments) == 1 && segments[0].dead.IsEmpty() {
+		return nil
+	}
+	all := make([]int, len(segments))
+	for i := range all {
+		all[i] = i
+	}
+	return all
+}
+
+const (
+	mergeFanIn = 4 // segments that make a merge worth its while
+	// mergeGrowth: a segment joins a merge when it is at most so many times
+	// as large as the smaller ones together. A query pays for every segment
+	// and building is cheap, so merges are eager.
+	mergeGrowth = 2
+	// A segment with more than a quarter of its rows dead is rewritten.
+	deadShare = 4
+)
+
+// pickTiered merges the small segments when there are enough of them, and
+// rewrites one that is largely dead.
+func pickTiered(segments []segmentState) []int {
+	type sized struct{ index, live int }
+	by := make([]sized, len(segments))
+	for i, s := range segments {
+		dead := int(s.dead.GetCardinality())
+		by[i] = sized{i, int(s.info.Rows) - dead}
+		if dead*deadShare > int(s.info.Rows) {
+			return []int{i}
+		}
+	}
+	slices.SortFunc(by, func(a, b sized) int { return cmp.Or(cmp.Compare(a.live, b.live), cmp.Compare(a.index, b.index)) })
+	sum, n := 0, 0
+	for _, s := range by {
+		if n > 0 && s.live > mergeGrowth*sum {
+			break
+		}
+		sum += s.live
+		n++
+	}
+	if n < mergeFanIn {
+		return nil
+	}
+	var out []int
+	for _, s := range by[:n] {
+		out = append(out, s.index)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// compaction is one merge on its way.
+type compaction struct {
+	c       *Collection
+	inputs  []segmentState // with the deletions that the merge drops
+	readers []*segment.Reader
+	info    segment.Info // Rows 0: nothing is left
+	out     *handle
+}
+
+// compact merges the segments that pick chooses; did is false when it chose none.
+func (c *Collection) compact(ctx context.Context, pick picker) (did bool, err error) {
+	c.jobs.one.Lock()
+	defer c.jobs.one.Unlock()
+	start := time.Now()
+	m, v, err := c.manifestView()
+	if err != nil {
+		return false, ignoreDropped(err)
+	}
+	defer v.close()
+	chosen := pick(m.segments)
+	if len(chosen) == 0 {
+		return false, nil
+	}
+	w := &compaction{c: c}
+	for _, i := range chosen {
+		r, err := v.reader(i)
+		if err != nil {
+			return false, fmt.Errorf("compact collection %s: %w", c.id, err)
+		}
+		w.inputs, w.readers = append(w.inputs, m.segments[i]), append(w.readers, r)
+	}
+	db := c.db
+	number := db.newNumber()
+	defer db.files.release(number)
+	if err := w.merge(ctx, number, m.dimension); err == nil {
+		err = w.install()
+		if errors.Is(err, errPending) {
+			return false, nil // tried again after the flush
+		}
+		if err != nil {
+			return false, db.diskError(fmt.Errorf("compact collection %s: %w", c.id, err))
+		}
+	} else {
+		return false, db.diskError(fmt.Errorf("compact collection %s: %w", c.id, err))
+	}
+	w.report(time.Since(start))
+	return true, nil
+}
+
+func ignoreDropped(err error) error {
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+// manifestView returns the manifest with a view of the same segments.
+func (c *Collection) manifestView() (*manifest, *view, error) {
+	c.db.catMu.Lock()
+	defer c.db.catMu.Unlock()
+	v, err := c.view()
+	return c.manifest, v, err
+}
+
+func (w *compaction) merge(ctx context.Context, number uint64, dim int) error {
+	in := make([]segment.Input, len(w.inputs))
+	for i := range in {
+		in[i] = segment.Input{Reader: w.readers[i], Dead: w.inputs[i].dead}
+	}
+	var err error
+	w.info, err = segment.Merge(ctx, w.c.db.fs, w.c.db.sealer, w.c.segmentSpec(number, newFileID(), dim), in)
+	if errors.Is(err, segment.ErrEmpty) {
+		return nil
+	}
+	if err == nil {
+		w.out = w.c.newHandle(w.info, dim)
+	}
+	return err
+}
+
+// install logs the edit and puts the result in the place of the inputs.
+func (w *compaction) install() error {
+	c := w.c
+	c.maint.Lock()
+	defer c.maint.Unlock()
+	c.db.catMu.Lock()
+	defer c.db.catMu.Unlock()
+	if c.dropped.Load() {
+		return nil
+	}
+	if c.state.Load().frozen != nil {
+		return errPending // its deletions are those of the old segments
+	}
+	var out *segment.Reader
+	if w.out != nil {
+		var err error
+		if out, err = c.db.readers.acquire(w.out); err != nil {
+			return err
+		}
+		defer c.db.readers.release(w.out)
+	}
+	// A flush may have been installed since: its deletions are durable now.
+	old := c.manifest
+	m := *old
+	m.segments = nil
+	dead := roaring.New()
+	for _, s := range old.segments {
+		i := w.input(s.info.Number)
+		if i < 0 {
+			m.segments = append(m.segments, s)
+			continue
+		}
+		if err := w.carry(dead, i, s.dead, out); err != nil {
+			return err
+		}
+	}
+	if out != nil {
+		m.segments = append(m.segments, segmentState{w.info, dead})
+	}
+	if err := c.commitEdit(&m); err != nil {
+		return err
+	}
+	return w.publish(out)
+}
+
+// publish installs the result in the collection's state; maint and catMu are
+// held, and the edit is durable.
+func (w *compaction) publish(out *segment.Reader) error {
+	c := w.c
+	c.applyMu.Lock()
+	defer c.applyMu.Unlock()
+	s := *c.state.Load()
+	var handles []*handle
+	var deads []*deletions
+	dead := roaring.New()
+	for n, h := range s.version.segments {
+		i := w.input(h.info.Number)
+		if i < 0 {
+			handles, deads = append(handles, h), append(deads, s.dead[n])
+			continue
+		}
+		if err := w.carry(dead, i, s.dead[n].rows, out); err != nil {
+			c.breakWith(err) // the state cannot be told from here on
+			return err
+		}
+	}
+	if out != nil {
+		handles, deads = append(handles, w.out), append(deads, newDeletions(dead))
+	}
+	s.dead = deads
+	c.install(&s, handles)
+	return nil
+}
+
+func (w *compaction) input(number uint64) int {
+	return slices.IndexFunc(w.inputs, func(s segmentState) bool { return s.info.Number == number })
+}
+
+// carry adds to dst the rows of the result that stand for the rows of input i
+// in dead, leaving out those that the merge dropped.
+func (w *compaction) carry(dst *roaring.Bitmap, i int, dead *roaring.Bitmap, out *segment.Reader) error {
+	for it := roaring.AndNot(dead, w.inputs[i].dead).Iterator(); it.HasNext(); {
+		order, err := w.readers[i].Order(it.Next())
+		if err != nil {
+			return err
+		}
+		row, found, err := out.FindOrder(order)
+		if err != nil {
+			return err
+		}
+		if !found {
+			return fmt.Errorf("%w: segment %d has no row of order %d", ErrCorrupt, w.info.Number, order)
+		}
+		dst.Add(row)
+	}
+	return nil
+}
+
+func (w *compaction) report(took time.Duration) {
+	j := &w.c.db.jobs
+	bytes := int64(0)
+	for _, s := range w.inputs {
+		bytes += s.info.Length
+	}
+	j.ask(func() {
+		if j.garbage += bytes; j.garbage >= garbageMax {
+			j.pressure = true
+		}
+	})
+	if f := w.c.db.opts.Events.Compacted; f != nil {
+		f(CompactEvent{
+			Collection: w.c.id, Segments: len(w.inputs), Rows: int(w.info.Rows),
+			Bytes: w.info.Length, Duration: took,
+		})
+	}
+}

@@ -1,0 +1,41 @@
+// Package engine is an embedded vector database: collections of records
+// (id, embedding, metadata, document, uri) in one directory, durable when a
+// write returns, searched by nearest embedding and filtered by metadata and
+// document text. It is the only package of the module with a compatibility
+// promise; the packages beside and below it may change in any release.
+//
+// # Use
+//
+//	db, err := engine.Open("./data", nil)
+//	docs, _, err := db.Default().GetOrCreate(ctx, "docs", engine.Spec{Metric: engine.Cosine})
+//	err = docs.Add(ctx, engine.Record{ID: "a", Embedding: v, Document: engine.Optional("text")})
+//	found, err := docs.Query(ctx, v, 10, nil)
+//
+// A nil error from a write means: on disk, for good, and seen by every read
+// that starts afterwards. A call's records are written all or none.
+//
+// # How it works, for those who read on
+//
+// A store is one log and a set of immutable segments; everything else is a
+// view of them. entry.go says what a log entry means. A write (write.go) is
+// validated, encoded and handed to the log, whose committer makes many
+// writers' entries durable with one sync; then apply.go changes the
+// collection's memtable (memtable.go) and publishes a new state (state.go),
+// which readers (get.go, query.go) take as a view. flush.go turns memtables
+// into segments, compact.go several segments into one; both end with an edit
+// in the log. checkpoint.go writes the whole catalog and all manifests under
+// a fresh number, so that the log before it can go. recover.go reads the
+// newest checkpoint and the log after it.
+//
+// # Locks
+//
+// In the order in which they may be taken:
+//
+//	Collection.maint     one flush, or one installation of a compaction, at a time
+//	DB.catMu             catalog changes and edits, each with its log entry; checkpoints
+//	Collection.writeMu   order of the collection's entries in the log
+//	Collection.applyMu   the memtable and the published state
+//	Collection.pendMu    entries between log and memtable
+//	DB.mu                the catalog's maps, never held over I/O
+//	readerCache.mu, liveFiles.mu, jobs.mu
+package engine

@@ -1,0 +1,281 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/chromad/chromad/internal/seal"
+	"github.com/chromad/chromad/internal/vfs"
+	"github.com/chromad/chromad/wal"
+)
+
+// DB is an open store. It is safe for concurrent use.
+type DB struct {
+	opts    Options
+	fs      vfs.FS
+	root    io.Closer // of fs, if we opened it
+	sealer  seal.Sealer
+	lock    io.Closer
+	store   seal.ID
+	log     *wal.Log
+	readers *readerCache
+	files   liveFiles
+	jobs    jobs
+
+	gate     gate
+	failure  atomic.Pointer[error] // set once: no more writes
+	memBytes atomic.Int64          // of all memtables, frozen ones too
+
+	catMu      sync.Mutex
+	checkpoint checkpointState // guarded by catMu
+	nextFile   atomic.Uint64   // number of the last file made
+
+	mu      sync.RWMutex
+	catalog *catalog
+}
+
+// Open opens the store in dir and recovers it; a directory that is missing or
+// empty becomes a new store unless opts says ReadOnly. nil opts are the
+// defaults. ErrLocked: another process, or another DB of this one, has it
+// open; the error says who. Close must be called.
+func Open(dir string, opts *Options) (*DB, error) {
+	o, err := opts.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	db := &DB{opts: o, fs: o.fs, sealer: seal.Plain(), files: liveFiles{refs: map[uint64]int{}}}
+	db.gate.init()
+	if db.fs == nil {
+		root, err := openRoot(dir, o.ReadOnly)
+		if err != nil {
+			return nil, fmt.Errorf("open store: %w", err)
+		}
+		db.fs, db.root = root, root
+	}
+	db.readers = &readerCache{fs: db.fs, sealer: db.sealer, max: o.OpenSegments}
+	if err := db.open(); err != nil {
+		return nil, errors.Join(fmt.Errorf("open store: %w", err), db.closeFiles())
+	}
+	return db, nil
+}
+
+func openRoot(dir string, readOnly bool) (*vfs.Root, error) {
+	if readOnly {
+		return vfs.Open(dir)
+	}
+	return vfs.Make(dir)
+}
+
+func (db *DB) open() error {
+	if !db.opts.ReadOnly {
+		lock, err := db.fs.Lock("LOCK", fmt.Sprintf("process %d", os.Getpid()))
+		if err != nil {
+			return err
+		}
+		db.lock = lock
+	}
+	if err := db.recover(); err != nil {
+		return err
+	}
+	if !db.opts.ReadOnly {
+		db.jobs.start(db)
+	}
+	return nil
+}
+
+// Close waits for calls that are running, flushes, writes a checkpoint and
+// gives the directory free. A second Close returns ErrClosed.
+func (db *DB) Close() error {
+	if !db.gate.close() {
+		return ErrClosed
+	}
+	var err error
+	if !db.opts.ReadOnly {
+		db.jobs.stop()
+		// Calls that gave up waiting may have left entries on their way.
+		db.settle()
+		if err = db.failed(); err == nil {
+			err = db.flushFor(closeFlush)
+		}
+		if err == nil {
+			err = db.writeCheckpoint(context.Background())
+		}
+	}
+	return errors.Join(err, db.closeFiles())
+}
+
+// closeFlush is how long Close flushes, the largest memtables first. What is
+// left is in the log, and the next Open reads it there.
+const closeFlush = 10 * time.Second
+
+func (db *DB) flushFor(d time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	defer cancel()
+	err := db.flushAll(ctx)
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, ErrCorrupt) {
+		return nil
+	}
+	return err
+}
+
+func (db *DB) closeFiles() error {
+	var errs []error
+	if db.log != nil {
+		errs = append(errs, db.log.Close())
+	}
+	errs = append(errs, db.readers.close())
+	for _, c := range []io.Closer{db.lock, db.root} {
+		if c != nil {
+			errs = append(errs, c.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// settle waits until every entry that was logged is applied.
+func (db *DB) settle() {
+	for _, c := range db.all() {
+		<-c.pending.whenIdle()
+	}
+}
+
+// all returns the collections there are.
+func (db *DB) all() []*Collection {
+	db.mu.RLock()
+	defer db.mu.RUnlock()
+	out := make([]*Collection, 0, len(db.catalog.collections))
+	for _, c := range db.catalog.collections {
+		out = append(out, c)
+	}
+	return out
+}
+
+// enter begins a call; leave ends it.
+func (db *DB) enter(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if !db.gate.enter() {
+		return ErrClosed
+	}
+	return nil
+}
+
+func (db *DB) leave() { db.gate.leave() }
+
+// enterWrite begins a call that changes something.
+func (db *DB) enterWrite(ctx context.Context) error {
+	if db.opts.ReadOnly {
+		return ErrReadOnly
+	}
+	if err := db.enter(ctx); err != nil {
+		return err
+	}
+	if err := db.failed(); err != nil {
+		db.leave()
+		return err
+	}
+	return nil
+}
+
+// failed returns ErrFailed with its cause once the disk has failed.
+func (db *DB) failed() error {
+	if p := db.failure.Load(); p != nil {
+		return *p
+	}
+	if err := db.log.Err(); err != nil {
+		return db.fail(err)
+	}
+	return nil
+}
+
+// Err returns why the store accepts no more writes; nil while it does.
+func (db *DB) Err() error {
+	if db.opts.ReadOnly {
+		return nil
+	}
+	return db.failed()
+}
+
+// fail latches the store: after a failed sync nothing is known about what the
+// disk holds, and only reading it again will tell.
+func (db *DB) fail(cause error) error {
+	err := cause
+	if !errors.Is(err, ErrFailed) {
+		err = fmt.Errorf("%w: %w", ErrFailed, cause)
+	}
+	if db.failure.CompareAndSwap(nil, &err) {
+		db.report("write", err, true)
+	}
+	return *db.failure.Load()
+}
+
+func (db *DB) report(op string, err error, failed bool) {
+	if f := db.opts.Events.Error; f != nil {
+		f(ErrorEvent{Op: op, Err: err, Failed: failed})
+	}
+}
+
+// commitLocked logs an entry that changes catalog or files, and waits; catMu
+// is held, so such entries are applied in the order of the log.
+func (db *DB) commitLocked(payload []byte) error {
+	_, err := db.log.Commit(context.Background(), payload)
+	db.wrote(len(payload))
+	return logError(err)
+}
+
+// newNumber allocates the number of a new file and keeps the file, which is
+// in nobody's manifest yet, from being swept. The caller releases it.
+func (db *DB) newNumber() uint64 {
+	n := db.nextFile.Add(1)
+	db.files.retain(n)
+	return n
+}
+
+// gate counts running calls, so that Close can wait for them.
+type gate struct {
+	n    atomic.Int64 // negative once closed
+	idle chan struct{}
+}
+
+func (g *gate) init() { g.idle = make(chan struct{}, 1) }
+
+func (g *gate) enter() bool {
+	if g.n.Add(1) > 0 {
+		return true
+	}
+	g.leave()
+	return false
+}
+
+func (g *gate) leave() {
+	if g.n.Add(-1) == math.MinInt64 {
+		select {
+		case g.idle <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// close shuts the gate and waits for those inside; false: it was shut.
+func (g *gate) close() bool {
+	for {
+		n := g.n.Load()
+		if n < 0 {
+			return false
+		}
+		if g.n.CompareAndSwap(n, n+math.MinInt64) {
+			if n > 0 {
+				<-g.idle
+			}
+			return true
+		}
+	}
+}

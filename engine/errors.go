@@ -1,0 +1,79 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/chromad/chromad/internal/disk"
+	"github.com/chromad/chromad/internal/vfs"
+	"github.com/chromad/chromad/wal"
+)
+
+// Test with errors.Is.
+var (
+	ErrNotFound  = errors.New("not found")
+	ErrExists    = errors.New("already exists")
+	ErrClosed    = errors.New("store is closed")
+	ErrReadOnly  = errors.New("store is read-only")
+	ErrInvalid   = errors.New("invalid")
+	ErrTooLarge  = errors.New("too large")
+	ErrDimension = errors.New("dimension mismatch")
+	// ErrFailed is returned by every write after the disk refused to make
+	// bytes durable. Reads go on. Closing and opening the store again
+	// recovers what is really on disk.
+	ErrFailed = errors.New("store has failed and accepts no more writes; open it again to recover")
+	// ErrUnknown says that a write may or may not have happened: the disk
+	// failed under it. Reading after the store was opened again tells.
+	ErrUnknown = errors.New("outcome unknown")
+	// ErrBusy is returned when a write waited for memory as long as its
+	// context allowed.
+	ErrBusy = errors.New("busy: writes arrive faster than they can be flushed; try again later")
+
+	ErrLocked   = vfs.ErrLocked
+	ErrDiskFull = vfs.ErrNoSpace
+	ErrCorrupt  = disk.ErrCorrupt
+	ErrFormat   = disk.ErrFormat
+)
+
+// InvalidError says which part of an input is wrong. errors.Is(err, ErrInvalid) holds.
+type InvalidError struct {
+	Field  string // "id", "embedding", "metadata", …
+	Index  int    // position of the record in the call, -1 if it is not about one
+	Reason string
+}
+
+func (e *InvalidError) Error() string {
+	if e.Index < 0 {
+		return fmt.Sprintf("%s: %s", e.Field, e.Reason)
+	}
+	return fmt.Sprintf("record %d: %s: %s", e.Index, e.Field, e.Reason)
+}
+
+func (e *InvalidError) Unwrap() error { return ErrInvalid }
+
+// DimensionError is an embedding of another length than the collection's.
+// errors.Is(err, ErrDimension) holds.
+type DimensionError struct{ Want, Got int }
+
+func (e *DimensionError) Error() string {
+	return fmt.Sprintf("Collection expecting embedding with dimension of %d, got %d", e.Want, e.Got)
+}
+
+func (e *DimensionError) Unwrap() error { return ErrDimension }
+
+// logError translates what the log said of an entry.
+func logError(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, wal.ErrUnknown):
+		return fmt.Errorf("%w: %w", ErrUnknown, err)
+	case errors.Is(err, wal.ErrFailed):
+		return fmt.Errorf("%w: %w", ErrFailed, err)
+	case errors.Is(err, wal.ErrTooLarge):
+		return fmt.Errorf("%w: %w", ErrTooLarge, err)
+	case errors.Is(err, wal.ErrClosed):
+		return ErrClosed
+	}
+	return fmt.Errorf("log: %w", err)
+}

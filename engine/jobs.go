@@ -1,0 +1,321 @@
+package engine
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// jobs is the background work of a store: one goroutine flushes memtables
+// and writes checkpoints, one compacts. Both take what is most urgent next.
+type jobs struct {
+	ctx    context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	logged atomic.Int64 // bytes logged since the last checkpoint
+	asked  atomic.Int64 // bytes logged since pressure was last looked at
+
+	mu       sync.Mutex
+	wake     *sync.Cond
+	flush    []*Collection
+	compact  []*Collection
+	pressure bool
+	garbage  int64         // bytes of segments that a checkpoint would set free
+	freed    chan struct{} // closed when a flush has given memory back
+	full     error         // why flushing does not get on; nil: it does
+	stopped  bool
+}
+
+// collectionJobs is what is queued of a collection, guarded by jobs.mu.
+type collectionJobs struct {
+	flushing, compacting bool
+	damaged              bool // compaction met damage: leave it alone
+
+	one  sync.Mutex   // held while the collection is compacted
+	size atomic.Int64 // bytes of the memtable, as published
+}
+
+// pressureEvery is how much is logged between two looks at memory and log.
+const pressureEvery = 1 << 20
+
+// garbageMax is how many bytes of replaced segments may wait for a checkpoint.
+const garbageMax = 64 << 20
+
+func (j *jobs) start(db *DB) {
+	j.ctx, j.cancel = context.WithCancel(context.Background())
+	j.wake = sync.NewCond(&j.mu)
+	j.freed = make(chan struct{})
+	j.wg.Go(func() { j.flusher(db) })
+	j.wg.Go(func() { j.compacter(db) })
+	for _, c := range db.all() {
+		c.scheduleFlush()
+		c.scheduleCompact()
+	}
+}
+
+func (j *jobs) stop() {
+	j.mu.Lock()
+	j.stopped = true
+	j.mu.Unlock()
+	j.cancel()
+	j.wake.Broadcast()
+	j.wg.Wait()
+}
+
+// ask queues work that change describes; it does nothing before start.
+func (j *jobs) ask(change func()) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.wake == nil || j.stopped {
+		return
+	}
+	change()
+	j.wake.Broadcast()
+}
+
+// scheduleFlush queues a flush when the memtable is full.
+func (c *Collection) scheduleFlush() {
+	o := &c.db.opts
+	if c.jobs.size.Load() < o.MemtableBytes && c.state.Load().mem.len() < o.MemtableRows {
+		return
+	}
+	j := &c.db.jobs
+	j.ask(func() {
+		if !c.jobs.flushing {
+			c.jobs.flushing = true
+			j.flush = append(j.flush, c)
+		}
+	})
+}
+
+// scheduleCompact queues a compaction when the segments call for one.
+func (c *Collection) scheduleCompact() {
+	j := &c.db.jobs
+	j.ask(func() {
+		if !c.jobs.compacting && !c.jobs.damaged {
+			c.jobs.compacting = true
+			j.compact = append(j.compact, c)
+		}
+	})
+}
+
+// wrote is told of every entry that was logged.
+func (db *DB) wrote(n int) {
+	j := &db.jobs
+	j.logged.Add(int64(n))
+	if j.asked.Add(int64(n)) < pressureEvery && db.memBytes.Load() <= db.opts.MemoryLimit {
+		return
+	}
+	j.asked.Store(0)
+	j.ask(func() { j.pressure = true })
+}
+
+// flusher flushes what is queued, and relieves pressure on memory and log.
+func (j *jobs) flusher(db *DB) {
+	for {
+		j.mu.Lock()
+		for !j.stopped && len(j.flush) == 0 && !j.pressure {
+			j.wake.Wait()
+		}
+		if j.stopped {
+			j.mu.Unlock()
+			return
+		}
+		var c *Collection
+		if len(j.flush) > 0 {
+			c = j.flush[0]
+			j.flush = j.flush[1:]
+			c.jobs.flushing = false
+		}
+		j.pressure = false
+		j.mu.Unlock()
+		if c != nil {
+			j.finish(db, "flush", db.flush(j.ctx, c), c.scheduleFlush)
+		}
+		j.finish(db, "relieve pressure", db.relieve(j.ctx), func() { db.jobs.ask(func() { j.pressure = true }) })
+	}
+}
+
+// retryAfter is how long work that found the disk full waits.
+const retryAfter = time.Second
+
+// finish judges a job's error: a full disk is waited for, anything else that
+// is not damage in one collection has latched the store already.
+func (j *jobs) finish(db *DB, op string, err error, retry func()) {
+	j.mu.Lock()
+	if errors.Is(err, ErrDiskFull) {
+		j.full = err
+	} else if err == nil {
+		j.full = nil
+	}
+	j.mu.Unlock()
+	if err == nil || j.ctx.Err() != nil {
+		return
+	}
+	db.report(op, err, db.failure.Load() != nil)
+	if errors.Is(err, ErrDiskFull) {
+		j.notifyFreed() // writers that wait are told
+		time.AfterFunc(retryAfter, retry)
+	}
+}
+
+func (j *jobs) compacter(db *DB) {
+	for {
+		j.mu.Lock()
+		for !j.stopped && len(j.compact) == 0 {
+			j.wake.Wait()
+		}
+		if j.stopped {
+			j.mu.Unlock()
+			return
+		}
+		c := j.compact[0]
+		j.compact = j.compact[1:]
+		c.jobs.compacting = false
+		j.mu.Unlock()
+		did, err := c.compact(j.ctx, pickTiered)
+		if errors.Is(err, ErrCorrupt) {
+			j.mu.Lock()
+			c.jobs.damaged = true
+			j.mu.Unlock()
+		}
+		j.finish(db, "compact", err, c.scheduleCompact)
+		if did {
+			c.scheduleCompact()
+		}
+	}
+}
+
+// relieve flushes the largest memtables while all together are over the
+// memory limit, flushes those that keep the oldest half of a log that is too
+// long, and writes a checkpoint when enough was logged or set free.
+func (db *DB) relieve(ctx context.Context) error {
+	for _, c := range db.largestFirst() {
+		if db.memBytes.Load() <= db.opts.MemoryLimit {
+			break
+		}
+		if err := db.flush(ctx, c); err != nil {
+			return err
+		}
+	}
+	long := db.log.Size() > db.opts.LogLimit
+	if long {
+		if err := db.flushOldest(ctx); err != nil {
+			return err
+		}
+	}
+	j := &db.jobs
+	db.catMu.Lock()
+	every := max(checkpointEvery, 2*db.checkpoint.size)
+	db.catMu.Unlock()
+	j.mu.Lock()
+	due := long || j.logged.Load() >= every || j.garbage >= garbageMax
+	j.mu.Unlock()
+	if !due {
+		return nil
+	}
+	j.logged.Store(0)
+	j.mu.Lock()
+	j.garbage = 0
+	j.mu.Unlock()
+	return db.writeCheckpoint(ctx)
+}
+
+// largestFirst returns the usable collections by the size of their memtables.
+func (db *DB) largestFirst() []*Collection {
+	type sized struct {
+		c *Collection
+		n int64
+	}
+	var by []sized
+	for _, c := range db.all() {
+		if c.usable() == nil { // a damaged one keeps its entries in the log
+			by = append(by, sized{c, c.jobs.size.Load()})
+		}
+	}
+	slices.SortFunc(by, func(a, b sized) int { return cmp.Compare(b.n, a.n) })
+	out := make([]*Collection, len(by))
+	for i, s := range by {
+		out[i] = s.c
+	}
+	return out
+}
+
+// flushOldest flushes the collections whose oldest entry is in the older half
+// of the log.
+func (db *DB) flushOldest(ctx context.Context) error {
+	db.catMu.Lock()
+	from := db.checkpoint.from.Seq
+	db.catMu.Unlock()
+	half := from + (db.log.Next().Seq-from)/2
+	for _, c := range db.all() {
+		if first := c.firstUnflushed(); first == 0 || first > half || c.usable() != nil {
+			continue
+		}
+		if err := db.flush(ctx, c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// room waits while the collection's memtable, or all together, have no room:
+// writes arrive faster than they are flushed.
+func (db *DB) room(ctx context.Context, c *Collection) error {
+	for {
+		j := &db.jobs
+		j.mu.Lock()
+		freed, full := j.freed, j.full
+		j.mu.Unlock()
+		if !db.crowded(c) {
+			return nil
+		}
+		if full != nil {
+			return full
+		}
+		if err := errors.Join(db.failed(), c.usable()); err != nil {
+			return err
+		}
+		c.scheduleFlush()
+		j.ask(func() { j.pressure = true })
+		select {
+		case <-freed:
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", ErrBusy, context.Cause(ctx))
+		}
+	}
+}
+
+func (db *DB) crowded(c *Collection) bool {
+	o := &db.opts
+	return c.jobs.size.Load() >= 2*o.MemtableBytes || c.state.Load().mem.len() >= 2*o.MemtableRows ||
+		db.memBytes.Load() >= o.MemoryLimit+o.MemoryLimit/4
+}
+
+// notifyFreed wakes the writers that wait for room.
+func (j *jobs) notifyFreed() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.freed != nil {
+		close(j.freed)
+		j.freed = make(chan struct{})
+	}
+}
+
+// diskError judges an error of background writing. A full disk is waited
+// for, damage and a cancelled context change nothing; after anything else the
+// state of the disk is unknown and the store accepts no more writes.
+func (db *DB) diskError(err error) error {
+	switch {
+	case err == nil, errors.Is(err, ErrDiskFull), errors.Is(err, ErrCorrupt), errors.Is(err, ErrFailed),
+		errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return err
+	}
+	return db.fail(err)
+}

@@ -1,0 +1,133 @@
+package engine
+
+import (
+	"fmt"
+	"runtime"
+	"time"
+
+	"github.com/chromad/chromad/internal/vfs"
+)
+
+// Options tune a store. The zero value is the recommended set.
+type Options struct {
+	// ReadOnly opens an existing store without writing a byte.
+	ReadOnly bool
+	// MemtableRows and MemtableBytes are how much of one collection is kept
+	// in memory before it is flushed into a segment. 0: 16,384 rows, 64 MiB.
+	MemtableRows  int
+	MemtableBytes int64
+	// MemoryLimit bounds the memtables of all collections together; the
+	// largest are flushed first. 0: 1 GiB.
+	MemoryLimit int64
+	// LogLimit is how long the log may grow before the collections that hold
+	// its oldest entries are flushed. It bounds the time to recover.
+	// 0: 256 MiB.
+	LogLimit int64
+	// OpenSegments bounds how many segment files are open at a time. 0: 1,000.
+	OpenSegments int
+	// GraphMin is the number of rows from which a segment has a graph;
+	// smaller ones are scanned. 0: 1,000.
+	GraphMin int
+	// Workers is how many goroutines build a graph. 0: GOMAXPROCS.
+	Workers int
+	Limits  Limits
+	// Events is told about background work. nil: nobody is.
+	Events *Events
+
+	fs vfs.FS // tests put a file system of their own in place
+}
+
+// Limits bound one record and one call. Zero fields take the defaults.
+type Limits struct {
+	Dimension     int // floats of an embedding, 65,535
+	IDBytes       int // 65,536
+	MetadataKeys  int // keys of a record, 10,000
+	MetadataBytes int // encoded metadata of a record, 16 MiB
+	DocumentBytes int // 64 MiB
+	BatchRecords  int // records of a call, 1,000,000
+	BatchBytes    int // encoded size of a call, 192 MiB
+}
+
+// Events are called from background goroutines. They must return soon and
+// must not call the store. nil functions are skipped.
+type Events struct {
+	Flushed      func(FlushEvent)
+	Compacted    func(CompactEvent)
+	Checkpointed func(CheckpointEvent)
+	// Error is told of every failure of background work; Failed holds when
+	// the store accepts no more writes because of it.
+	Error func(ErrorEvent)
+}
+
+// FlushEvent tells of a memtable that became a segment.
+type FlushEvent struct {
+	Collection ID
+	Rows       int
+	Bytes      int64
+	Duration   time.Duration
+}
+
+// CompactEvent tells of segments that became one (Rows 0: nothing was left).
+type CompactEvent struct {
+	Collection ID
+	Segments   int
+	Rows       int
+	Bytes      int64
+	Duration   time.Duration
+}
+
+// CheckpointEvent tells of a checkpoint and of the files it set free.
+type CheckpointEvent struct {
+	Number   uint64
+	Removed  int
+	Duration time.Duration
+}
+
+// ErrorEvent tells of background work that failed.
+type ErrorEvent struct {
+	Op     string
+	Err    error
+	Failed bool
+}
+
+func (o *Options) withDefaults() (Options, error) {
+	var v Options
+	if o != nil {
+		v = *o
+	}
+	for _, f := range []struct {
+		name string
+		n    int64
+	}{
+		{"MemtableRows", int64(v.MemtableRows)}, {"MemtableBytes", v.MemtableBytes}, {"MemoryLimit", v.MemoryLimit},
+		{"LogLimit", v.LogLimit}, {"OpenSegments", int64(v.OpenSegments)}, {"GraphMin", int64(v.GraphMin)}, {"Workers", int64(v.Workers)},
+	} {
+		if f.n < 0 {
+			return v, &InvalidError{Field: "Options." + f.name, Index: -1, Reason: fmt.Sprintf("%d is negative", f.n)}
+		}
+	}
+	setDefault(&v.MemtableRows, 16384)
+	setDefault(&v.MemtableBytes, 64<<20)
+	setDefault(&v.MemoryLimit, 1<<30)
+	setDefault(&v.LogLimit, 256<<20)
+	setDefault(&v.OpenSegments, 1000)
+	setDefault(&v.GraphMin, 1000)
+	setDefault(&v.Workers, runtime.GOMAXPROCS(0))
+	setDefault(&v.Limits.Dimension, 65535)
+	setDefault(&v.Limits.IDBytes, 1<<16)
+	setDefault(&v.Limits.MetadataKeys, 10000)
+	setDefault(&v.Limits.MetadataBytes, 16<<20)
+	setDefault(&v.Limits.DocumentBytes, 64<<20)
+	setDefault(&v.Limits.BatchRecords, 1000000)
+	setDefault(&v.Limits.BatchBytes, 192<<20)
+	if v.Events == nil {
+		v.Events = &Events{}
+	}
+	return v, nil
+}
+
+func setDefault[T int | int64](p *T, v T) {
+	if *p == 0 {
+		*p = v
+	}
+}

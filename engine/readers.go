@@ -1,0 +1,109 @@
+package engine
+
+import (
+	"container/list"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/chromad/chromad/internal/seal"
+	"github.com/chromad/chromad/internal/vfs"
+	"github.com/chromad/chromad/segment"
+)
+
+// handle names a segment file. It is opened by the readerCache when somebody
+// first looks into it, so ten thousand idle collections hold no file open.
+type handle struct {
+	spec  segment.Spec
+	info  segment.Info
+	files *liveFiles
+
+	// Guarded by readerCache.mu.
+	reader *segment.Reader
+	users  int
+	idle   *list.Element // in readerCache.idle while open and unused
+}
+
+// readerCache keeps at most max segments open, closing the one that has been
+// unused the longest. Segments in use are never closed, so the bound can be
+// passed by as many as are in use at one time.
+type readerCache struct {
+	fs     vfs.FS
+	sealer seal.Sealer
+	max    int
+
+	mu   sync.Mutex
+	open int
+	idle list.List // of *handle, least recently used first
+}
+
+// acquire returns the segment's reader, to be given back with release.
+func (rc *readerCache) acquire(h *handle) (*segment.Reader, error) {
+	rc.mu.Lock()
+	defer rc.mu.Unlock()
+	if h.reader == nil {
+		r, err := segment.Open(rc.fs, rc.sealer, h.spec, h.info)
+		if err != nil {
+			return nil, fmt.Errorf("open segment %d: %w", h.info.Number, err)
+		}
+		h.reader = r
+		rc.open++
+		if err := rc.evict(); err != nil {
+			return nil, err
+		}
+	}
+	if h.idle != nil {
+		rc.idle.Remove(h.idle)
+		h.idle = nil
+	}
+	h.users++
+	return h.reader, nil
+}
+
+func (rc *readerCache) release(h *handle) {
+	rc.mu.Lock()
+	defer rc.mu.Unlock()
+	h.users--
+	if h.users == 0 {
+		h.idle = rc.idle.PushBack(h)
+		rc.evict()
+	}
+}
+
+// evict is called with mu held.
+func (rc *readerCache) evict() error {
+	var errs []error
+	for rc.open > rc.max && rc.idle.Len() > 0 {
+		errs = append(errs, rc.closeHandle(rc.idle.Front().Value.(*handle)))
+	}
+	return errors.Join(errs...)
+}
+
+func (rc *readerCache) closeHandle(h *handle) error {
+	rc.idle.Remove(h.idle)
+	h.idle = nil
+	err := h.reader.Close()
+	h.reader = nil
+	rc.open--
+	return err
+}
+
+// forget closes what is open and unused of files that no version needs.
+func (rc *readerCache) forget(needed func(number uint64) bool) error {
+	rc.mu.Lock()
+	defer rc.mu.Unlock()
+	var errs []error
+	for e := rc.idle.Front(); e != nil; {
+		next := e.Next()
+		if h := e.Value.(*handle); !needed(h.info.Number) {
+			errs = append(errs, rc.closeHandle(h))
+		}
+		e = next
+	}
+	return errors.Join(errs...)
+}
+
+// close closes everything; nothing may be in use any more.
+func (rc *readerCache) close() error {
+	return rc.forget(func(uint64) bool { return false })
+}

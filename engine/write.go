@@ -1,0 +1,343 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+
+	"github.com/chromad/chromad/wal"
+)
+
+// A write goes: validate → queue for the log (in the collection's order) →
+// durable, with whatever else the committer finds queued → apply, in the
+// same order → acknowledged. Writers of one collection are applied by one
+// goroutine at a time, those of different collections in parallel.
+
+// ticket is one write on its way.
+type ticket struct {
+	write   *writeEntry  // or
+	del     *deleteEntry //
+	seq     uint64
+	err     error
+	deleted int
+	done    chan struct{}
+}
+
+// pendingWrites are a collection's entries between log and memtable.
+type pendingWrites struct {
+	mu       sync.Mutex
+	ready    []*ticket // durable or failed, waiting to be applied
+	applying bool
+	inflight int
+	lowest   uint64        // no entry in flight has a smaller sequence number
+	dim      int           // dimension that an entry in flight will fix, 0: none
+	idle     chan struct{} // closed while nothing is in flight
+}
+
+func (p *pendingWrites) init() {
+	p.idle = make(chan struct{})
+	close(p.idle)
+}
+
+func (p *pendingWrites) begin(next uint64, dim int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.inflight == 0 {
+		p.lowest = next
+		p.idle = make(chan struct{})
+	}
+	p.inflight++
+	if dim != 0 && p.dim == 0 {
+		p.dim = dim
+	}
+}
+
+func (p *pendingWrites) end(n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.inflight -= n; p.inflight == 0 {
+		p.lowest, p.dim = 0, 0
+		close(p.idle)
+	}
+}
+
+func (p *pendingWrites) low() uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.lowest
+}
+
+func (p *pendingWrites) dimension() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.dim
+}
+
+func (p *pendingWrites) whenIdle() <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.idle
+}
+
+func (c *Collection) write(ctx context.Context, kind writeKind, recs []Record) error {
+	if err := c.db.enterWrite(ctx); err != nil {
+		return err
+	}
+	defer c.db.leave()
+	if err := c.usable(); err != nil {
+		return err
+	}
+	dim, size, err := checkRecords(recs, kind, &c.db.opts.Limits)
+	if err != nil {
+		return err
+	}
+	if len(recs) == 0 {
+		return nil
+	}
+	e := &writeEntry{collection: c.id, kind: kind, records: cloneRecords(recs)}
+	payload := e.append(make([]byte, 0, size))
+	if err := c.db.room(ctx, c); err != nil {
+		return err
+	}
+	t := &ticket{write: e, done: make(chan struct{})}
+	c.writeMu.Lock()
+	err = c.checkDimension(dim, kind)
+	if err == nil {
+		err = c.submit(t, payload, dim)
+	}
+	c.writeMu.Unlock()
+	if err != nil {
+		return err
+	}
+	return t.wait(ctx)
+}
+
+// checkDimension is called with writeMu held, so that of writers racing to
+// write the first record one decides and the others are told.
+func (c *Collection) checkDimension(dim int, kind writeKind) error {
+	if dim == 0 {
+		return nil
+	}
+	want := c.state.Load().dimension
+	if want == 0 {
+		want = c.pending.dimension()
+	}
+	if want == 0 || want == dim {
+		return nil
+	}
+	return &DimensionError{Want: want, Got: dim}
+}
+
+// submit queues a ticket's entry for the log; writeMu is held.
+func (c *Collection) submit(t *ticket, payload []byte, dim int) error {
+	if err := c.usable(); err != nil {
+		return err
+	}
+	if t.write != nil && t.write.kind == writeUpdate {
+		dim = 0 // an update inserts nothing and so fixes nothing
+	}
+	c.pending.begin(c.db.log.Next().Seq, dim)
+	err := c.db.log.Append(payload, func(p wal.Position, err error) { c.committed(t, p, err) })
+	if err != nil {
+		c.pending.end(1)
+		return logError(err)
+	}
+	c.db.wrote(len(payload))
+	return nil
+}
+
+// committed is called by the log's committer, in the order of the log.
+func (c *Collection) committed(t *ticket, p wal.Position, err error) {
+	t.seq, t.err = p.Seq, logError(err)
+	q := &c.pending
+	q.mu.Lock()
+	q.ready = append(q.ready, t)
+	start := !q.applying
+	q.applying = true
+	q.mu.Unlock()
+	if start {
+		go c.drain()
+	}
+}
+
+// drain applies what is ready until nothing is.
+func (c *Collection) drain() {
+	q := &c.pending
+	for {
+		q.mu.Lock()
+		batch := q.ready
+		q.ready = nil
+		if len(batch) == 0 {
+			q.applying = false
+			q.mu.Unlock()
+			return
+		}
+		q.mu.Unlock()
+		c.applyBatch(batch)
+		// What in-flight entries pinned is in the memtable now.
+		q.end(len(batch))
+		for _, t := range batch {
+			close(t.done)
+		}
+		c.scheduleFlush()
+	}
+}
+
+// applyBatch applies tickets in order and publishes the result once.
+func (c *Collection) applyBatch(batch []*ticket) {
+	c.applyMu.Lock()
+	defer c.applyMu.Unlock()
+	if c.dropped.Load() {
+		failTickets(batch, c.usable())
+		return
+	}
+	before := c.mem.bytes
+	a := c.newApplier()
+	defer a.close()
+	for i, t := range batch {
+		if t.err != nil {
+			continue
+		}
+		if err := c.usable(); err != nil {
+			failTickets(batch[i:], err)
+			return
+		}
+		if err := a.apply(t); err != nil {
+			t.err = err
+			c.breakWith(err)
+		}
+	}
+	if c.usable() != nil {
+		failTickets(batch, c.usable()) // nothing of the batch is published
+		return
+	}
+	a.publish()
+	c.db.memBytes.Add(c.mem.bytes - before)
+	c.jobs.size.Store(c.mem.bytes)
+}
+
+func failTickets(batch []*ticket, err error) {
+	for _, t := range batch {
+		if t.err == nil {
+			t.err = err
+		}
+	}
+}
+
+func (a *applier) apply(t *ticket) (err error) {
+	if t.write != nil {
+		return a.write(t.seq, t.write)
+	}
+	t.deleted, err = a.delete(t.seq, t.del)
+	return err
+}
+
+// wait returns when the write is applied. A context that ends first does not
+// take the write back.
+func (t *ticket) wait(ctx context.Context) error {
+	select {
+	case <-t.done:
+		return t.err
+	case <-ctx.Done():
+		return fmt.Errorf("%w: %w", ErrUnknown, context.Cause(ctx))
+	}
+}
+
+// Delete removes the records of sel and returns how many there were. A
+// selection without ids and filter removes nothing; with Limit the oldest
+// matches go first.
+func (c *Collection) Delete(ctx context.Context, sel Selection) (int, error) {
+	if err := c.db.enterWrite(ctx); err != nil {
+		return 0, err
+	}
+	defer c.db.leave()
+	if err := c.usable(); err != nil {
+		return 0, err
+	}
+	if sel.IDs == nil && sel.Where == nil {
+		return 0, nil
+	}
+	for i, id := range sel.IDs {
+		if err := checkID(id, i, &c.db.opts.Limits); err != nil {
+			return 0, err
+		}
+	}
+	t := &ticket{done: make(chan struct{})}
+	if err := c.submitDelete(ctx, t, sel); err != nil || t.del == nil {
+		return 0, err
+	}
+	if err := t.wait(ctx); err != nil {
+		return 0, err
+	}
+	return t.deleted, nil
+}
+
+// submitDelete leaves t.del nil when there is nothing to delete.
+func (c *Collection) submitDelete(ctx context.Context, t *ticket, sel Selection) error {
+	c.writeMu.Lock()
+	defer c.writeMu.Unlock()
+	ids := slices.Clone(sel.IDs)
+	if sel.Where != nil || sel.Limit > 0 || sel.Offset > 0 {
+		// Nothing may come between what the filter sees and the entry.
+		select {
+		case <-c.pending.whenIdle():
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		var err error
+		if ids, err = c.selectIDs(ctx, sel); err != nil {
+			return err
+		}
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	t.del = &deleteEntry{collection: c.id, ids: ids}
+	return c.submit(t, t.del.append(nil), 0)
+}
+
+func (c *Collection) selectIDs(ctx context.Context, sel Selection) ([]string, error) {
+	v, err := c.view()
+	if err != nil {
+		return nil, err
+	}
+	defer v.close()
+	var ids []string
+	for r, err := range v.get(ctx, sel, 0) {
+		if err != nil {
+			return nil, err
+		}
+		ids = append(ids, r.ID)
+	}
+	return ids, nil
+}
+
+// cloneRecords copies what the caller may change after the call.
+func cloneRecords(recs []Record) []Record {
+	floats := 0
+	for i := range recs {
+		floats += len(recs[i].Embedding)
+	}
+	arena := make([]float32, 0, floats)
+	out := make([]Record, len(recs))
+	for i, r := range recs {
+		out[i] = r
+		if r.Embedding != nil {
+			n := len(arena)
+			arena = append(arena, r.Embedding...)
+			out[i].Embedding = arena[n:len(arena):len(arena)]
+		}
+		if r.Metadata != nil {
+			out[i].Metadata = maps.Clone(r.Metadata) // values are immutable
+		}
+		if r.Document != nil {
+			out[i].Document = Optional(*r.Document)
+		}
+		if r.URI != nil {
+			out[i].URI = Optional(*r.URI)
+		}
+	}
+	return out
+}
