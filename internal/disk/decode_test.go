@@ -31,7 +31,10 @@ func TestDecoder(t *testing.T) {
 	if !ok || d.Err() != nil {
 		t.Fatalf("at %d bytes before the end: %v", d.Len(), d.Err())
 	}
-	if !bytes.Equal(d.Bytes(4), []byte{1, 2, 3, 4}) || d.Done() != nil {
+	if p := d.Bytes(2); !bytes.Equal(p, []byte{1, 2}) || cap(p) != 2 {
+		t.Errorf("%v with room for %d: appending to it would overwrite what follows", p, cap(p))
+	}
+	if !bytes.Equal(d.Bytes(2), []byte{3, 4}) || d.Done() != nil {
 		t.Error(d.Err())
 	}
 }

@@ -134,13 +134,15 @@ func decodeTable(table []byte, at int64, overhead int) ([]extent, []byte, error)
 				return nil, nil, damage(at+tableHead+int64(i)*tableEntry, "section %d of the table: kind %d again", i, e.kind)
 			}
 		}
-		if e.offset != next || e.first != first || e.end(overhead) > at || uint64(e.blocks()) > blocks-first {
+		if e.offset != next || e.first != first {
 			return nil, nil, damage(at+tableHead+int64(i)*tableEntry,
-				"section %d of the table: %d bytes at %d from block %d do not fit", i, e.length, e.offset, e.first)
+				"section %d of the table: at %d from block %d, not at %d from %d", i, e.offset, e.first, next, first)
 		}
 		next, first = aligned(e.end(overhead)), first+uint64(e.blocks())
 		sections = append(sections, e)
 	}
+	// Each section begins where the one before ends, so if the last one ends
+	// here they all are inside the file, and do not overlap.
 	if first != blocks || next != at {
 		return nil, nil, damage(at, "sections end at %d with block %d, the table is at %d and has %d", next, first, at, blocks)
 	}
@@ -159,7 +161,7 @@ func decodeExtent(d *Decoder, room int64) (extent, error) {
 		return extent{}, fmt.Errorf("reserved field is %d", reserved)
 	case blockSize == 0 || blockSize%align != 0 || blockSize > maxBlockSize:
 		return extent{}, fmt.Errorf("block size %d", blockSize)
-	case room < 0 || length > uint64(room) || offset > 1<<62:
+	case room < 0 || length > uint64(room):
 		return extent{}, fmt.Errorf("%d bytes at %d, room for %d", length, offset, room)
 	}
 	return extent{kind: kind, blockSize: int(blockSize), length: int64(length), offset: int64(offset), first: first}, nil

@@ -76,8 +76,14 @@ func TestCreateReadWrite(t *testing.T) {
 
 		f, err := fsys.OpenWrite("a")
 		must(t, err)
-		_, err = f.Write([]byte(" world"))
-		must(t, err, f.Truncate(8))
+		_, err = f.Write([]byte(" wo"))
+		must(t, err)
+		_, err = f.Write([]byte("rld"))
+		must(t, err)
+		if size, err := f.Size(); err != nil || size != 11 {
+			t.Errorf("size is %d, %v", size, err)
+		}
+		must(t, f.Truncate(8))
 		_, err = f.Write([]byte("W"))
 		must(t, err)
 		p := make([]byte, 4)
