@@ -36,6 +36,7 @@ type builder struct {
 	minOrder, maxOrder uint64
 	buf                []byte    // one row of the vectors section
 	vectors            []float32 // nil once there are too many
+	keep               int       // how many bytes of them are not too many
 	spilled            bool
 	invNorms           []float32 // cosine only
 
@@ -90,7 +91,7 @@ func newBuilder(w *disk.Writer, spec Spec, sealed bool) (*builder, error) {
 	}
 	return &builder{
 		spec: spec, out: w, sealed: sealed, stride: stride(spec.Dim), zstd: enc,
-		seed: hashSeed(spec.File), filter: filter.NewBuilder(),
+		keep: keepVectors, seed: hashSeed(spec.File), filter: filter.NewBuilder(),
 		documents: textWriter{zstd: enc}, uris: textWriter{zstd: enc},
 	}, nil
 }
@@ -133,7 +134,7 @@ func (b *builder) addVector(v []float32) error {
 	if !b.spilled {
 		b.vectors = append(b.vectors, v...)
 		b.vectors = append(b.vectors, make([]float32, b.stride-len(v))...)
-		if !b.sealed && len(b.vectors)*4 > keepVectors {
+		if !b.sealed && len(b.vectors)*4 > b.keep {
 			b.vectors, b.spilled = nil, true
 		}
 	}

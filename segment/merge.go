@@ -47,7 +47,7 @@ func (b *builder) reserve(n int) {
 	switch {
 	case n < b.spec.graphMin():
 		b.spilled = true // nobody will ask for them
-	case b.sealed || n*b.stride*4 <= keepVectors:
+	case b.sealed || n*b.stride*4 <= b.keep:
 		b.vectors = slices.Grow(b.vectors, n*b.stride)
 	default:
 		b.spilled = true

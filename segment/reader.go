@@ -7,8 +7,6 @@ import (
 	"sort"
 	"sync"
 
-	"github.com/klauspost/compress/zstd"
-
 	"github.com/chromad/chromad/filter"
 	"github.com/chromad/chromad/hnsw"
 	"github.com/chromad/chromad/internal/disk"
@@ -41,12 +39,12 @@ type Reader struct {
 	documents text
 	uris      text
 
-	zstd  lazy[*zstd.Decoder]
 	all   lazy[hnsw.Vectors]
 	index lazy[*filter.Index]
 	graph lazy[*hnsw.Graph]
 
-	scratch sync.Pool // *scratch
+	scratch  sync.Pool // of *scratch
+	decoders sync.Pool // of *zstd.Decoder
 }
 
 // Open opens a segment. It reads the header, the table, the footer and one
@@ -116,13 +114,13 @@ func (r *Reader) sections() error {
 		parts = append(parts, part{sectionNorms, rows * 4, &r.norms})
 	}
 	if _, ok := r.file.Section(sectionDocumentEnds); ok {
-		r.documents.size, r.documents.zstd = r.properties.documents, &r.zstd
+		r.documents.size, r.documents.decoders = r.properties.documents, &r.decoders
 		parts = append(parts, part{sectionDocumentEnds, rows * 8, &r.documents.ends},
 			part{sectionDocumentBlocks, int(textBlocks(r.documents.size)) * 8, &r.documents.blocks},
 			part{sectionDocuments, -1, &r.documents.stored})
 	}
 	if _, ok := r.file.Section(sectionURIEnds); ok {
-		r.uris.size, r.uris.zstd = r.properties.uris, &r.zstd
+		r.uris.size, r.uris.decoders = r.properties.uris, &r.decoders
 		parts = append(parts, part{sectionURIEnds, rows * 8, &r.uris.ends},
 			part{sectionURIBlocks, int(textBlocks(r.uris.size)) * 8, &r.uris.blocks},
 			part{sectionURIs, -1, &r.uris.stored})
@@ -149,9 +147,6 @@ func (r *Reader) Close() error {
 		return nil
 	}
 	r.closed = true
-	if d, ok, _ := r.zstd.peek(); ok && d != nil {
-		d.Close()
-	}
 	return r.file.Close()
 }
 

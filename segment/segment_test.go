@@ -20,6 +20,7 @@ import (
 	"github.com/chromad/chromad/internal/kernel"
 	"github.com/chromad/chromad/internal/seal"
 	"github.com/chromad/chromad/internal/vfs"
+	"github.com/chromad/chromad/internal/vfs/faultfs"
 )
 
 // oddRows are the corners: every kind of value, nil and empty, long and
@@ -428,6 +429,43 @@ func TestSameBytes(t *testing.T) {
 	if !bytes.Equal(merged[0], merged[1]) {
 		t.Error("Merge: the number of workers shows in the bytes")
 	}
+}
+
+// A graph over the file that is being written is the graph over memory.
+func TestSpill(t *testing.T) {
+	rows := randomRows(rand.New(rand.NewPCG(8, 0)), 500, 8)
+	spec := testSpec(1, 8, kernel.Cosine)
+	spec.GraphMin = 1
+	spec.Graph.Seed = 3
+	spilled := func(fs vfs.FS) error {
+		_, err := create(context.Background(), fs, seal.Plain(), spec, func(b *builder) error {
+			b.keep = 100 * b.stride * 4
+			for _, row := range rows {
+				if err := b.add(row, filter.AppendMetadata(nil, row.Metadata)); err != nil {
+					return err
+				}
+			}
+			if !b.spilled || b.vectors != nil {
+				t.Error("the vectors are in memory")
+			}
+			return nil
+		}, func(v hnsw.Vectors) (*hnsw.Graph, error) { return hnsw.Build(context.Background(), v, spec.Graph) })
+		return err
+	}
+	fs, other := faultfs.New(1), faultfs.New(1)
+	mustWrite(t, fs, seal.Plain(), spec, rows)
+	if err := spilled(other); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(content(t, fs, Name(1)), content(t, other, Name(1))) {
+		t.Error("other bytes")
+	}
+	failing := faultfs.New(1)
+	failing.Inject(faultfs.Rule{Op: faultfs.OpMap})
+	if err := spilled(failing); err == nil || failing.Handles() != 0 {
+		t.Errorf("%v, %d handles", err, failing.Handles())
+	}
+	nothingLeft(t, failing)
 }
 
 // Calls of all kinds, and Close in the midst of them.

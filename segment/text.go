@@ -3,6 +3,7 @@ package segment
 import (
 	"encoding/binary"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/chromad/chromad/internal/disk"
@@ -96,7 +97,7 @@ const textCache = 4
 type text struct {
 	ends, blocks, stored *disk.Section
 	size                 uint64
-	zstd                 *lazy[*zstd.Decoder]
+	decoders             *sync.Pool // of *zstd.Decoder: who decodes at once has one each
 	cache                [textCache]atomic.Pointer[textPart]
 }
 
@@ -107,7 +108,7 @@ type textPart struct {
 }
 
 func newDecoder() (*zstd.Decoder, error) {
-	return zstd.NewReader(nil, zstd.WithDecoderMaxMemory(textBlock), zstd.WithDecoderMaxWindow(textBlock),
+	return zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(textBlock), zstd.WithDecoderMaxWindow(textBlock),
 		zstd.WithDecodeAllCapLimit(true),
 		zstd.WithDecoderLowmem(true), zstd.IgnoreChecksum(true))
 }
@@ -177,11 +178,14 @@ func (t *text) block(n uint64) ([]byte, error) {
 	if len(stored) == size {
 		part.bytes = append([]byte(nil), stored...)
 	} else {
-		dec, err := t.zstd.get(newDecoder)
-		if err != nil {
-			return nil, err
+		dec, _ := t.decoders.Get().(*zstd.Decoder)
+		if dec == nil {
+			if dec, err = newDecoder(); err != nil {
+				return nil, err
+			}
 		}
 		part.bytes, err = dec.DecodeAll(stored, make([]byte, 0, size))
+		t.decoders.Put(dec)
 		if err != nil {
 			return nil, damaged(t.stored, int(start), "text block %d: %w", n, err)
 		}
