@@ -51,7 +51,13 @@ func (ev *evaluation) verify(e *Expr, rows *roaring.Bitmap) (*roaring.Bitmap, er
 		if err != nil {
 			return nil, err
 		}
-		if ok && e.matchText(doc) {
+		if !ok {
+			continue
+		}
+		if ok, err = e.matchTextContext(ev.ctx, doc); err != nil {
+			return nil, err
+		}
+		if ok {
 			out.Add(row)
 		}
 	}

@@ -314,3 +314,6 @@ func (m Metadata) keys() []string {
 	slices.Sort(keys)
 	return keys
 }
+
+// String is the metadata as JSON, for messages.
+func (m Metadata) String() string { return string(m.AppendJSON(nil)) }

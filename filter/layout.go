@@ -25,15 +25,13 @@ const (
 
 // head is the fixed part at offset 0.
 type head struct {
-	rows      uint32
-	fields    uint32 // entries of the field table
-	trigrams  uint32 // entries of the trigram table
-	fieldOff  uint64 // field table
-	gramOff   uint64 // trigram table
-	docOff    uint64 // bitmap of the rows that have a document
-	docLen    uint64
-	reserved  uint64
-	reserved2 uint64
+	rows     uint32
+	fields   uint32 // entries of the field table
+	trigrams uint32 // entries of the trigram table
+	fieldOff uint64 // field table
+	gramOff  uint64 // trigram table
+	docOff   uint64 // bitmap of the rows that have a document
+	docLen   uint64
 }
 
 func (h head) append(b []byte) []byte {
@@ -41,7 +39,7 @@ func (h head) append(b []byte) []byte {
 	b = binary.LittleEndian.AppendUint32(b, h.rows)
 	b = binary.LittleEndian.AppendUint32(b, h.fields)
 	b = binary.LittleEndian.AppendUint32(b, h.trigrams)
-	for _, u := range []uint64{h.fieldOff, h.gramOff, h.docOff, h.docLen, h.reserved, h.reserved2} {
+	for _, u := range []uint64{h.fieldOff, h.gramOff, h.docOff, h.docLen, 0, 0} {
 		b = binary.LittleEndian.AppendUint64(b, u)
 	}
 	return b
@@ -69,15 +67,14 @@ func decodeHead(b []byte) (head, error) {
 // rows[starts[i]:starts[i+1]], or, when that is empty, the bitmap whose table
 // entry names i. So the listed rows of a range of values are one slice.
 type field struct {
-	keyOff   uint64
-	keyLen   uint32
-	kind     Kind
-	values   uint32 // distinct values
-	listed   uint32 // rows in the lists
-	bitmaps  uint32 // values whose rows are a bitmap
-	textLen  uint64 // bytes of all texts; 0 for other kinds
-	off      uint64 // body
-	reserved uint32
+	keyOff  uint64
+	keyLen  uint32
+	kind    Kind
+	values  uint32 // distinct values
+	listed  uint32 // rows in the lists
+	bitmaps uint32 // values whose rows are a bitmap
+	textLen uint64 // bytes of all texts; 0 for other kinds
+	off     uint64 // body
 }
 
 func (f field) append(b []byte) []byte {
@@ -87,7 +84,7 @@ func (f field) append(b []byte) []byte {
 	b = binary.LittleEndian.AppendUint32(b, f.values)
 	b = binary.LittleEndian.AppendUint32(b, f.listed)
 	b = binary.LittleEndian.AppendUint32(b, f.bitmaps)
-	b = binary.LittleEndian.AppendUint32(b, f.reserved)
+	b = binary.LittleEndian.AppendUint32(b, 0)
 	b = binary.LittleEndian.AppendUint64(b, f.textLen)
 	return binary.LittleEndian.AppendUint64(b, f.off)
 }

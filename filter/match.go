@@ -1,6 +1,7 @@
 package filter
 
 import (
+	"context"
 	"slices"
 	"strings"
 )
@@ -35,10 +36,15 @@ func (e *Expr) Match(m Metadata, doc *string) bool {
 
 // matchText is the positive condition of a document leaf.
 func (e *Expr) matchText(doc string) bool {
+	ok, _ := e.matchTextContext(context.Background(), doc)
+	return ok
+}
+
+func (e *Expr) matchTextContext(ctx context.Context, doc string) (bool, error) {
 	if e.op == opText {
-		return strings.Contains(doc, e.text)
+		return strings.Contains(doc, e.text), nil
 	}
-	return e.re.MatchString(doc)
+	return e.re.Match(ctx, doc)
 }
 
 // matchValue is the positive condition of a metadata leaf.

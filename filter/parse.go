@@ -169,47 +169,58 @@ func (p *parser) condition(key string) (*Expr, error) {
 	return e, p.closed(name)
 }
 
-var operators = map[string]struct {
-	op  op
-	not bool
-}{
-	"$eq":           {opEq, false},
-	"$ne":           {opEq, true},
-	"$gt":           {opGt, false},
-	"$gte":          {opGte, false},
-	"$lt":           {opLt, false},
-	"$lte":          {opLte, false},
-	"$in":           {opIn, false},
-	"$nin":          {opIn, true},
-	"$contains":     {opHas, false},
-	"$not_contains": {opHas, true},
+// operator is what a metadata operator means.
+func operator(name string) (o op, not, known bool) {
+	switch name {
+	case "$eq":
+		return opEq, false, true
+	case "$ne":
+		return opEq, true, true
+	case "$gt":
+		return opGt, false, true
+	case "$gte":
+		return opGte, false, true
+	case "$lt":
+		return opLt, false, true
+	case "$lte":
+		return opLte, false, true
+	case "$in":
+		return opIn, false, true
+	case "$nin":
+		return opIn, true, true
+	case "$contains":
+		return opHas, false, true
+	case "$not_contains":
+		return opHas, true, true
+	}
+	return 0, false, false
 }
 
 // leaf makes the condition "key name operand"; tok is the operand's first
 // token.
 func (p *parser) leaf(key, name string, tok json.Token) (*Expr, error) {
-	o, known := operators[name]
-	if key == DocumentKey && (!known || o.op == opHas) {
+	o, not, known := operator(name)
+	if key == DocumentKey && (!known || o == opHas) {
 		return p.documentLeaf(name, tok)
 	}
 	if !known {
 		return nil, p.errorf("unknown operator %.80q", name)
 	}
 	var e *Expr
-	if o.op == opIn {
+	if o == opIn {
 		values, err := p.operandList(name, tok)
 		if err != nil {
 			return nil, err
 		}
-		e = in(o.not, key, values)
+		e = in(not, key, values)
 	} else {
 		v, err := scalar(tok)
 		if err != nil || v.IsNull() {
 			return nil, p.errorf("%s needs a string, a number or a boolean", name)
 		}
-		e = leaf(o.op, o.not, key, v)
+		e = leaf(o, not, key, v)
 	}
-	if o.op >= opGt && o.op <= opLte && e.vals[0].rank() != 2 {
+	if o >= opGt && o <= opLte && e.vals[0].rank() != 2 {
 		return nil, p.errorf("%s needs a number", name)
 	}
 	if key == DocumentKey {
