@@ -48,7 +48,7 @@ fuzz: ## every fuzz target in turn, FUZZTIME each
 	.ci/fuzz $(FUZZTIME)
 
 crash: ## power cuts on the whole engine: N seeds from SEED on
-	CHROMAD_CRASH_N=$(N) CHROMAD_CRASH_SEED=$(SEED) go test -timeout 30m -run '^TestPowerCut' -v ./engine
+	go test -timeout 30m -run '^TestPowerCut' ./engine -powercut.seeds=$(N) -powercut.first=$(SEED)
 
 compat: ## Chroma's Python and JavaScript clients against chromad
 	sh server/clients/run.sh
