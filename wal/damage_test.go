@@ -372,6 +372,10 @@ func TestFiles(t *testing.T) {
 		{"same place, other history, last", 1, take(2, o, 2), names[2]},
 		{"same place, other history, from there on", 4, take(1, o, 1), names[2]},
 		{"other epoch", 1, take(1, Options{Store: o.Store, Epoch: 4}, 1), names[1]},
+		{"other store altogether", 1, func(fs *faultfs.FS) error {
+			return errors.Join(take(0, Options{Store: seal.ID{2}}, 0)(fs), take(1, Options{Store: seal.ID{2}}, 1)(fs), take(2, Options{Store: seal.ID{2}}, 2)(fs))
+		}, names[2]},
+		{"renamed", 1, func(fs *faultfs.FS) error { return fs.Rename(names[2], "log/0000000000000004.wal") }, "log/0000000000000004.wal"},
 		{"magic", 1, patch(1, 0, 'X'), names[1]},
 		{"version without checksum", 1, patch(1, 8, 9), names[1]},
 		{"not a file", 1, func(fs *faultfs.FS) error { return fs.Mkdir("log/0000000000000004.wal") }, "log/0000000000000004.wal"},
