@@ -213,6 +213,7 @@ func (db *DB) fail(cause error) error {
 	}
 	if db.failure.CompareAndSwap(nil, &err) {
 		db.report("write", err, true)
+		db.jobs.notifyFreed() // nobody will flush for those who wait
 	}
 	return *db.failure.Load()
 }

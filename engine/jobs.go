@@ -158,9 +158,9 @@ func (j *jobs) finish(db *DB, op string, err error, retry func()) {
 	if err == nil || j.ctx.Err() != nil {
 		return
 	}
-	db.report(op, err, db.failure.Load() != nil)
+	db.report(op, err, db.failed() != nil)
+	j.notifyFreed() // writers that wait are told
 	if errors.Is(err, ErrDiskFull) {
-		j.notifyFreed() // writers that wait are told
 		time.AfterFunc(retryAfter, retry)
 	}
 }
@@ -273,14 +273,14 @@ func (db *DB) room(ctx context.Context, c *Collection) error {
 		j.mu.Lock()
 		freed, full := j.freed, j.full
 		j.mu.Unlock()
+		if err := cmp.Or(db.failed(), c.usable()); err != nil {
+			return err
+		}
 		if !db.crowded(c) {
 			return nil
 		}
 		if full != nil {
 			return full
-		}
-		if err := errors.Join(db.failed(), c.usable()); err != nil {
-			return err
 		}
 		c.scheduleFlush()
 		j.ask(func() { j.pressure = true })

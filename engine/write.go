@@ -198,6 +198,7 @@ func (c *Collection) applyBatch(batch []*ticket) {
 	defer a.close()
 	for i, t := range batch {
 		if t.err != nil {
+			c.db.failed() // latches the store when the log has failed
 			continue
 		}
 		if err := c.usable(); err != nil {
