@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -31,6 +32,8 @@ class Server:
     def start(self) -> float:
         """Starts and waits for the heartbeat; the seconds that took."""
         words = [word.format(path=self.path, port=self.port) for word in shlex.split(self.command)]
+        if not shutil.which(words[0]):
+            raise SystemExit(f"{words[0]} is not there; make build makes bin/chromad")
         began = time.perf_counter()
         self.process = subprocess.Popen(words, stdout=self.log, stderr=self.log)
         while True:
