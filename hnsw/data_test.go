@@ -76,7 +76,7 @@ func split(rows [][]float32, queries int) (base, held [][]float32) {
 
 // walkOnly is Search without the escape to a scan when few rows are allowed.
 func walkOnly(g *Graph, v Vectors, q []float32, k, ef int, allowed []uint64, s *Scratch) []Neighbor {
-	s.scorer.aim(&v, q)
+	s.aim(v, q)
 	matches := g.rows
 	if allowed != nil {
 		matches = count(allowed, g.rows)

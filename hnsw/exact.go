@@ -20,9 +20,9 @@ func Exact(dst []Neighbor, v Vectors, q []float32, k int, allowed []uint64, s *S
 	if k = min(k, matches); k <= 0 {
 		return dst
 	}
-	s.scorer.aim(&v, q)
+	s.aim(v, q)
 	dst = exact(dst, v.Rows, k, allowed, s)
-	s.scorer = scorer{}
+	s.release()
 	return dst
 }
 

@@ -1,15 +1,17 @@
 package hnsw
 
-import "math/bits"
+import (
+	"math/bits"
+
+	"github.com/chromad/chromad/internal/kernel"
+)
 
 // sweep walks over all rows as if there were no filter and keeps the allowed
 // ones that it meets: right when most rows are allowed. The walk keeps more
 // rows, so that about ef allowed ones are among them.
-func (g *Graph) sweep(s *Scratch, k, ef int, allowed []uint64, matches int) {
+func (g *Graph) sweep(s *Scratch, ef int, allowed []uint64, matches int) {
 	ef = int(int64(ef) * int64(g.rows) / int64(matches))
-	s.begin(g.rows)
-	s.start(ef, g.descend(s, 0))
-	g.expand(s, 0)
+	g.walkAll(s, ef)
 	s.found.reset(ef)
 	for _, key := range s.pool.keys {
 		if has(allowed, nodeOf(key)) {
@@ -19,8 +21,9 @@ func (g *Graph) sweep(s *Scratch, k, ef int, allowed []uint64, matches int) {
 }
 
 const (
-	seeds      = 16 // allowed rows, spread over the filter, where a hop walk also begins
-	bridgeStop = 64 // neighbours enough for one expansion
+	seeds      = 64  // allowed rows, spread over the filter, where a hop walk also begins
+	seedsForIP = 256 // more of them where a greedy walk goes astray, see walkAll
+	bridgeStop = 64  // neighbours enough for one expansion
 )
 
 // hop walks over allowed rows only. Where a neighbour is not allowed, it looks
@@ -90,7 +93,11 @@ func (g *Graph) gather(s *Scratch, node uint32, allowed []uint64) int {
 // spread adds allowed rows at equal steps through the filter to the batch:
 // when what is allowed lies far from the query, the walk cannot find it.
 func (s *Scratch) spread(rows int, allowed []uint64, matches int) {
-	step := max(1, matches/seeds)
+	most := seeds
+	if s.scorer.v.Metric == kernel.IP {
+		most = seedsForIP
+	}
+	step := max(1, matches/most)
 	next, before := step/2, 0 // rank of the next seed, rows in the words before
 	for w, word := range allowed {
 		here := bits.OnesCount64(word)

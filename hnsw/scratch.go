@@ -15,6 +15,19 @@ type Scratch struct {
 	dist    []float32
 	keys    []uint64
 	scorer  scorer
+	vectors Vectors // what scorer scores, during a search
+}
+
+// aim prepares a search for q. The vectors are kept by value: a pointer to
+// the caller's would cost an allocation.
+func (s *Scratch) aim(v Vectors, q []float32) {
+	s.vectors = v
+	s.scorer.aim(&s.vectors, q)
+}
+
+// release keeps no vector alive.
+func (s *Scratch) release() {
+	s.vectors, s.scorer = Vectors{}, scorer{}
 }
 
 // begin forgets what was visited among n nodes.

@@ -3,6 +3,8 @@ package hnsw
 import (
 	"math/bits"
 	"slices"
+
+	"github.com/chromad/chromad/internal/kernel"
 )
 
 // Neighbor is one row of an answer. Distance is that of kernel.Distance.
@@ -35,9 +37,9 @@ func (g *Graph) Search(dst []Neighbor, v Vectors, q []float32, k, ef int, allowe
 		return dst
 	}
 	ef = max(ef, k)
-	s.scorer.aim(&v, q)
+	s.aim(v, q)
 	ok := false
-	if !exactIsCheaper(matches, g.rows, ef) {
+	if !exactIsCheaper(v.Metric, matches, g.rows, ef) {
 		if ok = g.walk(s, k, ef, allowed, matches); ok {
 			dst = appendNeighbors(dst, s.found.keys[:k])
 		}
@@ -45,16 +47,19 @@ func (g *Graph) Search(dst []Neighbor, v Vectors, q []float32, k, ef int, allowe
 	if !ok {
 		dst = exact(dst, g.rows, k, allowed, s)
 	}
-	s.scorer = scorer{} // keep no vector alive
+	s.release()
 	return dst
 }
 
 // exactIsCheaper compares the rows that a walk scores, measured at about 14
 // for every unit of ef, with the allowed ones. A walk scores a row in about
 // twice the time of a scan, which reads rows in order.
-func exactIsCheaper(matches, rows, ef int) bool {
-	if matches == rows {
+func exactIsCheaper(m kernel.Metric, matches, rows, ef int) bool {
+	switch {
+	case matches == rows:
 		return matches <= 20*ef
+	case m == kernel.IP: // walks that need more seeds and find less
+		return matches <= 60*ef
 	}
 	return matches <= 30*ef
 }
@@ -63,18 +68,46 @@ func exactIsCheaper(matches, rows, ef int) bool {
 func (g *Graph) walk(s *Scratch, k, ef int, allowed []uint64, matches int) bool {
 	switch {
 	case allowed == nil || matches == g.rows:
-		s.begin(g.rows)
-		s.start(ef, g.descend(s, 0))
-		g.expand(s, 0)
+		g.walkAll(s, ef)
 		s.pool, s.found = s.found, s.pool
 	case matches >= g.rows/4*3:
-		g.sweep(s, k, ef, allowed, matches)
+		g.sweep(s, ef, allowed, matches)
 	default:
 		if !g.hop(s, ef, allowed, matches) {
 			return false
 		}
 	}
 	return len(s.found.keys) >= k
+}
+
+// startsForIP is the number of seats of level 1 from which a walk for the
+// inner product goes down to level 0.
+const startsForIP = 64
+
+// walkAll fills the pool with ef rows near the query.
+//
+// For the inner product a greedy walk often ends far away: it is no metric,
+// and a long vector in the wrong direction looks better than all its
+// neighbours. There, level 1 is walked with a pool too.
+func (g *Graph) walkAll(s *Scratch, ef int) {
+	if s.scorer.v.Metric != kernel.IP || g.top() == 0 {
+		s.begin(g.rows)
+		s.start(ef, g.descend(s, 0))
+		g.expand(s, 0)
+		return
+	}
+	s.begin(len(g.seatRow))
+	s.start(min(ef, startsForIP), g.descend(s, 1))
+	g.expand(s, 1)
+	s.pool, s.found = s.found, s.pool
+	s.begin(g.rows)
+	s.pool.reset(ef)
+	for _, key := range s.found.keys {
+		row := g.seatRow[nodeOf(key)]
+		s.visit(row)
+		s.pool.insert(pack(distanceOf(key), row))
+	}
+	g.expand(s, 0)
 }
 
 // descend walks greedily from the entry to level and returns the key of the
