@@ -21,10 +21,9 @@ func (l *Log) run() {
 		l.mu.Unlock()
 
 		l.commit(&b)
+		n := len(b.marks)
 		b.reset()
-		// Those who were just acknowledged get to queue their next entry, or it
-		// would wait for the fsync of a frame that holds a few early ones.
-		runtime.Gosched()
+		l.gather(n)
 		l.mu.Lock()
 		l.spare = b
 		l.mu.Unlock()
@@ -35,6 +34,22 @@ func (l *Log) run() {
 			l.shut()
 			return
 		}
+	}
+}
+
+// gather lets those who were just acknowledged, n of them, queue their next
+// entries, as long as they do: else the first few would be written at once, and
+// the others wait for the fsync of a frame that could have held them.
+func (l *Log) gather(n int) {
+	for before := -1; ; {
+		l.mu.Lock()
+		now := len(l.queue.marks)
+		l.mu.Unlock()
+		if now >= n || now == before {
+			return
+		}
+		before = now
+		runtime.Gosched()
 	}
 }
 
