@@ -14,6 +14,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/RoaringBitmap/roaring/v2"
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/chromad/chromad/hnsw"
@@ -231,6 +232,40 @@ func TestDamagedGraph(t *testing.T) {
 		if err := whole.Verify(context.Background()); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// Damage among the vectors is met by those who look there, and by no one else.
+func TestDamageContained(t *testing.T) {
+	rows := randomRows(rand.New(rand.NewPCG(11, 11)), 3000, 16)
+	fs := faultfs.New(1)
+	spec := testSpec(1, 16, kernel.Cosine)
+	info := mustWrite(t, fs, seal.Plain(), spec, rows)
+	err := fs.Damage(Name(1), func(b []byte) []byte {
+		b[sectionAt(t, b, sectionVectors)+2500*64]++ // the third block
+		return b
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := mustOpen(t, fs, seal.Plain(), spec, info)
+	q := Query{Vector: rows[0].Vector, K: 5, Allowed: roaring.BitmapOf(3, 77, 1200, 1300, 1400, 1500)}
+	if err := answersExactly(r, rows, kernel.Cosine, q); err != nil {
+		t.Fatal(err)
+	}
+	q.Allowed.Add(2500)
+	if _, err := r.Search(context.Background(), q, nil); !errors.Is(err, disk.ErrCorrupt) {
+		t.Errorf("a damaged row is allowed: %v", err)
+	}
+	q.Allowed = nil
+	if _, err := r.Search(context.Background(), q, nil); !errors.Is(err, disk.ErrCorrupt) {
+		t.Errorf("all rows are allowed: %v", err)
+	}
+	if _, err := r.Vector(2500); !errors.Is(err, disk.ErrCorrupt) {
+		t.Error(err)
+	}
+	if _, _, err := r.Document(2500); err != nil {
+		t.Error(err)
 	}
 }
 

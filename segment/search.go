@@ -11,10 +11,10 @@ import (
 
 const (
 	defaultEF = 100
-	// scanBytes is how much a scan of filtered rows may read instead of
-	// walking the graph: it takes no longer, and of a segment that nobody has
-	// searched yet it reads less. rowCost is what a row costs beside its own
-	// bytes. Measured with 16 to 768 dimensions at ef 100.
+	// scanBytes is how much a scan of filtered rows may read instead of a
+	// filtered walk of the graph: it takes no longer, and of a segment that
+	// nobody has searched yet it reads less. rowCost is what a row costs
+	// beside its own bytes. Measured with 16 to 512 dimensions at ef 100.
 	scanBytes = 8 << 20
 	rowCost   = 256
 )
@@ -92,7 +92,7 @@ func (r *Reader) search(ctx context.Context, q Query, dst []hnsw.Neighbor) ([]hn
 // graphFor is the graph if a query with m allowed rows is to walk it. The
 // graph itself scans too where that is cheaper.
 func (r *Reader) graphFor(q Query, m int) *hnsw.Graph {
-	if q.Exact || q.Allowed != nil && m <= scanBytes/(r.stride*4+rowCost) {
+	if q.Exact || m < int(r.rows)/4*3 && m <= scanBytes/(r.stride*4+rowCost) {
 		return nil
 	}
 	return r.usableGraph()
