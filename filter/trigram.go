@@ -69,7 +69,7 @@ func (s *gramSet) finish(out []byte, h *head, docs uint64) ([]byte, error) {
 			// its space.
 			g.form = gramCommon
 		case uint64(len(p.rows)) > docs/8:
-			// One bit per row or less: a bitmap is smaller and quicker.
+			// More than a bit per document: a bitmap may be smaller, and quicker.
 			bm, err := decodeList(p.rows, p.next)
 			if err != nil {
 				return nil, fmt.Errorf("filter index: %w", err)
@@ -78,6 +78,10 @@ func (s *gramSet) finish(out []byte, h *head, docs uint64) ([]byte, error) {
 				return nil, err
 			}
 			g.form = gramBitmap
+			if len(out)-int(g.off) >= len(p.rows) {
+				g.form = gramList
+				out = append(out[:g.off], p.rows...)
+			}
 		default:
 			out = append(out, p.rows...)
 		}
