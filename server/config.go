@@ -272,8 +272,8 @@ func legacyHNSW(m filter.Metadata) (h hnsw, space string, found bool, err error)
 // The engine's parameters have a useful range; settings beyond it are kept and
 // shown as they were given, and mean the nearest useful value.
 const (
-	leastNeighbors, mostNeighbors = 2, 512
-	leastEF, mostEF               = 1, 1 << 20
+	leastNeighbors, mostNeighbors = 2, 64
+	leastEF, mostEF               = 1, 4096
 )
 
 // useful is n, or the default for 0, within its range.

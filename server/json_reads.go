@@ -38,7 +38,7 @@ func readIDs(s *scanner, limits *Limits) []string {
 		return nil
 	}
 	ids := []string{}
-	s.array(limits.IDs, func(int) { ids = append(ids, s.text()) })
+	s.array(limits.IDs, func(int) { ids = append(double(ids), s.text()) })
 	return ids
 }
 
@@ -180,7 +180,7 @@ func (c *call) readQuery() (*queryBody, error) {
 			r := &recordReader{scanner: s}
 			s.array(c.s.limits.Queries, func(int) {
 				b.finite = s.floats(&r.vector, c.s.limits.Dimension, "") && b.finite
-				b.vectors = append(b.vectors, r.keep(r.vector))
+				b.vectors = append(double(b.vectors), r.keep(r.vector))
 			})
 		default:
 			s.skip()

@@ -100,7 +100,7 @@ func (r *recordReader) field(name string) {
 // record is the i-th record, which may be new.
 func (r *recordReader) record(i int) *engine.Record {
 	for len(r.body.records) <= i {
-		r.body.records = append(r.body.records, engine.Record{})
+		r.body.records = append(double(r.body.records), engine.Record{})
 	}
 	return &r.body.records[i]
 }
@@ -211,7 +211,7 @@ func (s *scanner) floats(dst *[]float32, limit int, wrong string) bool {
 		}
 		f := n.float32()
 		finite = finite && !math.IsInf(float64(f), 0)
-		*dst = append(*dst, f)
+		*dst = append(double(*dst), f)
 	}
 	return finite
 }
@@ -356,23 +356,23 @@ func (r *recordReader) metadataList() (filter.Value, bool) {
 		kind = c
 		switch c {
 		case '"':
-			texts = append(texts, r.text())
+			texts = append(double(texts), r.text())
 		case 't':
-			bools = append(bools, r.boolean())
+			bools = append(double(bools), r.boolean())
 		default:
 			v := r.metadataNumber()
 			if v.Kind() == filter.KindInt && floats == nil {
-				ints = append(ints, v.AsInt())
+				ints = append(double(ints), v.AsInt())
 				return
 			}
 			for _, x := range ints {
-				floats = append(floats, float64(x))
+				floats = append(double(floats), float64(x))
 			}
 			ints = nil
 			if v.Kind() == filter.KindInt {
-				floats = append(floats, float64(v.AsInt()))
+				floats = append(double(floats), float64(v.AsInt()))
 			} else {
-				floats = append(floats, v.AsFloat())
+				floats = append(double(floats), v.AsFloat())
 			}
 		}
 	})

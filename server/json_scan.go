@@ -3,6 +3,7 @@ package server
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -26,6 +27,7 @@ type scanner struct {
 	depth   int
 	err     *bodyError
 	scratch []byte            // of text with escapes
+	fields  []string          // seen so far in all objects that are open
 	names   map[string]string // field names are the same in every record: kept once
 }
 
@@ -167,8 +169,8 @@ func (s *scanner) object(what string, field func(name string)) {
 	if !s.enter() {
 		return
 	}
-	var few [16]string
-	seen := names{list: few[:0]}
+	seen := names{base: len(s.fields)}
+	defer func() { s.fields = s.fields[:seen.base] }()
 	for first := true; ; first = false {
 		if !s.next('}', first) {
 			return
@@ -186,7 +188,7 @@ func (s *scanner) object(what string, field func(name string)) {
 			return
 		}
 		s.pos++
-		if !seen.add(name) {
+		if !seen.add(s, name) {
 			s.shape("duplicate field `" + clip(name) + "`")
 			return
 		}
@@ -465,23 +467,25 @@ func (s *scanner) skip() {
 	}
 }
 
-// names is a set that is a list while it is small.
+// names is the set of the fields of one object: the scanner's list from base
+// on while it is small, so that an object costs nothing, then a map.
 type names struct {
-	list  []string
+	base  int
 	more  map[string]struct{}
 	count int
 }
 
+const fewFields = 16
+
 // add reports whether name was not there before.
-func (n *names) add(name string) bool {
-	for _, have := range n.list {
+func (n *names) add(s *scanner, name string) bool {
+	for _, have := range s.fields[n.base:] {
 		if have == name {
 			return false
 		}
 	}
-	n.count++
-	if len(n.list) < cap(n.list) {
-		n.list = append(n.list, name)
+	if n.count++; n.count <= fewFields {
+		s.fields = append(s.fields, name)
 		return true
 	}
 	if _, twice := n.more[name]; twice {
@@ -492,6 +496,15 @@ func (n *names) add(name string) bool {
 	}
 	n.more[name] = struct{}{}
 	return true
+}
+
+// double makes room for as many elements again when list is full. append
+// alone grows long lists by a quarter, and what it leaves behind adds up.
+func double[T any](list []T) []T {
+	if len(list) < cap(list) {
+		return list
+	}
+	return slices.Grow(list, max(len(list), 4))
 }
 
 // clip shortens text from a request for a message.
