@@ -80,10 +80,11 @@ func (db *DB) checkpointHeader(number uint64, file seal.ID) disk.Header {
 }
 
 // encodeCheckpoint is called with catMu held: no catalog entry and no edit is
-// on its way, so everything up to the log's next position is applied.
+// on its way, so all that are in the log are applied. Records' entries that are
+// durable and not yet applied are held by their collection's firstUnflushed.
 func (db *DB) encodeCheckpoint() (checkpointState, []byte, error) {
-	next := db.log.Next()
-	ck := checkpointState{number: db.checkpoint.number + 1, position: wal.Position{Epoch: next.Epoch, Seq: next.Seq - 1}, from: next}
+	end := db.log.End()
+	ck := checkpointState{number: db.checkpoint.number + 1, position: wal.Position{Epoch: end.Epoch, Seq: end.Seq - 1}, from: end}
 	for _, c := range db.all() {
 		ck.from.Seq = minSeq(c.firstUnflushed(), ck.from.Seq)
 	}

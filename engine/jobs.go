@@ -253,7 +253,7 @@ func (db *DB) flushOldest(ctx context.Context) error {
 	db.catMu.Lock()
 	from := db.checkpoint.from.Seq
 	db.catMu.Unlock()
-	half := from + (db.log.Next().Seq-from)/2
+	half := from + (db.log.End().Seq-from)/2
 	for _, c := range db.all() {
 		if first := c.firstUnflushed(); first == 0 || first > half || c.usable() != nil {
 			continue

@@ -28,7 +28,8 @@ func (db *DB) recover() error {
 		}
 	}
 	db.log, err = wal.Open(db.fs, db.checkpoint.from, wal.Options{
-		Store: db.store, Sealer: db.sealer, ReadOnly: db.opts.ReadOnly, Epoch: db.checkpoint.from.Epoch,
+		Store: db.store, Sealer: db.sealer, ReadOnly: db.opts.ReadOnly,
+		Epoch: db.checkpoint.from.Epoch, NewID: newFileID,
 	})
 	if err != nil {
 		return err

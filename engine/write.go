@@ -41,11 +41,11 @@ func (p *pendingWrites) init() {
 	close(p.idle)
 }
 
-func (p *pendingWrites) begin(next uint64, dim int) {
+func (p *pendingWrites) begin(end uint64, dim int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.inflight == 0 {
-		p.lowest = next
+		p.lowest = end
 		p.idle = make(chan struct{})
 	}
 	p.inflight++
@@ -138,7 +138,7 @@ func (c *Collection) submit(t *ticket, payload []byte, dim int) error {
 	if t.write != nil && t.write.kind == writeUpdate {
 		dim = 0 // an update inserts nothing and so fixes nothing
 	}
-	c.pending.begin(c.db.log.Next().Seq, dim)
+	c.pending.begin(c.db.log.End().Seq, dim)
 	err := c.db.log.Append(payload, func(p wal.Position, err error) { c.committed(t, p, err) })
 	if err != nil {
 		c.pending.end(1)

@@ -192,6 +192,14 @@ func (l *Log) Next() Position {
 	return Position{Epoch: l.o.Epoch, Seq: l.seq + l.pending}
 }
 
+// End is the position after the last durable entry. No entry that is queued
+// or comes later gets a smaller one.
+func (l *Log) End() Position {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return Position{Epoch: l.o.Epoch, Seq: l.seq}
+}
+
 // Size is the length in bytes of the log's files.
 func (l *Log) Size() (n int64) {
 	l.mu.Lock()
