@@ -69,7 +69,11 @@ func annotated(t *testing.T, file []byte) string {
 		if !ok {
 			t.Fatalf("section %d has no name", kind)
 		}
-		fmt.Fprintf(&out, "section %d at %d: %s, %d bytes\n", kind, offset, name, length)
+		if kind == sectionFilter { // whose page has an example of its own
+			fmt.Fprintf(&out, "section %d: %s\n", kind, name)
+			continue
+		}
+		fmt.Fprintf(&out, "section %d: %s, %d bytes\n", kind, name, length)
 		for b := file[offset : offset+length]; len(b) > 0; {
 			n, note := field(kind, b, int(length)-len(b))
 			out.WriteString(strings.TrimRight(fmt.Sprintf("  %-48s%s", fmt.Sprintf("% x", b[:n]), note), " ") + "\n")
