@@ -147,8 +147,10 @@ func (e *extension) node(level int, n uint32) (uint32, bool) {
 	return uint32(e.g.seat(to)), true
 }
 
-// take copies the links of one node of base. A link to a dropped node is
-// replaced with that node's own links, among which the best are chosen.
+// take copies the links of one node of base. In the place of links to dropped
+// nodes it takes the best among the links that those had. The others stay as
+// they are: the heuristic would leave out some of them, seen from which the
+// dropped ones did not lie in between.
 func (e *extension) take(w *worker, level int, from uint32) {
 	node, ok := e.node(level, from)
 	if !ok {
@@ -161,6 +163,7 @@ func (e *extension) take(w *worker, level int, from uint32) {
 		}
 	}
 	if len(list) < len(e.base.neighbours(level, from)) {
+		stay := slices.Clone(list)
 		for _, n := range e.base.neighbours(level, from) {
 			if _, ok := e.node(level, n); ok {
 				continue
@@ -173,6 +176,11 @@ func (e *extension) take(w *worker, level int, from uint32) {
 		}
 		w.list = list
 		list = e.chooseAmong(w, level, node, list)
+		for _, n := range stay {
+			if len(list) < e.g.width(level) && !slices.Contains(list, n) {
+				list = append(list, n)
+			}
+		}
 	}
 	w.list = list[:0]
 	e.g.setNeighbours(level, node, list)
