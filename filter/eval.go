@@ -67,7 +67,7 @@ func (ev *evaluation) eval(e *Expr, within *roaring.Bitmap) (set, error) {
 	case opEq, opIn:
 		bm, err = ev.equal(e)
 	default:
-		bm, err = ev.between(e)
+		bm, err = ev.between([]*Expr{e})
 	}
 	return set{bm, e.not}, err
 }
@@ -75,7 +75,7 @@ func (ev *evaluation) eval(e *Expr, within *roaring.Bitmap) (set, error) {
 // and intersects, cheap conditions first, and stops when nothing is left.
 func (ev *evaluation) and(kids []*Expr, within *roaring.Bitmap) (set, error) {
 	acc := set{roaring.New(), true}
-	for _, kid := range byCost(kids) {
+	for _, group := range joinRanges(byCost(kids)) {
 		scope := within
 		if !acc.not {
 			if acc.bm.IsEmpty() {
@@ -83,13 +83,41 @@ func (ev *evaluation) and(kids []*Expr, within *roaring.Bitmap) (set, error) {
 			}
 			scope = acc.bm
 		}
-		s, err := ev.eval(kid, scope)
+		var s set
+		var err error
+		if len(group) == 1 {
+			s, err = ev.eval(group[0], scope)
+		} else {
+			s.bm, err = ev.between(group)
+		}
 		if err != nil {
 			return set{}, err
 		}
 		acc = intersect(acc, s)
 	}
 	return acc, nil
+}
+
+// joinRanges puts the $gt, $gte, $lt and $lte on one key into one group, so
+// that a range with two ends reads only the rows between them. Any other
+// condition is a group of its own.
+func joinRanges(kids []*Expr) [][]*Expr {
+	groups := make([][]*Expr, 0, len(kids))
+	at := map[string]int{}
+	for _, kid := range kids {
+		if kid.op < opGt || kid.op > opLte {
+			groups = append(groups, []*Expr{kid})
+			continue
+		}
+		i, seen := at[kid.key]
+		if !seen {
+			i = len(groups)
+			at[kid.key] = i
+			groups = append(groups, nil)
+		}
+		groups[i] = append(groups[i], kid)
+	}
+	return groups
 }
 
 func intersect(a, b set) set {
@@ -244,30 +272,37 @@ func (ev *evaluation) elements(e *Expr) (*roaring.Bitmap, error) {
 	return g.done(ev.rows), err
 }
 
-// between is the rows whose number is in the range of $gt, $gte, $lt or $lte.
-func (ev *evaluation) between(e *Expr) (*roaring.Bitmap, error) {
+// between is the rows whose number is in the ranges of $gt, $gte, $lt and $lte
+// conditions on one key. All are about the same scalar, so their ends meet
+// within each field.
+func (ev *evaluation) between(conditions []*Expr) (*roaring.Bitmap, error) {
 	var g gather
-	v := e.vals[0]
-	if v.rank() != 2 {
-		return roaring.New(), nil
+	for _, e := range conditions {
+		if e.vals[0].rank() != 2 {
+			return roaring.New(), nil
+		}
 	}
-	for _, kind := range scalarKinds(v) {
-		f, found, err := ev.field(e.key, kind)
+	for _, kind := range [...]Kind{KindInt, KindFloat} {
+		f, found, err := ev.field(conditions[0].key, kind)
 		if err != nil {
 			return nil, err
 		}
 		if !found {
 			continue
 		}
-		// Values below the bound are on one side, with $gt and $lte also those
-		// that equal it.
-		i, err := ev.lower(f, v, e.op == opGt || e.op == opLte)
-		if err != nil {
-			return nil, err
-		}
-		from, to := uint32(0), i
-		if e.op == opGt || e.op == opGte {
-			from, to = i, f.values
+		from, to := uint32(0), f.values
+		for _, e := range conditions {
+			// Values below the bound are on one side, with $gt and $lte also
+			// those that equal it.
+			i, err := ev.lower(f, e.vals[0], e.op == opGt || e.op == opLte)
+			if err != nil {
+				return nil, err
+			}
+			if e.op == opGt || e.op == opGte {
+				from = max(from, i)
+			} else {
+				to = min(to, i)
+			}
 		}
 		if err := ev.add(&g, f, from, to); err != nil {
 			return nil, err

@@ -103,8 +103,12 @@ func (g gen) expr(depth int) *Expr {
 		for i := range kids {
 			kids[i] = g.expr(depth - 1)
 		}
-		if g.IntN(2) == 0 {
+		switch g.IntN(5) {
+		case 0, 1:
 			return And(kids...)
+		case 2:
+			key := pick(g, modelKeys)
+			return And(append(kids, Gt(key, g.scalar()), Lte(key, g.scalar()), Gte(key, Int(-1)))...)
 		}
 		return Or(kids...)
 	}

@@ -13,7 +13,7 @@ const (
 	maxSpans = 1 << 18
 	// maxTable bounds the bits of the table of classes by sets; class numbers have
 	// 16 bits.
-	maxTable = 1 << 24
+	maxTable = 1 << 26
 )
 
 // Regexp is a compiled pattern, safe for concurrent use.
@@ -183,21 +183,29 @@ type classes struct {
 const invalidClass = 0
 
 // partition finds the coarsest classes that lie inside or outside of every
-// set. With looks, line ends and, with word, word characters also count.
-// false when there would be more than maxTable of them.
-func partition(sets []set, looks, word bool) (c classes, ok bool) {
-	n := len(sets)
-	var lf, cr, wordID, asciiID = -1, -1, -1, -1
-	extra := func(s set) int {
+// set. With looks, line ends and, with word, word characters also count. It is
+// false when the table would be larger than maxTable.
+func partition(sets []set, looks, word bool) (classes, bool) {
+	pt := partitioner{sets: len(sets), known: map[string]uint16{}}
+	for i := range pt.marks {
+		pt.marks[i] = -1
+	}
+	mark := func(i int, s set) {
+		pt.marks[i] = len(sets)
 		sets = append(slices.Clip(sets), s)
-		return len(sets) - 1
 	}
 	if looks {
-		lf, cr = extra(set{{'\n', '\n'}}), extra(set{{'\r', '\r'}})
+		mark(0, set{{'\n', '\n'}})
+		mark(1, set{{'\r', '\r'}})
 	}
 	if word {
-		wordID, asciiID = extra(wordSet()), extra(asciiWordSet())
+		mark(2, wordSet())
+		mark(3, asciiWordSet())
 	}
+	pt.in = make([]byte, (len(sets)+7)/8)
+	pt.add(make([]uint64, (pt.sets+63)/64), 0) // invalidClass
+
+	// Walk over the places where some set begins or ends.
 	type edge struct {
 		at rune
 		id int
@@ -209,49 +217,22 @@ func partition(sets []set, looks, word bool) (c classes, ok bool) {
 		}
 	}
 	slices.SortFunc(edges, func(a, b edge) int { return int(a.at) - int(b.at) })
-
-	known := map[string]uint16{}
-	in := make([]byte, (len(sets)+7)/8) // sets that the current range is in
-	class := func() uint16 {
-		if id, ok := known[string(in)]; ok {
-			return id
-		}
-		id := uint16(len(c.members))
-		has := func(set int) bool { return set >= 0 && in[set/8]>>(set%8)&1 != 0 }
-		row := make([]uint64, (n+63)/64)
-		for i := range n {
-			if has(i) {
-				row[i/64] |= 1 << (i % 64)
-			}
-		}
-		var ctx neighbor
-		for i, set := range [...]int{lf, cr, wordID, asciiID} {
-			if has(set) {
-				ctx |= ctxLF << i
-			}
-		}
-		c.members = append(c.members, row)
-		c.neighbors = append(c.neighbors, ctx)
-		known[string(in)] = id
-		return id
-	}
-	c.members = append(c.members, make([]uint64, (n+63)/64))
-	c.neighbors = append(c.neighbors, 0) // invalidClass
+	c := &pt.classes
 	c.lows, c.of = append(c.lows, 0), append(c.of, 0)
 	for i := 0; i < len(edges); {
 		at := edges[i].at
-		if len(c.members)*(n+1) > maxTable || len(c.members) >= 1<<16-1 {
+		if n := len(c.members); n*(pt.sets+1) > maxTable || n >= 1<<16-1 {
 			return classes{}, false
 		}
 		if at > c.lows[len(c.lows)-1] {
-			c.of[len(c.of)-1] = class()
+			c.of[len(c.of)-1] = pt.class()
 			c.lows, c.of = append(c.lows, at), append(c.of, 0)
 		}
 		for ; i < len(edges) && edges[i].at == at; i++ {
-			in[edges[i].id/8] ^= 1 << (edges[i].id % 8)
+			pt.in[edges[i].id/8] ^= 1 << (edges[i].id % 8)
 		}
 	}
-	c.of[len(c.of)-1] = class()
+	c.of[len(c.of)-1] = pt.class()
 	c.count = len(c.members)
 	for r, i := 0, 0; r < len(c.small); r++ {
 		for i+1 < len(c.lows) && c.lows[i+1] <= rune(r) {
@@ -259,7 +240,47 @@ func partition(sets []set, looks, word bool) (c classes, ok bool) {
 		}
 		c.small[r] = c.of[i]
 	}
-	return c, true
+	return *c, true
+}
+
+// partitioner is the state of partition: the sets that the current range of
+// characters lies in, as bits, and the class of each combination seen.
+type partitioner struct {
+	classes classes
+	sets    int
+	marks   [4]int // sets of \n, \r, words and ASCII words; negative: absent
+	in      []byte
+	known   map[string]uint16
+}
+
+func (pt *partitioner) has(set int) bool { return set >= 0 && pt.in[set/8]>>(set%8)&1 != 0 }
+
+func (pt *partitioner) add(members []uint64, n neighbor) uint16 {
+	pt.classes.members = append(pt.classes.members, members)
+	pt.classes.neighbors = append(pt.classes.neighbors, n)
+	return uint16(len(pt.classes.members) - 1)
+}
+
+// class is the class of the current combination of sets.
+func (pt *partitioner) class() uint16 {
+	if id, ok := pt.known[string(pt.in)]; ok {
+		return id
+	}
+	members := make([]uint64, (pt.sets+63)/64)
+	for i := range pt.sets {
+		if pt.has(i) {
+			members[i/64] |= 1 << (i % 64)
+		}
+	}
+	var n neighbor
+	for i, set := range pt.marks {
+		if pt.has(set) {
+			n |= ctxLF << i
+		}
+	}
+	id := pt.add(members, n)
+	pt.known[string(pt.in)] = id
+	return id
 }
 
 func (c *classes) class(r rune) uint16 {
