@@ -184,13 +184,7 @@ func TestNumberFloat32(t *testing.T) {
 		123456789012345678901234567890 0.1234567890123456789012345 1e22 1e23 1e-22 1e-23 9999999999999999999 99999999999999999999 0e999999999999`) {
 		check(text)
 	}
-	seed := rand.Uint64()
-	r := rand.New(rand.NewPCG(seed, 1))
-	defer func() {
-		if t.Failed() {
-			t.Logf("seed %d", seed)
-		}
-	}()
+	r := rand.New(rand.NewPCG(1, 1))
 	for range 200_000 {
 		f := math.Float32frombits(r.Uint32())
 		if f != f || math.IsInf(float64(f), 0) {
