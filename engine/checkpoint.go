@@ -29,8 +29,10 @@ const (
 	segmentSuffix     = ".seg"
 	tmpDir            = "tmp"
 
-	// A checkpoint is written when so much was logged since the last one.
-	checkpointEvery = 64 << 20
+	// A checkpoint is written when so much was logged since the last one, or
+	// four times its own size, so that it costs little of what is written.
+	checkpointEvery = 16 << 20
+	logFile         = 16 << 20 // the log gives space back by whole files
 )
 
 // checkpointState is what is known of the newest checkpoint.

@@ -20,7 +20,8 @@ type Spec struct {
 	Metric Metric
 	// M, EFConstruction and EFSearch are the parameters of the graph by their
 	// names in Malkov and Yashunin, "Efficient and robust approximate nearest
-	// neighbor search using HNSW graphs" (2016). 0: 16, 100, 100.
+	// neighbor search using HNSW graphs" (2016). 0: 16, 100, 100. M is 2 to
+	// 64, EFConstruction at most 4096.
 	M, EFConstruction, EFSearch int
 	Metadata                    Metadata
 	// Extension is kept verbatim for the caller.
@@ -199,11 +200,6 @@ func (c *Collection) Modify(ctx context.Context, ch Change) error {
 		return err
 	}
 	defer db.leave()
-	if ch.Metadata != nil {
-		if _, err := checkMetadata(*ch.Metadata, -1, &db.opts.Limits); err != nil {
-			return err
-		}
-	}
 	db.catMu.Lock()
 	defer db.catMu.Unlock()
 	if err := c.usable(); err != nil {
@@ -220,7 +216,7 @@ func (c *Collection) Modify(ctx context.Context, ch Change) error {
 	}
 	db.mu.RUnlock()
 	if ch.Metadata != nil {
-		e.spec.Metadata = mergeMetadata(nil, *ch.Metadata)
+		e.spec.Metadata = *ch.Metadata
 	}
 	if ch.M != nil {
 		e.spec.M = *ch.M
@@ -229,7 +225,11 @@ func (c *Collection) Modify(ctx context.Context, ch Change) error {
 		e.spec.EFSearch = *ch.EFSearch
 	}
 	if ch.Extension != nil {
-		e.spec.Extension = append([]byte(nil), ch.Extension...)
+		e.spec.Extension = ch.Extension
+	}
+	var err error
+	if e.spec, err = e.spec.withDefaults(&db.opts.Limits); err != nil {
+		return err
 	}
 	return db.commitCatalog(e)
 }

@@ -282,7 +282,7 @@ func (w *compaction) report(took time.Duration) {
 		bytes += s.info.Length
 	}
 	j.ask(func() {
-		if j.garbage += bytes; j.garbage >= garbageMax {
+		if j.garbage += bytes; j.garbage >= garbageMin {
 			j.pressure = true
 		}
 	})

@@ -44,8 +44,9 @@ type collectionJobs struct {
 // pressureEvery is how much is logged between two looks at memory and log.
 const pressureEvery = 1 << 20
 
-// garbageMax is how many bytes of replaced segments may wait for a checkpoint.
-const garbageMax = 64 << 20
+// garbageMin is how many bytes of replaced segments may wait for a checkpoint;
+// more may when the checkpoint itself is large.
+const garbageMin = 1 << 20
 
 func (j *jobs) start(db *DB) {
 	j.ctx, j.cancel = context.WithCancel(context.Background())
@@ -212,10 +213,10 @@ func (db *DB) relieve(ctx context.Context) error {
 	}
 	j := &db.jobs
 	db.catMu.Lock()
-	every := max(checkpointEvery, 2*db.checkpoint.size)
+	size := db.checkpoint.size
 	db.catMu.Unlock()
 	j.mu.Lock()
-	due := long || j.logged.Load() >= every || j.garbage >= garbageMax
+	due := long || j.logged.Load() >= max(checkpointEvery, 4*size) || j.garbage >= max(garbageMin, 4*size)
 	j.mu.Unlock()
 	if !due {
 		return nil

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+
+	"github.com/chromad/chromad/hnsw"
 )
 
 // CreateTenant makes a tenant. ErrExists.
@@ -194,6 +196,9 @@ func (s Spec) withDefaults(lim *Limits) (Spec, error) {
 			return s, &InvalidError{Field: p.name, Index: -1, Reason: fmt.Sprintf("%d is negative", *p.v)}
 		}
 		setDefault(p.v, p.def)
+	}
+	if err := (hnsw.Params{M: s.M, EFConstruction: s.EFConstruction}).Check(); err != nil {
+		return s, &InvalidError{Field: "graph", Index: -1, Reason: err.Error()}
 	}
 	if _, err := checkMetadata(s.Metadata, -1, lim); err != nil {
 		return s, err

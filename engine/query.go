@@ -105,7 +105,7 @@ func (v *view) newSearch(ctx context.Context, c *Collection, opts *QueryOptions,
 	if opts.EF > 0 {
 		ef = opts.EF
 	}
-	s := &search{v: v, metric: metric, k: k, ef: max(ef, k), exact: opts.Exact, include: opts.Include}
+	s := &search{v: v, metric: metric, k: k, ef: max(min(ef, v.live), k), exact: opts.Exact, include: opts.Include}
 	for i := range v.dead {
 		rows, all, err := v.allowed(ctx, i, opts.IDs, opts.Where)
 		if err != nil {

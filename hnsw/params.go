@@ -78,3 +78,9 @@ func (p Params) withDefaults() (Params, error) {
 	}
 	return p, nil
 }
+
+// Check returns which parameter is out of its range; zero ones are not.
+func (p Params) Check() error {
+	_, err := p.withDefaults()
+	return err
+}
