@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -75,7 +74,7 @@ func openRoot(dir string, readOnly bool) (*vfs.Root, error) {
 
 func (db *DB) open() error {
 	if !db.opts.ReadOnly {
-		lock, err := db.fs.Lock("LOCK", fmt.Sprintf("process %d", os.Getpid()))
+		lock, err := db.fs.Lock("LOCK", "chromad store")
 		if err != nil {
 			return err
 		}
