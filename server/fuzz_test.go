@@ -18,7 +18,7 @@ func FuzzRequests(f *testing.F) {
 	// Every fuzzing process has a collection of its own; inputs name it "C".
 	const c = "C"
 	path := r.collection(`{"name":"docs"}`)
-	for _, seed := range []struct{ method, target, body string }{
+	for _, seed := range []struct{ method, path, body string }{
 		{"GET", "/api/v2/version", ""},
 		{"POST", "/api/v2/tenants", `{"name":"tenant"}`},
 		{"GET", "/api/v2/tenants/%C3%A9%2F", ""},
