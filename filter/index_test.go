@@ -2,6 +2,7 @@ package filter
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -78,9 +79,35 @@ func TestDamagedIndex(t *testing.T) {
 		}
 		damaged(t, bad, n)
 	}
+	// Rows that the segment does not have, just beyond its end.
+	full := record{Metadata{"even": Bool(true), "time": Int(9e9), "a": Int(5), "b": Int(-1)}, text("abc 日本語 x")}
+	for _, n := range []int{5, 700} {
+		beyond := build(t, append(sample(n), full))
+		binary.LittleEndian.PutUint32(beyond[4:], uint32(n))
+		damaged(t, beyond, uint32(n))
+	}
 	// An index of more rows than the segment must not be opened.
 	if _, err := OpenIndex(memory(data), n-1); !errors.Is(err, ErrCorrupt) {
 		t.Errorf("too many rows: %v", err)
+	}
+}
+
+// Long postings stand beside short ones, and each value's rows are its own.
+func TestBitmapPostings(t *testing.T) {
+	records := sample(3000)
+	for i := range records {
+		if records[i].meta != nil {
+			records[i].meta["tens"] = Int(int64(i % 10))
+			records[i].meta["mixed"] = Int(int64(i * i % 1000))
+		}
+	}
+	ix := open(t, build(t, records), len(records))
+	clauses := append([]*Expr{sampleRegex(t)}, sampleClauses...)
+	for i := range int64(11) {
+		clauses = append(clauses, Eq("tens", Int(i)), Gt("tens", Int(i)), And(Gte("mixed", Int(i*90)), Lt("mixed", Int(i*100))))
+	}
+	for _, e := range clauses {
+		compareModel(t, ix, e, records)
 	}
 }
 

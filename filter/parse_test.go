@@ -178,7 +178,7 @@ func TestClauseLimits(t *testing.T) {
 		}
 	}
 	for name, where := range map[string]string{
-		"deep": nested(1000), "deeper than JSON allows": nested(20_000), "list": list(200_000), "branches": branches(200_000),
+		"deep": nested(1000), "one too deep": nested(MaxDepth), "deeper than JSON allows": nested(20_000), "list": list(200_000), "branches": branches(200_000),
 	} {
 		if _, err := ParseWhere([]byte(where)); !errors.Is(err, ErrWhere) || name != "deeper than JSON allows" && !errors.Is(err, ErrTooLarge) {
 			t.Errorf("%s: %v", name, err)
