@@ -109,6 +109,8 @@ func failure(err error, answer func(int, string, string) *apiError) *apiError {
 		return answer(http.StatusTooManyRequests, kindBackoff, engine.ErrBusy.Error())
 	case errors.Is(err, engine.ErrReadOnly):
 		return answer(http.StatusForbidden, kindChroma, engine.ErrReadOnly.Error())
+	case errors.Is(err, engine.ErrUnknown) && errors.Is(err, context.DeadlineExceeded):
+		return answer(http.StatusGatewayTimeout, kindInternal, "outcome unknown: the write took too long; it may or may not be kept")
 	case errors.Is(err, engine.ErrUnknown):
 		return answer(http.StatusInternalServerError, kindInternal, "outcome unknown: the disk failed during this write; it may or may not have been kept")
 	case errors.Is(err, engine.ErrDiskFull):

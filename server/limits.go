@@ -18,6 +18,7 @@ type Timeouts struct {
 	Body   time.Duration // to send the body, 60 s
 	Write  time.Duration // to take the answer, 60 s and one second more for every 256 KiB
 	Idle   time.Duration // between requests, 2 min
+	Busy   time.Duration // for a write to find room and become durable, 30 s
 	Drain  time.Duration // for running requests when the server stops, 30 s
 }
 
@@ -42,6 +43,7 @@ func (t Timeouts) withDefaults() Timeouts {
 	setDefault(&t.Body, time.Minute)
 	setDefault(&t.Write, time.Minute)
 	setDefault(&t.Idle, 2*time.Minute)
+	setDefault(&t.Busy, 30*time.Second)
 	setDefault(&t.Drain, 30*time.Second)
 	return t
 }

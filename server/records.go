@@ -33,7 +33,9 @@ func (c *call) writeRecords(kind string, update, nulls bool, write func(Collecti
 		return err
 	}
 	if len(body.records) > 0 {
-		if err := write(to, c.ctx(), body.records...); err != nil {
+		ctx, cancel := context.WithTimeout(c.ctx(), c.s.timeouts.Busy)
+		defer cancel()
+		if err := write(to, ctx, body.records...); err != nil {
 			return c.gone(err)
 		}
 	}
@@ -68,7 +70,9 @@ func (s *Server) deleteRecords(c *call) error {
 	case body.ids == nil && !filtered, body.limit == 0, body.ids != nil && len(body.ids) == 0:
 		return c.deleted(0)
 	}
-	n, err := from.Delete(c.ctx(), engine.Selection{IDs: body.ids, Where: where, Limit: max(body.limit, 0)})
+	ctx, cancel := context.WithTimeout(c.ctx(), s.timeouts.Busy)
+	defer cancel()
+	n, err := from.Delete(ctx, engine.Selection{IDs: body.ids, Where: where, Limit: max(body.limit, 0)})
 	if err != nil {
 		return c.gone(err)
 	}
