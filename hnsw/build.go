@@ -1,7 +1,6 @@
 package hnsw
 
 import (
-	"cmp"
 	"context"
 	"slices"
 	"sync"
@@ -134,12 +133,15 @@ func levelOf(seed uint64, row uint32, m int) uint8 {
 // level, so that rows that arrived together do not meet an empty
 // neighbourhood together.
 func (b *builder) sort(rows []uint32, levels []uint8) {
-	slices.SortFunc(rows, func(x, y uint32) int {
-		return cmp.Or(
-			cmp.Compare(levels[y], levels[x]),
-			cmp.Compare(mix(b.p.Seed+1^uint64(x)), mix(b.p.Seed+1^uint64(y))),
-			cmp.Compare(x, y))
-	})
+	keys := make([]uint64, len(rows))
+	for i, r := range rows {
+		random := mix(mix(b.p.Seed+1)^uint64(r)) >> 36
+		keys[i] = uint64(maxLevel-levels[r])<<60 | random<<32 | uint64(r)
+	}
+	slices.Sort(keys)
+	for i, key := range keys {
+		rows[i] = uint32(key)
+	}
 }
 
 // insert places rows in batches. A batch is searched against the graph as it

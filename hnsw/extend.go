@@ -53,7 +53,7 @@ func checkMap(base *Graph, old []uint32, rows int) (int, error) {
 	if len(old) != base.rows {
 		return 0, fmt.Errorf("extend: a map of %d rows for a graph of %d", len(old), base.rows)
 	}
-	seen := make([]uint64, (min(max(rows, 0), maxRows)+63)/64)
+	seen := make([]uint64, (min(int64(max(rows, 0)), maxRows)+63)/64)
 	kept := 0
 	for r, to := range old {
 		if to == NoRow {

@@ -25,7 +25,7 @@ func (v *Vectors) check() error {
 	switch {
 	case v.Metric > kernel.IP:
 		return fmt.Errorf("vectors: %v", v.Metric)
-	case v.Rows < 0 || v.Rows >= maxRows:
+	case v.Rows < 0 || int64(v.Rows) >= maxRows:
 		return fmt.Errorf("vectors: %d rows", v.Rows)
 	case v.Dim < 0 || v.Stride < v.Dim || v.Rows > 1 && v.Stride == 0:
 		return fmt.Errorf("vectors: %d numbers per row, stride %d", v.Dim, v.Stride)

@@ -80,9 +80,9 @@ func (g *Graph) walk(s *Scratch, k, ef int, allowed []uint64, matches int) bool 
 	return len(s.found.keys) >= k
 }
 
-// startsForIP is the number of seats of level 1 from which a walk for the
-// inner product goes down to level 0.
-const startsForIP = 64
+// startsForIP is the greatest number of seats of level 1 from which a walk
+// for the inner product goes down to level 0.
+const startsForIP = 256
 
 // walkAll fills the pool with ef rows near the query.
 //
@@ -97,15 +97,17 @@ func (g *Graph) walkAll(s *Scratch, ef int) {
 		return
 	}
 	s.begin(len(g.seatRow))
-	s.start(min(ef, startsForIP), g.descend(s, 1))
+	s.start(min(4*ef, startsForIP), g.descend(s, 1))
 	g.expand(s, 1)
 	s.pool, s.found = s.found, s.pool
 	s.begin(g.rows)
 	s.pool.reset(ef)
 	for _, key := range s.found.keys {
 		row := g.seatRow[nodeOf(key)]
-		s.visit(row)
-		s.pool.insert(pack(distanceOf(key), row))
+		if key = pack(distanceOf(key), row); key < s.pool.worst {
+			s.visit(row)
+			s.pool.insert(key)
+		}
 	}
 	g.expand(s, 0)
 }
