@@ -57,7 +57,7 @@ data: ## WordNet with embeddings into data/ (resumable)
 	bench/data/build.sh
 
 bench: ## the full WordNet set through HTTP and engine
-	go test -run '^$$' -bench . -benchtime 1x ./bench
+	sh bench/run.sh
 
 docs: ## links, file names and snippets of the pages
 	go test -run '^Test(Docs|ImportsListed)' ./engine
