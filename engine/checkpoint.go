@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -32,7 +31,6 @@ const (
 	// A checkpoint is written when so much was logged since the last one, or
 	// four times its own size, so that it costs little of what is written.
 	checkpointEvery = 16 << 20
-	logFile         = 16 << 20 // the log gives space back by whole files
 )
 
 // checkpointState is what is known of the newest checkpoint.
@@ -123,6 +121,7 @@ func (db *DB) writeCheckpoint(ctx context.Context) error {
 	if err != nil {
 		return db.diskError(fmt.Errorf("checkpoint %d: %w", ck.number, err))
 	}
+	db.jobs.kept.Store(db.log.Size())
 	if f := db.opts.Events.Checkpointed; f != nil {
 		f(CheckpointEvent{Number: ck.number, Removed: removed, Duration: time.Since(start)})
 	}
@@ -177,7 +176,10 @@ func (db *DB) sweep(ctx context.Context) (removed int, err error) {
 		if named[n] || db.files.needed(n) {
 			continue
 		}
-		if err := errors.Join(ctx.Err(), db.fs.Remove(segment.Name(n))); err != nil {
+		if ctx.Err() != nil {
+			return removed, context.Cause(ctx)
+		}
+		if err := db.fs.Remove(segment.Name(n)); err != nil {
 			return removed, err
 		}
 		removed++

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -126,10 +128,11 @@ func (c *Collection) Info() Info {
 }
 
 func (c *Collection) infoLocked() Info {
-	s := c.state.Load()
+	s, spec := c.state.Load(), c.spec
+	spec.Metadata, spec.Extension = maps.Clone(spec.Metadata), slices.Clone(spec.Extension)
 	return Info{
 		ID: c.id, Name: c.name, Tenant: c.tenant, Database: c.database,
-		Dimension: s.dimension, Spec: c.spec, Keys: s.keys,
+		Dimension: s.dimension, Spec: spec, Keys: maps.Clone(s.keys),
 	}
 }
 
@@ -200,10 +203,13 @@ func (c *Collection) Modify(ctx context.Context, ch Change) error {
 		return err
 	}
 	defer db.leave()
+	if ch.Name != nil && *ch.Name == "" {
+		return &InvalidError{Field: "name", Index: -1, Reason: "empty"}
+	}
 	db.catMu.Lock()
 	defer db.catMu.Unlock()
-	if err := c.usable(); err != nil {
-		return err
+	if c.dropped.Load() {
+		return c.usable()
 	}
 	db.mu.RLock()
 	e := &catalogEntry{op: opModifyCollection, id: c.id, tenant: c.tenant, database: c.database, name: c.name, spec: c.spec}
@@ -243,6 +249,17 @@ func (c *Collection) breakWith(err error) {
 	}
 	c.broken.CompareAndSwap(nil, &err)
 	c.db.report("apply", err, false)
+}
+
+// forsake gives up the memory of a damaged collection, which nobody can read
+// or flush any more, so that it does not count against the others. The log
+// keeps the entries. before is what of the memtable was accounted for;
+// applyMu is held.
+func (c *Collection) forsake(before int64) {
+	c.db.memBytes.Add(-before)
+	c.mem = &memtable{first: c.mem.first, last: c.mem.last}
+	c.jobs.size.Store(0)
+	c.db.jobs.notifyFreed()
 }
 
 // firstUnflushed is the sequence number of the oldest entry that is not in a

@@ -26,18 +26,22 @@ func (db *DB) Compact(ctx context.Context) error {
 		return err
 	}
 	defer db.leave()
-	if err := db.flushAll(ctx); err != nil {
-		return err
+	damage := db.flushAll(ctx)
+	if damage != nil && !errors.Is(damage, ErrCorrupt) {
+		return damage
 	}
 	for _, c := range db.all() {
 		if c.usable() != nil {
 			continue
 		}
-		if _, err := c.compact(ctx, pickAll); err != nil {
+		_, err := c.compact(ctx, pickAll)
+		if errors.Is(err, ErrCorrupt) {
+			damage = errors.Join(damage, err) // of one collection: the others go on
+		} else if err != nil {
 			return err
 		}
 	}
-	return db.writeCheckpoint(ctx)
+	return errors.Join(damage, db.writeCheckpoint(ctx))
 }
 
 // picker chooses the segments to merge; none: there is nothing to do.
@@ -240,6 +244,7 @@ func (w *compaction) publish(out *segment.Reader) error {
 		}
 		if err := w.carry(dead, i, s.dead[n].rows, out); err != nil {
 			c.breakWith(err) // the state cannot be told from here on
+			c.forsake(c.mem.bytes)
 			return err
 		}
 	}

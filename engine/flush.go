@@ -27,24 +27,44 @@ func (db *DB) Flush(ctx context.Context) error {
 	return db.flushAll(ctx)
 }
 
+// flushAll goes on past damage, which is one collection's alone.
 func (db *DB) flushAll(ctx context.Context) error {
+	var damage error
 	for _, c := range db.largestFirst() {
-		if err := db.flush(ctx, c); err != nil {
+		err := db.flush(ctx, c)
+		if err != nil {
+			c.queueFlush() // what is frozen is not to stay so
+		}
+		if errors.Is(err, ErrCorrupt) {
+			damage = errors.Join(damage, err)
+		} else if err != nil {
 			return err
 		}
 	}
-	return nil
+	return damage
 }
 
-// flush makes the collection's memtable a segment.
+// flush makes the collection's memtable a segment, after what an earlier
+// flush froze and could not write.
 func (db *DB) flush(ctx context.Context, c *Collection) error {
-	start := time.Now()
 	c.maint.Lock()
 	defer c.maint.Unlock()
-	f := c.freeze()
-	if f == nil {
-		return nil
+	for {
+		f, again := c.freeze()
+		if f == nil {
+			return nil
+		}
+		if err := db.flushTable(ctx, c, f); err != nil {
+			return err
+		}
+		if !again {
+			return nil
+		}
 	}
+}
+
+func (db *DB) flushTable(ctx context.Context, c *Collection, f *frozenTable) error {
+	start := time.Now()
 	var info segment.Info
 	if f.len() > 0 {
 		number := db.newNumber()
@@ -68,18 +88,22 @@ func (db *DB) flush(ctx context.Context, c *Collection) error {
 
 // freeze takes the memtable out of the writers' hands and gives them a new
 // one; nil: there is nothing to flush. What an earlier flush froze and could
-// not write comes first. maint is held.
-func (c *Collection) freeze() *frozenTable {
+// not write comes first, and again tells that the memtable is to follow.
+// maint is held.
+func (c *Collection) freeze() (f *frozenTable, again bool) {
 	c.applyMu.Lock()
 	defer c.applyMu.Unlock()
+	if c.dropped.Load() {
+		return nil, false
+	}
 	old := c.state.Load()
 	if old.frozen != nil {
-		return old.frozen
+		return old.frozen, true
 	}
 	if c.mem.empty() || c.usable() != nil {
-		return nil
+		return nil, false
 	}
-	f := &frozenTable{
+	f = &frozenTable{
 		table: c.mem.snapshot(), first: c.mem.first, last: c.mem.last, bytes: c.mem.bytes,
 		nextOrder: c.nextOrder, dimension: old.dimension, keys: old.keys, deadAt: deadOf(old.dead),
 	}
@@ -88,7 +112,7 @@ func (c *Collection) freeze() *frozenTable {
 	s.frozen, s.fdead, s.mem = f, newDeletions(roaring.New()), c.mem.snapshot()
 	c.jobs.size.Store(0)
 	c.state.Store(&s)
-	return f
+	return f, false
 }
 
 func (t *table) segmentRows() iter.Seq2[segment.Row, error] {

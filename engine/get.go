@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"fmt"
 	"iter"
 	"maps"
 	"slices"
@@ -20,6 +21,13 @@ type Selection struct {
 	Limit  int      // 0: no limit
 }
 
+func (s *Selection) check() error {
+	if s.Offset < 0 || s.Limit < 0 {
+		return &InvalidError{Field: "selection", Index: -1, Reason: fmt.Sprintf("offset %d, limit %d: neither may be negative", s.Offset, s.Limit)}
+	}
+	return nil
+}
+
 // Get yields the selected records in the order of their first insertion, with
 // the fields of inc and always the ID. An error is yielded once, last. What
 // is seen is the collection as it was when iteration began; stopping early
@@ -31,6 +39,10 @@ func (c *Collection) Get(ctx context.Context, sel Selection, inc Include) iter.S
 			return
 		}
 		defer c.db.leave()
+		if err := sel.check(); err != nil {
+			yield(Record{}, err)
+			return
+		}
 		v, err := c.view()
 		if err != nil {
 			yield(Record{}, err)

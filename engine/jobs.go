@@ -20,6 +20,7 @@ type jobs struct {
 
 	logged atomic.Int64 // bytes logged since the last checkpoint
 	asked  atomic.Int64 // bytes logged since pressure was last looked at
+	kept   atomic.Int64 // length of the log after the last checkpoint
 
 	mu       sync.Mutex
 	wake     *sync.Cond
@@ -41,8 +42,13 @@ type collectionJobs struct {
 	size atomic.Int64 // bytes of the memtable, as published
 }
 
-// pressureEvery is how much is logged between two looks at memory and log.
-const pressureEvery = 1 << 20
+// pressureEvery is how many bytes are logged between two looks at memory and
+// log, where the log may not be shorter itself.
+func (o *Options) pressureEvery() int64 { return min(1<<20, o.LogLimit/4) }
+
+// logFile is the size of a file of the log, which gives space back by whole
+// files: several of them fit the limit.
+func (o *Options) logFile() int64 { return max(1, min(16<<20, o.LogLimit/4)) }
 
 // garbageMin is how many bytes of replaced segments may wait for a checkpoint;
 // more may when the checkpoint itself is large.
@@ -86,6 +92,10 @@ func (c *Collection) scheduleFlush() {
 	if c.jobs.size.Load() < o.MemtableBytes && c.state.Load().mem.len() < o.MemtableRows {
 		return
 	}
+	c.queueFlush()
+}
+
+func (c *Collection) queueFlush() {
 	j := &c.db.jobs
 	j.ask(func() {
 		if !c.jobs.flushing {
@@ -110,7 +120,7 @@ func (c *Collection) scheduleCompact() {
 func (db *DB) wrote(n int) {
 	j := &db.jobs
 	j.logged.Add(int64(n))
-	if j.asked.Add(int64(n)) < pressureEvery && db.memBytes.Load() <= db.opts.MemoryLimit {
+	if j.asked.Add(int64(n)) < db.opts.pressureEvery() && db.memBytes.Load() <= db.opts.MemoryLimit {
 		return
 	}
 	j.asked.Store(0)
@@ -136,10 +146,27 @@ func (j *jobs) flusher(db *DB) {
 		}
 		j.pressure = false
 		j.mu.Unlock()
+		var err error
 		if c != nil {
-			j.finish(db, "flush", db.flush(j.ctx, c), c.scheduleFlush)
+			err = db.flush(j.ctx, c)
+			j.finish(db, "flush", err, c.queueFlush)
 		}
-		j.finish(db, "relieve pressure", db.relieve(j.ctx), func() { db.jobs.ask(func() { j.pressure = true }) })
+		relieved := db.relieve(j.ctx)
+		j.finish(db, "relieve pressure", relieved, func() { j.ask(func() { j.pressure = true }) })
+		j.told(cmp.Or(err, relieved))
+	}
+}
+
+// told lets the writers that wait for room know that flushing does not get on.
+func (j *jobs) told(err error) {
+	j.mu.Lock()
+	j.full = nil
+	if errors.Is(err, ErrDiskFull) {
+		j.full = err
+	}
+	j.mu.Unlock()
+	if err != nil {
+		j.notifyFreed()
 	}
 }
 
@@ -149,18 +176,10 @@ const retryAfter = time.Second
 // finish judges a job's error: a full disk is waited for, anything else that
 // is not damage in one collection has latched the store already.
 func (j *jobs) finish(db *DB, op string, err error, retry func()) {
-	j.mu.Lock()
-	if errors.Is(err, ErrDiskFull) {
-		j.full = err
-	} else if err == nil {
-		j.full = nil
-	}
-	j.mu.Unlock()
 	if err == nil || j.ctx.Err() != nil {
-		return
+		return // or ended by Close
 	}
 	db.report(op, err, db.failed() != nil)
-	j.notifyFreed() // writers that wait are told
 	if errors.Is(err, ErrDiskFull) {
 		time.AfterFunc(retryAfter, retry)
 	}
@@ -205,13 +224,15 @@ func (db *DB) relieve(ctx context.Context) error {
 			return err
 		}
 	}
-	long := db.log.Size() > db.opts.LogLimit
+	j := &db.jobs
+	// A log that damage keeps long is not worth a checkpoint every time.
+	log := db.log.Size()
+	long := log > db.opts.LogLimit && log-j.kept.Load() > db.opts.LogLimit/8
 	if long {
 		if err := db.flushOldest(ctx); err != nil {
 			return err
 		}
 	}
-	j := &db.jobs
 	db.catMu.Lock()
 	size := db.checkpoint.size
 	db.catMu.Unlock()

@@ -161,25 +161,24 @@ func (n *Namespace) GetOrCreate(ctx context.Context, name string, spec Spec) (c 
 	if name == "" {
 		return nil, false, &InvalidError{Field: "name", Index: -1, Reason: "empty"}
 	}
-	id := newID()
-	err = n.db.changeCatalog(ctx, func() (*catalogEntry, error) {
-		d := n.db.catalog.databases[n.key]
-		if d == nil {
-			return nil, fmt.Errorf("database %q: %w", n.key.database, ErrNotFound)
-		}
-		if c = d.byName[name]; c != nil {
-			return nil, nil
-		}
-		created = true
-		return &catalogEntry{op: opCreateCollection, tenant: n.key.tenant, database: n.key.database, name: name, id: id, spec: spec}, nil
-	})
-	if err != nil {
+	if err := n.db.enterWrite(ctx); err != nil {
 		return nil, false, err
 	}
-	if created {
-		c, err = n.CollectionByID(ctx, id)
+	defer n.db.leave()
+	n.db.catMu.Lock()
+	defer n.db.catMu.Unlock()
+	d := n.db.catalog.databases[n.key]
+	if d == nil {
+		return nil, false, fmt.Errorf("database %q: %w", n.key.database, ErrNotFound)
 	}
-	return c, created, err
+	if c := d.byName[name]; c != nil {
+		return c, false, nil
+	}
+	e := &catalogEntry{op: opCreateCollection, tenant: n.key.tenant, database: n.key.database, name: name, id: newID(), spec: spec}
+	if err := n.db.commitCatalog(e); err != nil {
+		return nil, false, err
+	}
+	return d.byName[name], true, nil
 }
 
 // withDefaults checks a spec and fills in what is zero.

@@ -43,6 +43,9 @@ func (rc *readerCache) acquire(h *handle) (*segment.Reader, error) {
 	defer rc.mu.Unlock()
 	if h.reader == nil {
 		r, err := segment.Open(rc.fs, rc.sealer, h.spec, h.info)
+		if isNotExist(err) {
+			err = fmt.Errorf("%w: %w", ErrCorrupt, err) // the manifest says that it is there
+		}
 		if err != nil {
 			return nil, fmt.Errorf("open segment %d: %w", h.info.Number, err)
 		}

@@ -29,7 +29,7 @@ func (db *DB) recover() error {
 	}
 	db.log, err = wal.Open(db.fs, db.checkpoint.from, wal.Options{
 		Store: db.store, Sealer: db.sealer, ReadOnly: db.opts.ReadOnly,
-		Epoch: db.checkpoint.from.Epoch, NewID: newFileID, MaxFile: logFile,
+		Epoch: db.checkpoint.from.Epoch, NewID: newFileID, MaxFile: db.opts.logFile(),
 	})
 	if err != nil {
 		return err

@@ -30,8 +30,7 @@ type pendingWrites struct {
 	mu       sync.Mutex
 	ready    []*ticket // durable or failed, waiting to be applied
 	applying bool
-	inflight int
-	lowest   uint64        // no entry in flight has a smaller sequence number
+	lows     []uint64      // of each entry in flight: its sequence number is not smaller
 	dim      int           // dimension that an entry in flight will fix, 0: none
 	idle     chan struct{} // closed while nothing is in flight
 }
@@ -44,29 +43,45 @@ func (p *pendingWrites) init() {
 func (p *pendingWrites) begin(end uint64, dim int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.inflight == 0 {
-		p.lowest = end
+	if len(p.lows) == 0 {
 		p.idle = make(chan struct{})
 	}
-	p.inflight++
+	p.lows = append(p.lows, end)
 	if dim != 0 && p.dim == 0 {
 		p.dim = dim
 	}
 }
 
+// end tells that the first n entries are applied, or will never be.
 func (p *pendingWrites) end(n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.inflight -= n; p.inflight == 0 {
-		p.lowest, p.dim = 0, 0
+	p.remove(0, n)
+}
+
+// cancel takes back the latest begin.
+func (p *pendingWrites) cancel() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.remove(len(p.lows)-1, len(p.lows))
+}
+
+func (p *pendingWrites) remove(from, to int) {
+	if p.lows = slices.Delete(p.lows, from, to); len(p.lows) == 0 {
+		p.dim = 0
 		close(p.idle)
 	}
 }
 
+// low is a lower bound of the sequence numbers in flight, 0: there are none.
+// It moves on under a load that never pauses, or the log could not.
 func (p *pendingWrites) low() uint64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.lowest
+	if len(p.lows) == 0 {
+		return 0
+	}
+	return p.lows[0]
 }
 
 func (p *pendingWrites) dimension() int {
@@ -120,9 +135,10 @@ func (c *Collection) checkDimension(dim int, kind writeKind) error {
 	if dim == 0 {
 		return nil
 	}
-	want := c.state.Load().dimension
+	// In this order: what is in flight no more has been published.
+	want := c.pending.dimension()
 	if want == 0 {
-		want = c.pending.dimension()
+		want = c.state.Load().dimension
 	}
 	if want == 0 || want == dim {
 		return nil
@@ -141,7 +157,7 @@ func (c *Collection) submit(t *ticket, payload []byte, dim int) error {
 	c.pending.begin(c.db.log.End().Seq, dim)
 	err := c.db.log.Append(payload, func(p wal.Position, err error) { c.committed(t, p, err) })
 	if err != nil {
-		c.pending.end(1)
+		c.pending.cancel()
 		return logError(err)
 	}
 	c.db.wrote(len(payload))
@@ -189,30 +205,24 @@ func (c *Collection) drain() {
 func (c *Collection) applyBatch(batch []*ticket) {
 	c.applyMu.Lock()
 	defer c.applyMu.Unlock()
-	if c.dropped.Load() {
-		failTickets(batch, c.usable())
+	if err := c.usable(); err != nil {
+		failTickets(batch, err)
 		return
 	}
 	before := c.mem.bytes
 	a := c.newApplier()
 	defer a.close()
-	for i, t := range batch {
+	for _, t := range batch {
 		if t.err != nil {
 			c.db.failed() // latches the store when the log has failed
 			continue
 		}
-		if err := c.usable(); err != nil {
-			failTickets(batch[i:], err)
+		if err := a.apply(t); err != nil {
+			c.breakWith(err)
+			failTickets(batch, c.usable()) // nothing of the batch is published
+			c.forsake(before)
 			return
 		}
-		if err := a.apply(t); err != nil {
-			t.err = err
-			c.breakWith(err)
-		}
-	}
-	if c.usable() != nil {
-		failTickets(batch, c.usable()) // nothing of the batch is published
-		return
 	}
 	a.publish()
 	c.db.memBytes.Add(c.mem.bytes - before)
@@ -242,6 +252,11 @@ func (t *ticket) wait(ctx context.Context) error {
 	case <-t.done:
 		return t.err
 	case <-ctx.Done():
+	}
+	select {
+	case <-t.done:
+		return t.err // both had happened
+	default:
 		return fmt.Errorf("%w: %w", ErrUnknown, context.Cause(ctx))
 	}
 }
@@ -255,6 +270,9 @@ func (c *Collection) Delete(ctx context.Context, sel Selection) (int, error) {
 	}
 	defer c.db.leave()
 	if err := c.usable(); err != nil {
+		return 0, err
+	}
+	if err := sel.check(); err != nil {
 		return 0, err
 	}
 	if sel.IDs == nil && sel.Where == nil {
