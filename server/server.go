@@ -101,6 +101,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if s.cors(c) {
 		return
 	}
+	if err := s.foreign(r); err != nil {
+		c.fail(err)
+		return
+	}
 	p, values := s.router.find(r.URL.EscapedPath())
 	if p == nil || p.methods[r.Method] == nil {
 		c.pattern = p
@@ -204,4 +208,20 @@ func (s *Server) cors(c *call) bool {
 	c.status = http.StatusOK
 	c.w.WriteHeader(http.StatusOK)
 	return true
+}
+
+// foreign refuses what a page of another origin makes a browser send, unless
+// the origin is one of the configured ones. A server on loopback is within the
+// reach of every page that its user visits, and a request without content type
+// needs nobody's leave. Clients that are not browsers are not concerned.
+func (s *Server) foreign(r *http.Request) error {
+	allowed := s.config.CORSOrigins
+	if slices.Contains(allowed, "*") || slices.Contains(allowed, r.Header.Get("Origin")) {
+		return nil
+	}
+	if err := new(http.CrossOriginProtection).Check(r); err != nil {
+		return &apiError{status: http.StatusForbidden, kind: kindChroma, cause: err,
+			message: "requests of pages of other origins may change nothing; allow the origin with --cors or cors_allow_origins"}
+	}
+	return nil
 }

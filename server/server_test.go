@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/chromad/chromad/engine"
@@ -224,15 +225,14 @@ func TestNamesAreNoPaths(t *testing.T) {
 func TestPanicIsAnAnswer(t *testing.T) {
 	r := newRig(t, Config{}, nil)
 	r.router = newRouter([]route{{"GET", "/panic", "test:panic", false, 200, func(*Server, *call) error {
-		var m map[string]int
-		m["x"] = 1
-		return nil
+		var nobody *call
+		return nobody.done()
 	}}, {"GET", "/version", "system:version", false, 200, (*Server).version}})
 	status, answer := r.do("GET", "/panic", "", "X-Request-Id", "req-7")
 	if status != 500 || answer != `{"error":"InternalError","message":"internal error, request req-7"}` {
 		t.Errorf("%d %s", status, answer)
 	}
-	if log := r.log.String(); !strings.Contains(log, "assignment to entry in nil map") || !strings.Contains(log, `"request_id":"req-7"`) {
+	if log := r.log.String(); !strings.Contains(log, "nil pointer dereference") || !strings.Contains(log, `"request_id":"req-7"`) {
 		t.Errorf("log: %s", log)
 	}
 	r.want(200, `"1.0.0"`, "GET", "/version", "")
@@ -320,6 +320,61 @@ func TestCORS(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Browsers send requests of foreign pages along: none of them may change anything.
+func TestForeignPages(t *testing.T) {
+	r := newRig(t, Config{CORSOrigins: []string{"http://friend"}}, nil)
+	for i, c := range []struct {
+		header []string
+		status int
+	}{
+		{nil, 200}, // not a browser
+		{[]string{"Sec-Fetch-Site", "same-origin"}, 200},
+		{[]string{"Sec-Fetch-Site", "none"}, 200},
+		{[]string{"Sec-Fetch-Site", "cross-site", "Origin", "http://friend"}, 200},
+		{[]string{"Origin", "http://example.com"}, 200}, // the host of these requests
+		{[]string{"Sec-Fetch-Site", "cross-site", "Origin", "http://foe"}, 403},
+		{[]string{"Sec-Fetch-Site", "same-site", "Origin", "http://foe"}, 403},
+		{[]string{"Origin", "http://foe"}, 403},
+		{[]string{"Origin", "null"}, 403},
+	} {
+		if status, answer := r.do("POST", "/api/v2/tenants", fmt.Sprintf(`{"name":"tenant-%d"}`, i), c.header...); status != c.status {
+			t.Errorf("%q: %d %s, want %d", c.header, status, answer, c.status)
+		}
+		if status, _ := r.do("GET", "/api/v2/version", "", c.header...); status != 200 {
+			t.Errorf("GET %q: %d", c.header, status)
+		}
+	}
+}
+
+// Requests of every kind at once, over a memtable that flushes all the time:
+// for the race detector, and for answers that make no sense.
+func TestConcurrentRequests(t *testing.T) {
+	r := newRig(t, Config{}, &engine.Options{MemtableRows: 20, GraphMin: 10})
+	r.log = nil
+	r.Server.log = slog.New(slog.DiscardHandler)
+	c := r.collection(`{"name":"docs"}`)
+	var wg sync.WaitGroup
+	for w := range 4 {
+		wg.Go(func() {
+			for i := range 25 {
+				id := fmt.Sprintf("w%d-%d", w, i)
+				r.want(201, "{}", "POST", c+"/add", `{"ids":["`+id+`"],"embeddings":[[`+fmt.Sprint(w)+`,`+fmt.Sprint(i)+`]],"metadatas":[{"w":`+fmt.Sprint(w)+`}]}`)
+				r.want(200, `"ids":["`+id+`"]`, "POST", c+"/get", `{"ids":["`+id+`"],"where":{"w":`+fmt.Sprint(w)+`}}`)
+				r.want(200, `"ids":[["`+id+`"]]`, "POST", c+"/query", `{"query_embeddings":[[`+fmt.Sprint(w)+`,`+fmt.Sprint(i)+`]],"n_results":1}`)
+				if i%5 == 0 {
+					r.want(200, "", "PUT", c, fmt.Sprintf(`{"new_metadata":{"w":%d},"new_configuration":{"hnsw":{"ef_search":%d}}}`, w, 10+i))
+					r.want(200, `"name":"docs"`, "GET", inDefault+"/collections", "")
+				}
+				if i%2 == 1 {
+					r.want(200, `{"deleted":1}`, "POST", c+"/delete", `{"ids":["`+id+`"]}`)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	r.want(200, "52", "GET", c+"/count", "")
 }
 
 // TestConformance replays recorded scenarios, over small memtables so that all
