@@ -8,14 +8,11 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/RoaringBitmap/roaring/v2"
-	"github.com/klauspost/compress/zstd"
 
 	"github.com/chromad/chromad/hnsw"
 	"github.com/chromad/chromad/internal/disk"
@@ -360,67 +357,6 @@ func TestOpenFaults(t *testing.T) {
 	}
 }
 
-// bomb is a few bytes that decompress to n zeros.
-func bomb(t testing.TB, n int) []byte {
-	t.Helper()
-	enc, err := zstd.NewWriter(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return enc.EncodeAll(make([]byte, n), nil)
-}
-
-// Text is not decompressed beyond the length that a block has.
-func TestTextBomb(t *testing.T) {
-	stored := bomb(t, 64<<20)
-	if len(stored) > textBlock {
-		t.Fatalf("%d bytes", len(stored))
-	}
-	fs := faultfs.New(1)
-	h := testSpec(1, 1, kernel.L2).header(seal.Plain())
-	info, err := disk.WriteFile(fs, Name(1), h, seal.Plain(), func(w *disk.Writer) error {
-		le := binary.LittleEndian
-		for _, s := range []struct {
-			kind  uint16
-			bytes []byte
-		}{
-			{1, le.AppendUint64(nil, 60000<<1|1)},
-			{2, le.AppendUint64(le.AppendUint64(nil, uint64(len(stored))), uint64(len(stored)))},
-			{3, stored},
-		} {
-			if err := w.Section(s.kind, 4096); err != nil {
-				return err
-			}
-			if _, err := w.Write(s.bytes); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	f, err := disk.OpenFile(fs, Name(1), h, info, seal.Plain())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	x := &text{size: 60000, decoders: new(sync.Pool)}
-	x.ends, _ = f.Section(1)
-	x.blocks, _ = f.Section(2)
-	x.stored, _ = f.Section(3)
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	_, _, err = x.at(0)
-	runtime.ReadMemStats(&after)
-	if !errors.Is(err, disk.ErrCorrupt) {
-		t.Fatal(err)
-	}
-	if n := after.TotalAlloc - before.TotalAlloc; n > 1<<20 {
-		t.Errorf("%d bytes were allocated for %d", n, textBlock)
-	}
-}
-
 // mutate changes a few bytes of the file's sections to what is most likely to
 // confuse a decoder.
 func mutate(rng *rand.Rand, b []byte) {
@@ -492,6 +428,43 @@ func about(t testing.TB, err error) error {
 		t.Fatalf("not about damage: %v", err)
 	}
 	return err
+}
+
+// What only Verify can know: content that can be decoded and contradicts itself.
+func TestVerifyFinds(t *testing.T) {
+	v := newVictim(t, seal.Plain())
+	le := binary.LittleEndian
+	last := len(v.rows) - 1
+	for name, c := range map[string]struct {
+		kind   uint16
+		change func(section []byte)
+	}{
+		"an id that is not in the table": {sectionIDTable, func(b []byte) {
+			for i := 0; ; i += 4 {
+				if le.Uint32(b[i:]) != 0 {
+					le.PutUint32(b[i:], 0)
+					return
+				}
+			}
+		}},
+		"two ids that are one": {sectionIDs, func(b []byte) {
+			copy(b[len(v.rows[0].ID):], b[:len(v.rows[0].ID)])
+		}},
+		"orders that do not ascend": {sectionOrders, func(b []byte) { copy(b[16:24], b[8:16]) }},
+		"another first order":       {sectionOrders, func(b []byte) { le.PutUint64(b, v.rows[0].Order-1) }},
+		"another last order":        {sectionOrders, func(b []byte) { le.PutUint64(b[last*8:], v.rows[last].Order+1) }},
+		"less text than there is":   {sectionDocumentEnds, func(b []byte) { copy(b[last*8:], b[(last-1)*8:last*8]) }},
+	} {
+		b := bytes.Clone(v.bytes)
+		c.change(b[sectionAt(t, b, c.kind):])
+		if bytes.Equal(b, v.bytes) || !repair(b) {
+			t.Fatalf("%s: not changed, or not a file", name)
+		}
+		r := mustOpen(t, holding(t, 5, b), seal.Plain(), v.spec, Info{})
+		if err := r.Verify(context.Background()); !errors.Is(err, disk.ErrCorrupt) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }
 
 // FuzzOpen reads everything out of files whose checksums have been made right.

@@ -457,6 +457,9 @@ func TestSpill(t *testing.T) {
 	if err := spilled(other); err != nil {
 		t.Fatal(err)
 	}
+	if other.Handles() != 0 {
+		t.Errorf("%d handles are open", other.Handles())
+	}
 	if !bytes.Equal(content(t, fs, Name(1)), content(t, other, Name(1))) {
 		t.Error("other bytes")
 	}
