@@ -108,9 +108,8 @@ type textPart struct {
 }
 
 func newDecoder() (*zstd.Decoder, error) {
-	return zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(textBlock), zstd.WithDecoderMaxWindow(textBlock),
-		zstd.WithDecodeAllCapLimit(true),
-		zstd.WithDecoderLowmem(true), zstd.IgnoreChecksum(true))
+	return zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(textBlock),
+		zstd.WithDecoderMaxWindow(textBlock), zstd.WithDecodeAllCapLimit(true), zstd.WithDecoderLowmem(true), zstd.IgnoreChecksum(true))
 }
 
 // at is the text of row, a copy.
