@@ -15,7 +15,7 @@ const (
 	// filtered walk of the graph: it takes no longer, and of a segment that
 	// nobody has searched yet it reads less. rowCost is what a row costs
 	// beside its own bytes. Measured with 16 to 512 dimensions at ef 100.
-	scanBytes = 8 << 20
+	scanBytes = 16 << 20
 	rowCost   = 256
 )
 
