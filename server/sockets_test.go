@@ -178,7 +178,7 @@ func TestContinue(t *testing.T) {
 
 // Clients that stop in the middle are cut off; others are served meanwhile.
 func TestSlowClients(t *testing.T) {
-	const short = 50 * time.Millisecond
+	const short = 250 * time.Millisecond
 	for _, c := range []struct {
 		name     string
 		timeouts Timeouts
@@ -193,6 +193,7 @@ func TestSlowClients(t *testing.T) {
 		{"idle", Timeouts{Idle: short}, "GET /api/v2/version HTTP/1.1\r\nHost: h\r\n\r\n", "[200]"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			r := newRig(t, Config{Timeouts: c.timeouts}, nil)
 			address, _ := r.serve()
 			conn := dial(t, address)
