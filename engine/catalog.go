@@ -182,44 +182,55 @@ func (cat *catalog) append(b []byte) ([]byte, error) {
 // decodeCatalog reads what append wrote into db.catalog.
 func (db *DB) decodeCatalog(d *disk.Decoder) error {
 	cat := &catalog{tenants: map[string]string{}, databases: map[dbKey]*database{}, collections: map[ID]*Collection{}}
-	for range d.Count(2) {
-		name := d.String()
-		cat.tenants[name] = d.String()
+	last := ""
+	for i := range d.Count(2) {
+		name, resource := d.String(), d.String()
+		if i > 0 && name <= last {
+			d.Fail("tenant %.80q out of order", name)
+		}
+		cat.tenants[name], last = resource, name
 	}
-	for range d.Count(19) {
+	lastKey := dbKey{}
+	for i := range d.Count(19) {
 		in := Database{Tenant: d.String(), Name: d.String()}
 		copy(in.ID[:], d.Bytes(len(in.ID)))
+		key := dbKey{in.Tenant, in.Name}
+		if i > 0 && cmp.Or(cmp.Compare(lastKey.tenant, key.tenant), cmp.Compare(lastKey.database, key.database)) >= 0 {
+			d.Fail("database %.80q out of order", in.Name)
+		}
 		cat.addDatabase(in)
-		byName := cat.databases[dbKey{in.Tenant, in.Name}].byName
-		for range d.Count(22) {
-			if err := db.decodeCollection(d, cat, in, byName); err != nil {
-				return err
-			}
+		lastKey = key
+		if err := db.decodeCollections(d, cat, in); err != nil {
+			return err
 		}
 	}
 	db.catalog = cat
 	return d.Done()
 }
 
-func (db *DB) decodeCollection(d *disk.Decoder, cat *catalog, in Database, byName map[string]*Collection) error {
-	e := &catalogEntry{op: opCreateCollection, tenant: in.Tenant, database: in.Name}
-	copy(e.id[:], d.Bytes(len(e.id)))
-	e.name = d.String()
-	var err error
-	if e.spec, err = decodeSpec(d); err != nil {
-		return err
+func (db *DB) decodeCollections(d *disk.Decoder, cat *catalog, in Database) error {
+	byName := cat.databases[dbKey{in.Tenant, in.Name}].byName
+	last := ""
+	for i := range d.Count(28) {
+		e := &catalogEntry{op: opCreateCollection, tenant: in.Tenant, database: in.Name}
+		copy(e.id[:], d.Bytes(len(e.id)))
+		e.name = d.String()
+		var err error
+		if e.spec, err = decodeSpec(d); err != nil {
+			return err
+		}
+		m, err := decodeManifest(d)
+		if err != nil {
+			return fmt.Errorf("collection %s: %w", e.id, err)
+		}
+		if i > 0 && e.name <= last || cat.collections[e.id] != nil {
+			return fmt.Errorf("collection %s is there twice, or out of order", e.id)
+		}
+		c := db.newCollection(e)
+		c.load(m)
+		byName[e.name], cat.collections[e.id], last = c, c, e.name
 	}
-	m, err := decodeManifest(d)
-	if err != nil {
-		return fmt.Errorf("collection %s: %w", e.id, err)
-	}
-	if byName[e.name] != nil || cat.collections[e.id] != nil {
-		return fmt.Errorf("%w: collection %s is there twice", ErrCorrupt, e.id)
-	}
-	c := db.newCollection(e)
-	c.load(m)
-	byName[e.name], cat.collections[e.id] = c, c
-	return nil
+	return d.Err()
 }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

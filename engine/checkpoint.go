@@ -228,5 +228,8 @@ func (db *DB) decodeCheckpoint(number uint64, body []byte) error {
 		position: wal.Position{Epoch: d.Uint64(), Seq: d.Uint64()},
 		from:     wal.Position{Epoch: d.Uint64(), Seq: d.Uint64()},
 	}
+	if p, from := db.checkpoint.position.Seq, db.checkpoint.from.Seq; from == 0 || from-1 > p {
+		d.Fail("a log from %d on, the catalog is of %d", from, p)
+	}
 	return db.decodeCatalog(d)
 }

@@ -1,7 +1,10 @@
 package engine
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -30,9 +33,20 @@ const (
 	opEdit             op = 32
 )
 
+// Every decoder here accepts only what its encoder writes, so equal meaning is
+// equal bytes: what decodes encodes to the bytes that were read, deletions
+// apart, whose bytes are the bitmap library's.
+
 // isData tells the entries that change records from those that change the
 // catalog or the files of a collection.
 func (o op) isData() bool { return o == opWrite || o == opDelete }
+
+// decodeOp reads the first byte of an entry that is of one kind.
+func decodeOp(d *disk.Decoder, want op) {
+	if got := op(d.Byte()); got != want && d.Err() == nil {
+		d.Fail("operation %d in the place of %d", got, want)
+	}
+}
 
 // catalogEntry is a change of the catalog. Which fields are set depends on op.
 type catalogEntry struct {
@@ -60,6 +74,9 @@ func (e *catalogEntry) append(b []byte) []byte {
 func decodeCatalogEntry(b []byte) (*catalogEntry, error) {
 	d := disk.NewDecoder(b)
 	e := &catalogEntry{op: op(d.Byte())}
+	if d.Err() == nil && (e.op < opCreateTenant || e.op > opReset) {
+		return nil, fmt.Errorf("unknown operation %d", e.op)
+	}
 	e.tenant, e.database, e.name, e.resource = d.String(), d.String(), d.String(), d.String()
 	copy(e.id[:], d.Bytes(len(e.id)))
 	if e.op == opCreateCollection || e.op == opModifyCollection {
@@ -92,7 +109,14 @@ func decodeSpec(d *disk.Decoder) (s Spec, err error) {
 
 // decodeInt reads a number that is used as a size; anything beyond 2^31 is
 // nothing that was ever written.
-func decodeInt(d *disk.Decoder) int { return int(min(d.Uvarint(), math.MaxInt32)) }
+func decodeInt(d *disk.Decoder) int {
+	v := d.Uvarint()
+	if v > math.MaxInt32 {
+		d.Fail("a size of %d", v)
+		return 0
+	}
+	return int(v)
+}
 
 // writeEntry is an opWrite: records added, upserted or updated.
 type writeEntry struct {
@@ -106,6 +130,8 @@ const (
 	hasMetadata
 	hasDocument
 	hasURI
+
+	hasAny = hasEmbedding | hasMetadata | hasDocument | hasURI
 )
 
 func (e *writeEntry) append(b []byte) []byte {
@@ -119,7 +145,7 @@ func (e *writeEntry) append(b []byte) []byte {
 		if r.Embedding != nil {
 			flags |= hasEmbedding
 		}
-		if r.Metadata != nil {
+		if len(r.Metadata) > 0 {
 			flags |= hasMetadata
 		}
 		if r.Document != nil {
@@ -133,7 +159,7 @@ func (e *writeEntry) append(b []byte) []byte {
 		if r.Embedding != nil {
 			b = appendFloats(b, r.Embedding)
 		}
-		if r.Metadata != nil {
+		if len(r.Metadata) > 0 {
 			b = appendMetadata(b, r.Metadata)
 		}
 		if r.Document != nil {
@@ -148,30 +174,16 @@ func (e *writeEntry) append(b []byte) []byte {
 
 func decodeWriteEntry(b []byte) (*writeEntry, error) {
 	d := disk.NewDecoder(b)
-	d.Byte()
+	decodeOp(d, opWrite)
 	e := &writeEntry{}
 	copy(e.collection[:], d.Bytes(len(e.collection)))
 	e.kind = writeKind(d.Byte())
 	n := d.Count(2)
 	e.records = make([]Record, 0, n)
 	for range n {
-		var r Record
-		flags := d.Byte()
-		r.ID = d.String()
-		if flags&hasEmbedding != 0 {
-			r.Embedding = decodeFloats(d)
-		}
-		if flags&hasMetadata != 0 {
-			var err error
-			if r.Metadata, err = decodeMetadata(d); err != nil {
-				return nil, err
-			}
-		}
-		if flags&hasDocument != 0 {
-			r.Document = Optional(d.String())
-		}
-		if flags&hasURI != 0 {
-			r.URI = Optional(d.String())
+		r, err := decodeRecord(d)
+		if err != nil {
+			return nil, err
 		}
 		e.records = append(e.records, r)
 	}
@@ -182,6 +194,32 @@ func decodeWriteEntry(b []byte) (*writeEntry, error) {
 		return nil, fmt.Errorf("write of unknown kind %d", e.kind)
 	}
 	return e, nil
+}
+
+func decodeRecord(d *disk.Decoder) (r Record, err error) {
+	flags := d.Byte()
+	if flags&^hasAny != 0 {
+		d.Fail("a record with flags %#x", flags)
+	}
+	r.ID = d.String()
+	if flags&hasEmbedding != 0 {
+		r.Embedding = decodeFloats(d)
+	}
+	if flags&hasMetadata != 0 {
+		if r.Metadata, err = decodeMetadata(d); err != nil {
+			return r, err
+		}
+		if r.Metadata == nil {
+			d.Fail("metadata without a key")
+		}
+	}
+	if flags&hasDocument != 0 {
+		r.Document = Optional(d.String())
+	}
+	if flags&hasURI != 0 {
+		r.URI = Optional(d.String())
+	}
+	return r, d.Err()
 }
 
 // deleteEntry is an opDelete: ids that go. A filter was evaluated before the
@@ -203,7 +241,7 @@ func (e *deleteEntry) append(b []byte) []byte {
 
 func decodeDeleteEntry(b []byte) (*deleteEntry, error) {
 	d := disk.NewDecoder(b)
-	d.Byte()
+	decodeOp(d, opDelete)
 	e := &deleteEntry{}
 	copy(e.collection[:], d.Bytes(len(e.collection)))
 	n := d.Count(1)
@@ -260,31 +298,63 @@ func decodeManifest(d *disk.Decoder) (*manifest, error) {
 	m := &manifest{flushed: d.Uvarint(), nextOrder: d.Uvarint(), dimension: decodeInt(d)}
 	n := d.Count(2)
 	m.keys = make(map[string]KindSet, n)
-	for range n {
-		k := d.String()
-		m.keys[k] = KindSet(d.Uvarint())
+	last := ""
+	for i := range n {
+		k, kinds := d.String(), d.Uvarint()
+		if i > 0 && k <= last || kinds > math.MaxUint32 {
+			d.Fail("key %.80q out of order, or of kinds %#x", k, kinds)
+		}
+		if d.Err() != nil {
+			return nil, d.Err()
+		}
+		m.keys[k], last = KindSet(kinds), k
 	}
-	n = d.Count(8)
-	for range n {
+	seen := map[uint64]bool{}
+	for range d.Count(infoSize + 1) {
 		info := segment.DecodeInfo(d)
-		if err := d.Err(); err != nil {
-			return nil, err
+		dead, err := decodeDeletions(d, info.Rows)
+		if err == nil && (seen[info.Number] || info.Rows == 0) {
+			err = errors.New("there twice, or without rows")
 		}
-		dead := roaring.New()
-		if blob := d.Blob(); len(blob) > 0 {
-			if err := dead.UnmarshalBinary(blob); err != nil {
-				return nil, fmt.Errorf("deletions of segment %d: %w", info.Number, err)
-			}
-			if !dead.IsEmpty() && dead.Maximum() >= info.Rows {
-				return nil, fmt.Errorf("deletions of segment %d name row %d of %d", info.Number, dead.Maximum(), info.Rows)
-			}
+		if err != nil {
+			return nil, fmt.Errorf("segment %d: %w", info.Number, err)
 		}
+		seen[info.Number] = true
 		m.segments = append(m.segments, segmentState{info, dead})
 	}
 	return m, d.Err()
 }
 
-// editEntry is an opEdit: the whole new manifest of a collection, so the
+const infoSize = 68 // of an encoded segment.Info
+
+// decodeDeletions reads the dead rows of a segment: an empty blob when there
+// are none, else a bitmap in the portable form and nothing else.
+func decodeDeletions(d *disk.Decoder, rows uint32) (*roaring.Bitmap, error) {
+	blob := d.Blob()
+	if err := d.Err(); err != nil {
+		return nil, err
+	}
+	dead := roaring.New()
+	if len(blob) == 0 {
+		return dead, nil
+	}
+	// A reader of its own keeps the bitmap from aliasing the entry.
+	n, err := dead.ReadFrom(bytes.NewReader(blob))
+	if err == nil {
+		err = dead.Validate() // before anything looks into a container
+	}
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("deletions: %w", err)
+	case n != int64(len(blob)) || dead.IsEmpty():
+		return nil, fmt.Errorf("deletions: %d bytes of %d used", n, len(blob))
+	case dead.Maximum() >= rows:
+		return nil, fmt.Errorf("deletions name row %d of %d", dead.Maximum(), rows)
+	}
+	return dead, nil
+}
+
+// appendEdit encodes an opEdit: the whole new manifest of a collection, so the
 // newest one is all that recovery needs.
 func appendEdit(b []byte, collection ID, m *manifest) ([]byte, error) {
 	b = append(b, byte(opEdit))
@@ -294,7 +364,7 @@ func appendEdit(b []byte, collection ID, m *manifest) ([]byte, error) {
 
 func decodeEdit(b []byte) (ID, *manifest, error) {
 	d := disk.NewDecoder(b)
-	d.Byte()
+	decodeOp(d, opEdit)
 	var id ID
 	copy(id[:], d.Bytes(len(id)))
 	m, err := decodeManifest(d)
@@ -338,7 +408,7 @@ func decodeFloats(d *disk.Decoder) []float32 {
 
 // Metadata stand as a blob of their own, which keeps their decoder bounded by it.
 func appendMetadata(b []byte, m Metadata) []byte {
-	if m == nil {
+	if len(m) == 0 {
 		return appendBlob(b, nil)
 	}
 	return appendBlob(b, filter.AppendMetadata(nil, m))
@@ -352,5 +422,9 @@ func decodeMetadata(d *disk.Decoder) (Metadata, error) {
 	if len(blob) == 0 {
 		return nil, nil
 	}
-	return filter.DecodeMetadata(blob)
+	m, err := filter.DecodeMetadata(blob)
+	if err == nil && m == nil {
+		d.Fail("metadata of %d bytes without a key", len(blob))
+	}
+	return m, cmp.Or(err, d.Err())
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"math"
 	"slices"
 
 	"github.com/chromad/chromad/hnsw"
@@ -191,8 +192,8 @@ func (s Spec) withDefaults(lim *Limits) (Spec, error) {
 		v    *int
 		def  int
 	}{{"M", &s.M, 16}, {"EFConstruction", &s.EFConstruction, 100}, {"EFSearch", &s.EFSearch, 100}} {
-		if *p.v < 0 {
-			return s, &InvalidError{Field: p.name, Index: -1, Reason: fmt.Sprintf("%d is negative", *p.v)}
+		if *p.v < 0 || *p.v > math.MaxInt32 {
+			return s, &InvalidError{Field: p.name, Index: -1, Reason: fmt.Sprintf("%d is not within 0 to 2^31-1", *p.v)}
 		}
 		setDefault(p.v, p.def)
 	}

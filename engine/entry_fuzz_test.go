@@ -1,0 +1,294 @@
+package engine
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"maps"
+	"runtime"
+	"slices"
+	"testing"
+
+	"github.com/RoaringBitmap/roaring/v2"
+
+	"github.com/chromad/chromad/filter"
+	"github.com/chromad/chromad/internal/disk"
+	"github.com/chromad/chromad/internal/seal"
+	"github.com/chromad/chromad/segment"
+)
+
+// bounded runs a decoder and fails when it allocates more than a multiple of
+// what it reads: factor bytes for each byte, and some for errors.
+func bounded(t *testing.T, b []byte, factor uint64, decode func()) {
+	t.Helper()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	decode()
+	runtime.ReadMemStats(&after)
+	if used := after.TotalAlloc - before.TotalAlloc; used > factor*uint64(len(b))+1<<20 {
+		t.Errorf("%d bytes allocated for an entry of %d", used, len(b))
+	}
+}
+
+// same compares an entry with what its meaning encodes to.
+func same(t *testing.T, got, want []byte) {
+	t.Helper()
+	if !bytes.Equal(got, want) {
+		t.Errorf("decodes, and encodes to other bytes:\n%x\nwas\n%x", got, want)
+	}
+}
+
+// addDamaged adds an entry whole, cut short, with a byte too many, and with
+// counts that promise more than follows.
+func addDamaged(f *testing.F, b []byte) {
+	f.Add(b)
+	f.Add(b[:len(b)/2])
+	f.Add(append(slices.Clone(b), 0))
+	for _, at := range []int{1, 17, 18, 33} {
+		if at < len(b) {
+			f.Add(append(binary.AppendUvarint(slices.Clone(b[:at]), 1<<40), b[at:]...))
+		}
+	}
+}
+
+// exampleMetadata has a value of every kind.
+func exampleMetadata() Metadata {
+	return Metadata{
+		"a": filter.Bool(true), "b": filter.Int(-7), "c": filter.Float(0.5), "d": filter.String("text"), "e": filter.Null(),
+		"f": filter.Bools(true, false), "g": filter.Ints(1, -1), "h": filter.Floats(2), "i": filter.Strings("", "x"),
+	}
+}
+
+func exampleSpec() Spec {
+	return Spec{Metric: Cosine, M: 16, EFConstruction: 100, EFSearch: 300, Metadata: exampleMetadata(), Extension: []byte("{}")}
+}
+
+func exampleManifest() *manifest {
+	many := roaring.New()
+	many.AddRange(0, 5000)
+	runs := many.Clone()
+	runs.RunOptimize()
+	part := func(number uint64, rows uint32, dead *roaring.Bitmap) segmentState {
+		return segmentState{segment.Info{
+			Number: number, File: seal.ID{0xf1}, Rows: rows, MinOrder: 1, MaxOrder: uint64(rows),
+			Info: disk.Info{Length: 4096, Root: 0x0102030405060708},
+		}, dead}
+	}
+	return &manifest{
+		flushed: 300, nextOrder: 9000, dimension: 3, keys: map[string]KindSet{"k": 0b110, "year": 0b100},
+		segments: []segmentState{part(1, 3, roaring.New()), part(2, 4, roaring.BitmapOf(1, 2)), part(3, 6000, many), part(4, 6000, runs)},
+	}
+}
+
+func FuzzDecodeCatalogEntry(f *testing.F) {
+	for o := opCreateTenant; o <= opReset; o++ {
+		addDamaged(f, (&catalogEntry{op: o, tenant: "t", database: "d", name: "n", resource: "r", id: ID{1}, spec: exampleSpec()}).append(nil))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var e *catalogEntry
+		var err error
+		bounded(t, b, 200, func() { e, err = decodeCatalogEntry(b) })
+		if err == nil {
+			same(t, e.append(nil), b)
+		}
+	})
+}
+
+func FuzzDecodeWriteEntry(f *testing.F) {
+	for kind := writeAdd; kind <= writeUpdate; kind++ {
+		addDamaged(f, (&writeEntry{collection: ID{1}, kind: kind, records: []Record{
+			{ID: "a", Embedding: []float32{1, -2.5, 0}, Metadata: exampleMetadata(), Document: Optional(""), URI: Optional("u")},
+			{ID: "b"},
+		}}).append(nil))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var e *writeEntry
+		var err error
+		bounded(t, b, 200, func() { e, err = decodeWriteEntry(b) })
+		if err == nil {
+			same(t, e.append(nil), b)
+		}
+	})
+}
+
+func FuzzDecodeDeleteEntry(f *testing.F) {
+	addDamaged(f, (&deleteEntry{collection: ID{1}, ids: []string{"a", "", "bc"}}).append(nil))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var e *deleteEntry
+		var err error
+		bounded(t, b, 50, func() { e, err = decodeDeleteEntry(b) })
+		if err == nil {
+			same(t, e.append(nil), b)
+		}
+	})
+}
+
+func FuzzDecodeEdit(f *testing.F) {
+	b, err := appendEdit(nil, ID{1}, exampleManifest())
+	if err != nil {
+		f.Fatal(err)
+	}
+	addDamaged(f, b)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var id ID
+		var m *manifest
+		var err error
+		bounded(t, b, 200, func() { id, m, err = decodeEdit(b) })
+		if err != nil {
+			return
+		}
+		again, err := appendEdit(nil, id, m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.deletions() == 0 {
+			same(t, again, b)
+			return
+		}
+		sameManifest(t, m, again)
+	})
+}
+
+func (m *manifest) deletions() (n uint64) {
+	for _, s := range m.segments {
+		n += s.dead.GetCardinality()
+	}
+	return n
+}
+
+// sameManifest compares meanings: bitmaps that others wrote may hold the same
+// rows in other bytes than ours do. What we write ourselves stays as it is.
+func sameManifest(t *testing.T, m *manifest, edit []byte) {
+	t.Helper()
+	id, n, err := decodeEdit(edit)
+	if err != nil {
+		t.Fatalf("what was encoded does not decode: %v", err)
+	}
+	if m.flushed != n.flushed || m.nextOrder != n.nextOrder || m.dimension != n.dimension || !maps.Equal(m.keys, n.keys) ||
+		!slices.EqualFunc(m.segments, n.segments, func(a, b segmentState) bool { return a.info == b.info && a.dead.Equals(b.dead) }) {
+		t.Errorf("%+v became %+v", m, n)
+	}
+	again, err := appendEdit(nil, id, n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	same(t, again, edit)
+}
+
+// emptyDB is what a checkpoint is decoded into.
+func emptyDB() *DB {
+	o, _ := (*Options)(nil).withDefaults()
+	return &DB{opts: o, sealer: seal.Plain(), files: liveFiles{refs: map[uint64]int{}}, catalog: newCatalog()}
+}
+
+func encodeState(db *DB) ([]byte, error) {
+	b, err := db.checkpoint.position.AppendBinary(nil)
+	if err != nil {
+		return nil, err
+	}
+	if b, err = db.checkpoint.from.AppendBinary(b); err != nil {
+		return nil, err
+	}
+	return db.catalog.append(b)
+}
+
+// exampleState is a store of two tenants with a collection.
+func exampleState() (*DB, error) {
+	db := emptyDB()
+	db.checkpoint.position.Epoch, db.checkpoint.position.Seq = 1, 300
+	db.checkpoint.from.Epoch, db.checkpoint.from.Seq = 1, 290
+	err := errors.Join(
+		db.applyCatalog(&catalogEntry{op: opCreateTenant, tenant: "acme", resource: "r1"}),
+		db.applyCatalog(&catalogEntry{op: opCreateDatabase, tenant: "acme", database: "main", id: ID{0xdb}}),
+		db.applyCatalog(&catalogEntry{op: opCreateCollection, tenant: "acme", database: "main", name: "docs", id: ID{0xc0},
+			spec: Spec{Metric: Cosine, M: 16, EFConstruction: 100, EFSearch: 100}}))
+	return db, err
+}
+
+func FuzzDecodeCheckpoint(f *testing.F) {
+	db, err := exampleState()
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, m := range []*manifest{{nextOrder: 1}, exampleManifest()} {
+		db.catalog.collections[ID{0xc0}].load(m)
+		b, err := encodeState(db)
+		if err != nil {
+			f.Fatal(err)
+		}
+		addDamaged(f, b)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		db := emptyDB()
+		var err error
+		bounded(t, b, 500, func() { err = db.decodeCheckpoint(1, b) })
+		if err != nil {
+			return
+		}
+		again, err := encodeState(db)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var dead uint64
+		for _, c := range db.catalog.collections {
+			dead += c.manifest.deletions()
+		}
+		if dead == 0 {
+			same(t, again, b)
+			return
+		}
+		// The bytes of a bitmap may change once, as in edits.
+		db = emptyDB()
+		if err := db.decodeCheckpoint(1, again); err != nil {
+			t.Fatalf("what was encoded does not decode: %v", err)
+		}
+		third, err := encodeState(db)
+		if err != nil {
+			t.Fatal(err)
+		}
+		same(t, third, again)
+	})
+}
+
+// What no encoder writes is refused, byte for byte in its place.
+func TestEntriesRefused(t *testing.T) {
+	write := (&writeEntry{collection: ID{1}, kind: writeAdd, records: []Record{{ID: "a", Metadata: Metadata{"k": filter.Int(1)}}}}).append(nil)
+	edit := func(m *manifest) []byte {
+		b, err := appendEdit(nil, ID{1}, m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	part := exampleManifest().segments
+	with := func(b []byte, at int, v byte) []byte {
+		b = slices.Clone(b)
+		b[at] = v
+		return b
+	}
+	tryWrite := func(b []byte) error { _, err := decodeWriteEntry(b); return err }
+	tryEdit := func(b []byte) error { _, _, err := decodeEdit(b); return err }
+	keys := edit(&manifest{keys: map[string]KindSet{"a": 2, "b": 2}})
+	for name, c := range map[string]struct {
+		good bool
+		err  error
+	}{
+		"write":                  {true, tryWrite(write)},
+		"edit":                   {true, tryEdit(edit(exampleManifest()))},
+		"keys":                   {true, tryEdit(keys)},
+		"write as delete":        {false, tryWrite(with(write, 0, byte(opDelete)))},
+		"write of kind 4":        {false, tryWrite(with(write, 17, 4))},
+		"record with flag 16":    {false, tryWrite(with(write, 19, 16))},
+		"metadata without a key": {false, tryWrite(append(slices.Clone(write[:22]), 0))},
+		"keys out of order":      {false, tryEdit(with(keys, 22, 'c'))},
+		"a key twice":            {false, tryEdit(with(keys, 22, 'b'))},
+		"a segment twice":        {false, tryEdit(edit(&manifest{segments: []segmentState{part[0], part[0]}}))},
+		"a segment without rows": {false, tryEdit(edit(&manifest{segments: []segmentState{{segment.Info{Number: 1}, roaring.New()}}}))},
+		"deletions beyond":       {false, tryEdit(edit(&manifest{segments: []segmentState{{part[0].info, roaring.BitmapOf(3)}}}))},
+		"data as catalog":        {false, func() error { _, err := decodeCatalogEntry(write); return err }()},
+	} {
+		if (c.err == nil) != c.good {
+			t.Errorf("%s: %v", name, c.err)
+		}
+	}
+}
