@@ -12,6 +12,7 @@ import (
 
 	"github.com/chromad/chromad/internal/seal"
 	"github.com/chromad/chromad/internal/vfs"
+	"github.com/chromad/chromad/segment"
 	"github.com/chromad/chromad/wal"
 )
 
@@ -25,6 +26,7 @@ type DB struct {
 	store   seal.ID
 	log     *wal.Log
 	readers *readerCache
+	texts   *segment.Cache
 	files   liveFiles
 	jobs    jobs
 
@@ -58,6 +60,7 @@ func Open(dir string, opts *Options) (*DB, error) {
 		}
 		db.fs, db.root = root, root
 	}
+	db.texts = segment.NewCache(o.TextCache)
 	db.readers = &readerCache{fs: db.fs, sealer: db.sealer, max: o.OpenSegments}
 	if err := db.open(); err != nil {
 		return nil, errors.Join(fmt.Errorf("open store: %w", err), db.closeFiles())

@@ -23,7 +23,7 @@ func (r *Reader) Filter(ctx context.Context, e *filter.Expr) (rows *roaring.Bitm
 		if err != nil {
 			return err
 		}
-		rows, err = ix.Eval(ctx, e, r.documents.at)
+		rows, err = ix.Eval(ctx, e, r.documents.again)
 		return r.indexDamage(err)
 	})
 	return rows, err

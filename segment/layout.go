@@ -70,6 +70,8 @@ type Spec struct {
 	// GraphMin is the number of rows below which no graph is built, because
 	// a scan is faster. 0 means 1000.
 	GraphMin int
+	// Cache is where an open segment keeps decompressed documents; nil: nowhere.
+	Cache *Cache
 }
 
 func (s Spec) header(sealer seal.Sealer) disk.Header {

@@ -89,6 +89,7 @@ func (r *Reader) open(spec Spec, want Info) error {
 		return damaged(s, 0, "dimension %d, metric %v instead of %d, %v", r.dim, r.metric, spec.Dim, spec.Metric)
 	}
 	r.stride = stride(r.dim)
+	r.documents.shared, r.documents.file = spec.Cache, spec.File
 	return r.sections()
 }
 

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/chromad/chromad/internal/disk"
+	"github.com/chromad/chromad/internal/seal"
 	"github.com/klauspost/compress/zstd"
 )
 
@@ -99,6 +100,8 @@ type text struct {
 	size                 uint64
 	decoders             *sync.Pool // of *zstd.Decoder: who decodes at once has one each
 	cache                [textCache]atomic.Pointer[textPart]
+	shared               *Cache // nil: none
+	file                 seal.ID
 }
 
 // textPart is a decompressed block. It is never changed.
@@ -112,8 +115,15 @@ func newDecoder() (*zstd.Decoder, error) {
 		zstd.WithDecoderMaxWindow(textBlock), zstd.WithDecodeAllCapLimit(true), zstd.WithDecoderLowmem(true), zstd.IgnoreChecksum(true))
 }
 
-// at is the text of row, a copy.
-func (t *text) at(row uint32) (string, bool, error) {
+// at is the text of row, a copy. What the shared cache has is used, and
+// nothing is put into it: a merge that reads all texts once would empty it.
+func (t *text) at(row uint32) (string, bool, error) { return t.read(row, false) }
+
+// again is at for texts that will be read again soon: the shared cache keeps
+// their blocks.
+func (t *text) again(row uint32) (string, bool, error) { return t.read(row, true) }
+
+func (t *text) read(row uint32, keep bool) (string, bool, error) {
 	if t.ends == nil {
 		return "", false, nil
 	}
@@ -129,7 +139,7 @@ func (t *text) at(row uint32) (string, bool, error) {
 	if start == end {
 		return "", present, nil
 	}
-	part, err := t.block(start / textBlock)
+	part, err := t.block(start/textBlock, keep)
 	if err != nil {
 		return "", false, err
 	}
@@ -143,7 +153,7 @@ func (t *text) at(row uint32) (string, bool, error) {
 	b.Write(part[from:])
 	rest -= uint64(len(part) - from)
 	for n := start/textBlock + 1; rest > 0; n++ {
-		if part, err = t.block(n); err != nil {
+		if part, err = t.block(n, keep); err != nil {
 			return "", false, err
 		}
 		k := min(rest, uint64(len(part)))
@@ -156,11 +166,26 @@ func (t *text) at(row uint32) (string, bool, error) {
 // block is block n, decompressed. Every block but the last has textBlock
 // bytes, and one that has another length than it must is an error, so at never
 // waits for bytes that do not come.
-func (t *text) block(n uint64) ([]byte, error) {
+func (t *text) block(n uint64, keep bool) ([]byte, error) {
 	slot := &t.cache[n%textCache]
 	if part := slot.Load(); part != nil && part.block == n {
 		return part.bytes, nil
 	}
+	key := cacheKey{t.file, n}
+	if b := t.shared.get(key); b != nil {
+		return b, nil
+	}
+	part, err := t.decompress(n)
+	if err != nil {
+		return nil, err
+	}
+	if slot.Store(part); keep {
+		t.shared.put(key, part.bytes)
+	}
+	return part.bytes, nil
+}
+
+func (t *text) decompress(n uint64) (*textPart, error) {
 	start, end, err := endsAt(t.blocks, uint32(n))
 	if err != nil {
 		return nil, err
@@ -192,8 +217,7 @@ func (t *text) block(n uint64) ([]byte, error) {
 			return nil, damaged(t.stored, int(start), "text block %d has %d bytes, not %d", n, len(part.bytes), size)
 		}
 	}
-	slot.Store(part)
-	return part.bytes, nil
+	return part, nil
 }
 
 // textBlocks is how many blocks size bytes of text have.
