@@ -325,7 +325,7 @@ func decodeManifest(d *disk.Decoder) (*manifest, error) {
 	return m, d.Err()
 }
 
-const infoSize = 68 // of an encoded segment.Info
+const infoSize = 60 // of an encoded segment.Info
 
 // decodeDeletions reads the dead rows of a segment: an empty blob when there
 // are none, else a bitmap in the portable form and nothing else.

@@ -276,6 +276,8 @@ func TestEntriesRefused(t *testing.T) {
 		"write":                  {true, tryWrite(write)},
 		"edit":                   {true, tryEdit(edit(exampleManifest()))},
 		"keys":                   {true, tryEdit(keys)},
+		"nothing":                {true, tryEdit(edit(&manifest{}))},
+		"a segment":              {true, tryEdit(edit(&manifest{segments: part[:1]}))},
 		"write as delete":        {false, tryWrite(with(write, 0, byte(opDelete)))},
 		"write of kind 4":        {false, tryWrite(with(write, 17, 4))},
 		"record with flag 16":    {false, tryWrite(with(write, 19, 16))},
