@@ -271,7 +271,7 @@ func (r *Reader) decodeMetadata(row uint32) (filter.Metadata, error) {
 // Document is the document of row, and whether it has one.
 func (r *Reader) Document(row uint32) (doc string, ok bool, err error) {
 	err = r.at(row, func() (err error) {
-		doc, ok, err = r.documents.at(row)
+		doc, ok, err = r.documents.again(row)
 		return err
 	})
 	return doc, ok, err
