@@ -26,7 +26,11 @@ func open(tb testing.TB, dir string, opts *engine.Options) *engine.DB {
 	tb.Helper()
 	db, err := engine.Open(dir, opts)
 	must(tb, err)
-	tb.Cleanup(func() { must(tb, db.Close()) })
+	tb.Cleanup(func() {
+		if err := db.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
 	return db
 }
 
@@ -36,7 +40,11 @@ func scratch(tb testing.TB) string {
 	tb.Helper()
 	dir, err := os.MkdirTemp("", "chromad-fuzz-")
 	must(tb, err)
-	tb.Cleanup(func() { must(tb, os.RemoveAll(dir)) })
+	tb.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			tb.Error(err)
+		}
+	})
 	return dir
 }
 

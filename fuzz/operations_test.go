@@ -55,7 +55,7 @@ type program struct {
 
 func newProgram(t *testing.T, data []byte) *program {
 	p := &program{data: data, dir: scratch(t)}
-	p.opts = engine.Options{MemtableRows: 1 + p.below(12), GraphMin: 1 + p.below(12), Workers: 1, OpenSegments: 1 + p.below(3)}
+	p.opts = engine.Options{MemtableRows: 1 + p.below(40), GraphMin: 1 + p.below(12), Workers: 1, OpenSegments: 1 + p.below(3)}
 	p.dim = 1 + p.below(5)
 	p.want.metric = engine.Metric(p.below(3))
 	p.note("%+v, metric %v, dimension %d", p.opts, p.want.metric, p.dim)
@@ -105,7 +105,7 @@ func (p *program) step() error {
 }
 
 func (p *program) write(name string, store func(c context.Context, recs ...engine.Record) error, list func(...engine.Record), full bool) error {
-	recs := make([]engine.Record, 1+p.below(6))
+	recs := make([]engine.Record, 1+p.below(20))
 	for i := range recs {
 		recs[i] = p.record(full)
 	}
@@ -117,7 +117,7 @@ func (p *program) write(name string, store func(c context.Context, recs ...engin
 	return nil
 }
 
-func (p *program) id() string { return fmt.Sprint("id-", p.below(24)) }
+func (p *program) id() string { return fmt.Sprint("id-", p.below(64)) }
 
 func (p *program) vector() []float32 {
 	v := make([]float32, p.dim)
@@ -262,12 +262,37 @@ func (p *program) query() error {
 			return fmt.Errorf("exact %v: %w", exact, err)
 		}
 	}
+	// Only so narrow a walk is cheaper than a scan of so few rows. What it
+	// finds need not be the nearest.
+	p.note("query %v, walking, of %+v", q, sel)
+	got, err := p.c.Query(ctx, q, 1, &engine.QueryOptions{IDs: sel.IDs, Where: sel.Where, EF: 1, Include: engine.IncludeAll})
+	if err != nil {
+		return err
+	}
+	if err := p.want.checkFound(got, q, 1, sel); err != nil {
+		return fmt.Errorf("walking: %w", err)
+	}
 	return nil
 }
 
 // checkNearest compares a query's answer. Records at the same distance may
-// stand for each other; a graph of so few rows is walked as a whole.
+// stand for each other.
 func (m *model) checkNearest(got []engine.Match, q []float32, k int, sel engine.Selection) error {
+	if err := m.checkFound(got, q, k, sel); err != nil {
+		return err
+	}
+	_, best := m.nearest(q, k, sel)
+	for i, g := range got {
+		if !near(g.Distance, best[i]) {
+			return fmt.Errorf("%s at %d: distance %v, want %v", g.ID, i, g.Distance, best[i])
+		}
+	}
+	return nil
+}
+
+// checkFound wants as many records as there are, up to k: selected ones, each
+// once, at their own distances, ascending.
+func (m *model) checkFound(got []engine.Match, q []float32, k int, sel engine.Selection) error {
 	byID, best := m.nearest(q, k, sel)
 	if len(got) != len(best) {
 		return fmt.Errorf("%d found, want %d", len(got), len(best))
@@ -275,13 +300,15 @@ func (m *model) checkNearest(got []engine.Match, q []float32, k int, sel engine.
 	seen := map[string]bool{}
 	for i, g := range got {
 		d, ok := byID[g.ID]
-		if !ok || seen[g.ID] {
+		switch {
+		case !ok || seen[g.ID]:
 			return fmt.Errorf("%s at %d is not selected, or there twice", g.ID, i)
+		case !near(g.Distance, d):
+			return fmt.Errorf("%s at %d: distance %v, its own is %v", g.ID, i, g.Distance, d)
+		case i > 0 && g.Distance < got[i-1].Distance:
+			return fmt.Errorf("%s at %d: distance %v after %v", g.ID, i, g.Distance, got[i-1].Distance)
 		}
 		seen[g.ID] = true
-		if !near(g.Distance, d) || !near(g.Distance, best[i]) {
-			return fmt.Errorf("%s at %d: distance %v, its own is %v, the %d. least %v", g.ID, i, g.Distance, d, i, best[i])
-		}
 		if want := text(m.records[m.find(g.ID)]); text(g.Record) != want {
 			return fmt.Errorf("at %d:\n got %s\nwant %s", i, text(g.Record), want)
 		}

@@ -86,7 +86,11 @@ func checkWhere(c *engine.Collection, want *model, e *engine.Filter) error {
 			return fmt.Errorf("query, exact %v: %w", exact, err)
 		}
 	}
-	return nil
+	got, err := c.Query(ctx, q, 1, &engine.QueryOptions{Where: e, EF: 1, Include: engine.IncludeAll})
+	if err != nil {
+		return err
+	}
+	return want.checkFound(got, q, 1, all)
 }
 
 // whereStore makes a collection whose rows stand in two segments, one with
