@@ -105,7 +105,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		c.fail(err)
 		return
 	}
-	p, values := s.router.find(r.URL.EscapedPath())
+	p, values := s.router.find(sentPath(r))
 	if p == nil || p.methods[r.Method] == nil {
 		c.pattern = p
 		c.dropBody()
@@ -118,6 +118,16 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	c.send()
+}
+
+// sentPath is the path as it was sent. EscapedPath alone is not: it encodes the
+// decoded path anew when the client left a character bare that should be
+// escaped, and then an escaped slash becomes a real one.
+func sentPath(r *http.Request) string {
+	if r.URL.RawPath != "" {
+		return r.URL.RawPath
+	}
+	return r.URL.EscapedPath()
 }
 
 // run does what the route's row says.
