@@ -266,6 +266,7 @@ func TestEntriesRefused(t *testing.T) {
 		b[at] = v
 		return b
 	}
+	zero := (&writeEntry{collection: ID{1}, kind: writeAdd, records: []Record{{ID: "a", Metadata: Metadata{"k": filter.Float(0)}}}}).append(nil)
 	tryWrite := func(b []byte) error { _, err := decodeWriteEntry(b); return err }
 	tryEdit := func(b []byte) error { _, _, err := decodeEdit(b); return err }
 	keys := edit(&manifest{keys: map[string]KindSet{"a": 2, "b": 2}})
@@ -287,6 +288,8 @@ func TestEntriesRefused(t *testing.T) {
 		"a segment twice":        {false, tryEdit(edit(&manifest{segments: []segmentState{part[0], part[0]}}))},
 		"a segment without rows": {false, tryEdit(edit(&manifest{segments: []segmentState{{segment.Info{Number: 1}, roaring.New()}}}))},
 		"deletions beyond":       {false, tryEdit(edit(&manifest{segments: []segmentState{{part[0].info, roaring.BitmapOf(3)}}}))},
+		"zero":                   {true, tryWrite(zero)},
+		"negative zero":          {false, tryWrite(with(zero, len(zero)-1, 0x80))},
 		"data as catalog":        {false, func() error { _, err := decodeCatalogEntry(write); return err }()},
 	} {
 		if (c.err == nil) != c.good {

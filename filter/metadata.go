@@ -215,6 +215,10 @@ func (r *reader) float() float64 {
 	for i := range 8 {
 		u |= uint64(s[i]) << (8 * i)
 	}
+	if u == 1<<63 { // negative zero, which no Value holds
+		r.fail()
+		return 0
+	}
 	return math.Float64frombits(u)
 }
 
