@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -28,6 +29,7 @@ type call struct {
 	read    bool // the whole body, which may be none
 
 	parts    [][]byte // the answer's body
+	success  int      // status of a success that is not the route's usual one
 	status   int      // 0: not answered yet
 	sent     int      // bytes of the answer's body
 	cause    error    // for the log
@@ -249,7 +251,7 @@ func (c *call) done() error {
 
 // send sends the answer.
 func (c *call) send() {
-	c.write(c.route.success)
+	c.write(cmp.Or(c.success, c.route.success))
 }
 
 // fail sends an error instead of what the handler may have prepared.

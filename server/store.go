@@ -28,6 +28,9 @@ type Store interface {
 	Delete(ctx context.Context, at Place, name string) error
 
 	Reset(ctx context.Context) error
+
+	// Err says why no more writes are accepted; nil while they are.
+	Err() error
 }
 
 // Place is a database of a tenant.

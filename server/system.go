@@ -25,7 +25,14 @@ func (s *Server) version(c *call) error {
 	return nil
 }
 
+// healthcheck is ready while the store accepts writes. After a failed sync only
+// opening it again helps, so whoever watches should restart the process.
 func (s *Server) healthcheck(c *call) error {
+	if s.store.Err() != nil {
+		c.success = http.StatusServiceUnavailable
+		c.json([]byte(`{"is_executor_ready":true,"is_log_client_ready":false}`))
+		return nil
+	}
 	c.json([]byte(`{"is_executor_ready":true,"is_log_client_ready":true}`))
 	return nil
 }

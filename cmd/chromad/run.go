@@ -34,8 +34,12 @@ func run(ctx context.Context, o *options, stderr io.Writer) (err error) {
 	if o.memory > 0 && os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(int64(o.memory))
 	}
+	// A store whose disk has failed accepts no more writes until it is opened
+	// again: the process ends, and whoever supervises it starts it anew.
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	db, err := engine.Open(path, &engine.Options{
-		MemtableRows: o.memtableRows, MemoryLimit: int64(o.memory) / 4, Events: events(log),
+		MemtableRows: o.memtableRows, MemoryLimit: int64(o.memory) / 4, Events: events(log, stop),
 	})
 	if err != nil {
 		if errors.Is(err, engine.ErrLocked) {
@@ -100,8 +104,9 @@ func newLog(o *options, w io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, h))
 }
 
-// events logs what the store does in the background.
-func events(log *slog.Logger) *engine.Events {
+// events logs what the store does in the background, and calls failed when it
+// accepts no more writes.
+func events(log *slog.Logger, failed func()) *engine.Events {
 	return &engine.Events{
 		Flushed: func(e engine.FlushEvent) {
 			log.Debug("flushed", "collection", e.Collection.String(), "rows", e.Rows, "bytes", e.Bytes, "took", e.Duration.String())
@@ -114,6 +119,9 @@ func events(log *slog.Logger) *engine.Events {
 		},
 		Error: func(e engine.ErrorEvent) {
 			log.Error("background work failed", "op", e.Op, "error", e.Err.Error(), "writes_refused", e.Failed)
+			if e.Failed {
+				failed()
+			}
 		},
 	}
 }
