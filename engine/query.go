@@ -181,7 +181,7 @@ func (s *search) run(ctx context.Context, q []float32) ([]Match, error) {
 	best = best[:min(len(best), s.k)]
 	out := make([]Match, len(best))
 	for i, b := range best {
-		out[i].Distance = b.distance
+		out[i].Distance = s.visible(b.distance)
 		if b.mem != nil {
 			loadMemRow(b.mem, s.include, &out[i].Record)
 			continue
@@ -195,6 +195,14 @@ func (s *search) run(ctx context.Context, q []float32) ([]Match, error) {
 		}
 	}
 	return out, nil
+}
+
+// visible keeps a cosine distance within 0 to 2, where rounding may lead out of it.
+func (s *search) visible(d float32) float32 {
+	if s.metric == Cosine {
+		return min(max(d, 0), 2)
+	}
+	return d
 }
 
 // searchMemory scans the rows in memory: they are few enough, and so the
