@@ -117,6 +117,8 @@ func (db *DB) writeCheckpoint(ctx context.Context) error {
 		return db.diskError(fmt.Errorf("checkpoint: %w", err))
 	}
 	db.checkpoint = ck
+	db.work.checkpoint.Store(ck.number)
+	db.work.checkpoints.add(0, ck.size)
 	removed, err := db.sweep(ctx)
 	if err != nil {
 		return db.diskError(fmt.Errorf("checkpoint %d: %w", ck.number, err))

@@ -291,6 +291,7 @@ func (w *compaction) report(took time.Duration) {
 			j.pressure = true
 		}
 	})
+	w.c.db.work.compactions.add(int64(w.info.Rows), w.info.Length)
 	if f := w.c.db.opts.Events.Compacted; f != nil {
 		f(CompactEvent{
 			Collection: w.c.id, Segments: len(w.inputs), Rows: int(w.info.Rows),

@@ -29,6 +29,7 @@ type DB struct {
 	texts   *segment.Cache
 	files   liveFiles
 	jobs    jobs
+	work    workDone
 
 	gate     gate
 	failure  atomic.Pointer[error] // set once: no more writes

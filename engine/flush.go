@@ -80,6 +80,7 @@ func (db *DB) flushTable(ctx context.Context, c *Collection, f *frozenTable) err
 	}
 	db.jobs.notifyFreed()
 	c.scheduleCompact()
+	db.work.flushes.add(int64(info.Rows), info.Length)
 	if e := db.opts.Events.Flushed; e != nil {
 		e(FlushEvent{Collection: c.id, Rows: int(info.Rows), Bytes: info.Length, Duration: time.Since(start)})
 	}

@@ -91,6 +91,13 @@ func (rc *readerCache) closeHandle(h *handle) error {
 	return err
 }
 
+// opened is how many segments are open.
+func (rc *readerCache) opened() int {
+	rc.mu.Lock()
+	defer rc.mu.Unlock()
+	return rc.open
+}
+
 // forget closes what is open and unused of files that no version needs.
 func (rc *readerCache) forget(needed func(number uint64) bool) error {
 	rc.mu.Lock()

@@ -27,6 +27,7 @@ func (db *DB) recover() error {
 			return err
 		}
 	}
+	db.work.checkpoint.Store(db.checkpoint.number)
 	db.log, err = wal.Open(db.fs, db.checkpoint.from, wal.Options{
 		Store: db.store, Sealer: db.sealer, ReadOnly: db.opts.ReadOnly,
 		Epoch: db.checkpoint.from.Epoch, NewID: newFileID, MaxFile: db.opts.logFile(),
