@@ -22,7 +22,7 @@ type damage struct {
 	how    byte
 	offset uint32
 	data   []byte
-	other  []byte // content of another file, for replace
+	other  []byte // content of another file
 }
 
 // The ways of doing damage; other numbers stand for one of these.
@@ -33,6 +33,8 @@ const (
 	extend
 	remove
 	replace
+	swap      // two sectors of the file
+	misdirect // a sector of the other file lands in this one
 	ways
 )
 
@@ -60,9 +62,28 @@ func (d damage) apply(im image) image {
 		return im
 	case replace:
 		b = slices.Clone(d.other)
+	case swap:
+		first := sector(b, at)
+		second := sector(b, int(d.offset>>16)+len(d.data)*sectorSize)
+		for i := range min(len(first), len(second)) {
+			first[i], second[i] = second[i], first[i]
+		}
+	case misdirect:
+		copy(sector(b, at), sector(d.other, at))
 	}
 	im[d.file] = b
 	return im
+}
+
+const sectorSize = 512
+
+// sector is the one that holds the byte at an offset.
+func sector(b []byte, at int) []byte {
+	if len(b) == 0 {
+		return nil
+	}
+	from := at % len(b) / sectorSize * sectorSize
+	return b[from:min(from+sectorSize, len(b))]
 }
 
 // mend gives a damaged file the checksums that its bytes should have, in

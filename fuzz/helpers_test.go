@@ -3,6 +3,7 @@ package fuzz
 import (
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -74,6 +75,16 @@ func place(tb testing.TB, dir string, all map[string][]byte) {
 		must(tb, os.MkdirAll(filepath.Dir(path), 0o755))
 		must(tb, os.WriteFile(path, b, 0o644))
 	}
+}
+
+// noise is bytes that are the same for the same seed.
+func noise(seed uint64, n int) []byte {
+	r := rand.New(rand.NewPCG(seed, 1))
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte(r.Uint32())
+	}
+	return b
 }
 
 // text shows a record bit by bit: equal records have equal texts.

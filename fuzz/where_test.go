@@ -36,6 +36,9 @@ func FuzzWhere(f *testing.F) {
 	} {
 		f.Add(seed.where, seed.document, []byte(seed.where))
 	}
+	for i := range uint64(60) {
+		f.Add("null", "null", noise(i, 40))
+	}
 	f.Fuzz(func(t *testing.T, where, document string, tree []byte) {
 		w, err := filter.ParseWhere([]byte(where))
 		if err != nil {
