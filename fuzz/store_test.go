@@ -27,7 +27,7 @@ func FuzzStore(f *testing.F) {
 	stores := []damaged{crashedStore(f), closedStore(f)}
 	for n, s := range stores {
 		for i, name := range s.names {
-			f.Add(byte(n), byte(i), byte(flip), uint32(len(s.files[name])-80), []byte{4}, false, false)
+			f.Add(byte(n), byte(i), byte(flip), uint32(len(s.files[name])-9), []byte{4}, false, false) // of a log: the last byte of the last body
 			for j := range uint32(ways) {
 				f.Add(byte(n), byte(i), byte(j), j*j*977, []byte{0xff, 1, 0, 0x80}, false, j == 5)
 				f.Add(byte(n), byte(i), byte(overwrite), 160+j*1201, bytes.Repeat([]byte{byte(0xff * (j & 1))}, 1+int(j)), true, false)
