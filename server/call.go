@@ -29,6 +29,7 @@ type call struct {
 	read    bool // the whole body, which may be none
 
 	parts    [][]byte // the answer's body
+	media    string   // its type; "": JSON
 	success  int      // status of a success that is not the route's usual one
 	status   int      // 0: not answered yet
 	sent     int      // bytes of the answer's body
@@ -269,6 +270,7 @@ func (c *call) fail(err error) {
 	if e.status == http.StatusTooManyRequests {
 		c.w.Header().Set("Retry-After", "1")
 	}
+	c.media = ""
 	c.json(*b)
 	c.write(e.status)
 }
@@ -286,7 +288,7 @@ func (c *call) write(status int) {
 	}
 	c.dropBody()
 	h := c.w.Header()
-	h.Set("Content-Type", "application/json")
+	h.Set("Content-Type", cmp.Or(c.media, "application/json"))
 	h.Set("Content-Length", strconv.Itoa(size))
 	c.status = status
 	c.w.WriteHeader(status)

@@ -34,6 +34,7 @@ func routes() []route {
 		{"GET", "/api/v2/healthcheck", "system:healthcheck", false, 200, (*Server).healthcheck},
 		{"GET", "/api/v2/pre-flight-checks", "system:preflight", false, 200, (*Server).preflight},
 		{"GET", "/api/v2/auth/identity", "system:identity", false, 200, (*Server).identity},
+		{"GET", "/metrics", "system:metrics", false, 200, (*Server).scrape},
 		{"POST", "/api/v2/reset", "system:reset", false, 200, (*Server).reset},
 
 		{"POST", "/api/v2/tenants", "tenant:create", true, 200, (*Server).createTenant},

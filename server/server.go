@@ -39,6 +39,7 @@ type Server struct {
 	prefix   string // of the request ids that the server makes
 	requests atomic.Uint64
 	buffers  sync.Pool
+	answered *requestMetrics
 
 	modify  sync.Mutex // reading, changing and writing back a collection's schema
 	schemas schemaCache
@@ -55,7 +56,7 @@ func New(config Config) *Server {
 		limits: config.Limits.withDefaults(), timeouts: config.Timeouts.withDefaults(),
 		router: newRouter(routes()), threads: runtime.NumCPU(),
 		prefix:  strconv.FormatInt(time.Now().UnixNano(), 36) + "-",
-		buffers: sync.Pool{New: func() any { return new([]byte) }},
+		buffers: sync.Pool{New: func() any { return new([]byte) }}, answered: newRequestMetrics(routes()),
 	}
 }
 
@@ -155,6 +156,7 @@ func (c *call) finish() {
 			c.fail(&apiError{status: http.StatusInternalServerError, kind: kindInternal, message: "internal error, request " + c.id})
 		}
 	}
+	c.s.answered.observe(c.pattern, c.route, c.status, time.Since(c.start))
 	pattern, action := "", ""
 	if c.pattern != nil {
 		pattern = c.pattern.text
