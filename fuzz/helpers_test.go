@@ -1,6 +1,7 @@
 package fuzz
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -27,12 +28,17 @@ func open(tb testing.TB, dir string, opts *engine.Options) *engine.DB {
 	tb.Helper()
 	db, err := engine.Open(dir, opts)
 	must(tb, err)
+	shut(tb, func() *engine.DB { return db })
+	return db
+}
+
+// shut closes a store at the end of the test, unless it is closed.
+func shut(tb testing.TB, db func() *engine.DB) {
 	tb.Cleanup(func() {
-		if err := db.Close(); err != nil {
+		if err := db().Close(); err != nil && !errors.Is(err, engine.ErrClosed) {
 			tb.Error(err)
 		}
 	})
-	return db
 }
 
 // scratch makes a directory that is removed as soon as the caller is done.

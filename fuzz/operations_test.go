@@ -34,7 +34,6 @@ func FuzzOperations(f *testing.F) {
 				t.Fatalf("at the end: %v\n%s", err, strings.Join(p.trace, "\n"))
 			}
 		}
-		must(t, p.db.Close())
 	})
 }
 
@@ -60,6 +59,7 @@ func newProgram(t *testing.T, data []byte) *program {
 	var err error
 	p.db, err = engine.Open(p.dir, &p.opts)
 	must(t, err)
+	shut(t, func() *engine.DB { return p.db })
 	p.c, err = p.db.Default().Create(ctx, "docs", engine.Spec{Metric: p.want.metric, M: 2 + p.below(6)})
 	must(t, err)
 	return p

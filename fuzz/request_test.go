@@ -49,7 +49,6 @@ func FuzzRequest(f *testing.F) {
 		s.invariants()
 		s.reopen()
 		s.invariants()
-		must(t, s.db.Close())
 	})
 }
 
@@ -83,6 +82,7 @@ type site struct {
 func newSite(t *testing.T) *site {
 	s := &site{T: t, dir: scratch(t)}
 	s.open()
+	shut(t, func() *engine.DB { return s.db })
 	made := s.request("POST", inDefault+"/collections", `{"name":"docs"}`).(map[string]any)
 	s.path = inDefault + "/collections/" + made["id"].(string)
 	s.request("POST", s.path+"/add", `{"ids":["a","b","c"],"embeddings":[[1,2],[-1,0.5],[3,4]],`+
