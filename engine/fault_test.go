@@ -247,7 +247,7 @@ func TestDiskFullInBackground(t *testing.T) {
 		fs := faultfs.New(1)
 		db := openOn(t, fs, Options{GraphMin: 4})
 		c := newCollection(t, db, "c")
-		want := &modelCollection{}
+		want := &modelCollection{dim: 1}
 		add := func(n int) {
 			for i := range n {
 				r := rec(fmt.Sprint(len(want.records)+1), float32(i))

@@ -20,12 +20,13 @@ type modelCollection struct {
 	metric  Metric
 	dim     int
 	records []Record
+	keys    map[string]KindSet
 }
 
 func (m model) clone() model {
 	out := model{}
 	for name, c := range m {
-		out[name] = &modelCollection{c.metric, c.dim, slices.Clone(c.records)}
+		out[name] = &modelCollection{c.metric, c.dim, slices.Clone(c.records), maps.Clone(c.keys)}
 	}
 	return out
 }
@@ -50,11 +51,25 @@ func (c *modelCollection) write(kind writeKind, recs []Record) {
 				old.URI = r.URI
 			}
 			old.Metadata = modelMerge(old.Metadata, r.Metadata)
+			c.learn(r.Metadata)
 		case i < 0 && kind != writeUpdate:
 			r.Metadata = modelMerge(nil, r.Metadata)
 			c.dim = len(r.Embedding)
 			c.records = append(c.records, r)
+			c.learn(r.Metadata)
 		}
+	}
+}
+
+func (c *modelCollection) learn(m Metadata) {
+	for k, v := range m {
+		if v.IsNull() {
+			continue
+		}
+		if c.keys == nil {
+			c.keys = map[string]KindSet{}
+		}
+		c.keys[k] = c.keys[k].with(v.Kind())
 	}
 }
 
@@ -285,6 +300,9 @@ func (c *modelCollection) diff(ctx context.Context, got *Collection) (string, er
 	}
 	if n != len(c.records) {
 		return fmt.Sprintf("%d records, want %d: %s is missing", n, len(c.records), c.records[n].ID), nil
+	}
+	if info := got.Info(); info.Dimension != c.dim || info.Spec.Metric != c.metric || !maps.Equal(info.Keys, c.keys) {
+		return fmt.Sprintf("dimension %d, metric %v, keys %v, want %d, %v, %v", info.Dimension, info.Spec.Metric, info.Keys, c.dim, c.metric, c.keys), nil
 	}
 	count, err := got.Count(ctx)
 	if err == nil && count != n {

@@ -53,7 +53,10 @@ func TestManyCollections(t *testing.T) {
 			if err != nil || len(found) != 1 || found[0].ID != fmt.Sprint(i) || found[0].Distance != 0 {
 				t.Fatalf("%s: collection %d: %v, %v", what, i, found, err)
 			}
-			if n := db.readers.open; n > open {
+			db.readers.mu.Lock()
+			n := db.readers.open
+			db.readers.mu.Unlock()
+			if n > open {
 				t.Fatalf("%s: %d segments are open, at most %d are allowed", what, n, open)
 			}
 		}
