@@ -79,7 +79,11 @@ func (m *requestMetrics) observe(p *pattern, r *route, status int, took time.Dur
 	if class >= statusClasses {
 		class = 0
 	}
-	m.series[e][class].observe(took)
+	l := m.series[e]
+	if l == nil { // a row of another table
+		l = m.series[endpoint{otherMethod, noPattern}]
+	}
+	l[class].observe(took)
 }
 
 // scrape answers GET /metrics.
