@@ -116,7 +116,7 @@ type Info struct {
 	disk.Info
 }
 
-// AppendBinary appends the 68 bytes of i.
+// AppendBinary appends the 60 bytes of i.
 func (i Info) AppendBinary(b []byte) ([]byte, error) {
 	b = binary.LittleEndian.AppendUint64(b, i.Number)
 	b = append(b, i.File[:]...)
