@@ -109,6 +109,7 @@ func (db *DB) writeCheckpoint(ctx context.Context) error {
 	if err := db.failed(); err != nil {
 		return err
 	}
+	logged, garbage := db.jobs.waiting()
 	ck, body, err := db.encodeCheckpoint()
 	if err != nil {
 		return fmt.Errorf("checkpoint: %w", err)
@@ -123,7 +124,7 @@ func (db *DB) writeCheckpoint(ctx context.Context) error {
 	if err != nil {
 		return db.diskError(fmt.Errorf("checkpoint %d: %w", ck.number, err))
 	}
-	db.jobs.kept.Store(db.log.Size())
+	db.jobs.checkpointed(logged, garbage, db.log.Size())
 	if f := db.opts.Events.Checkpointed; f != nil {
 		f(CheckpointEvent{Number: ck.number, Removed: removed, Duration: time.Since(start)})
 	}

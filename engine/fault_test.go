@@ -311,6 +311,40 @@ func TestDiskFullBackPressure(t *testing.T) {
 	check(t, c.Add(ctx, rec("more", 1)))
 }
 
+// While the disk is full, a checkpoint is worth its bytes as soon as it frees any.
+func TestDiskFullFreesGarbage(t *testing.T) {
+	ctx := t.Context()
+	db, fs := newDB(t, Options{})
+	db.jobs.stop() // its work is done by hand
+	c := newCollection(t, db, "c")
+	for i := range 2 {
+		check(t, c.Add(ctx, rec(fmt.Sprint(i), 1)))
+		check(t, db.Flush(ctx))
+	}
+	_, err := c.compact(ctx, pickAll)
+	check(t, err)
+	db.jobs.garbage = 1
+	for _, tc := range []struct {
+		full  error
+		files int
+	}{{nil, 3}, {ErrDiskFull, 1}} {
+		db.jobs.full = tc.full
+		check(t, db.relieve(ctx))
+		n := 0
+		for _, f := range fs.Files() {
+			if strings.HasSuffix(f, segmentSuffix) {
+				n++
+			}
+		}
+		if n != tc.files {
+			t.Errorf("full: %v: %d segments are there, want %d", tc.full, n, tc.files)
+		}
+	}
+	if db.jobs.garbage != 0 {
+		t.Errorf("%d bytes are taken for garbage still", db.jobs.garbage)
+	}
+}
+
 // A checkpoint is taken while an entry is queued that will be refused. What
 // gets its place in the log must not count as covered by the checkpoint.
 func TestCheckpointBesideRefusedEntry(t *testing.T) {
@@ -337,8 +371,8 @@ func TestCheckpointBesideRefusedEntry(t *testing.T) {
 	if err := <-refused; !errors.Is(err, ErrDiskFull) {
 		t.Fatalf("the write is not refused: %v", err)
 	}
-	check(t, c.Add(ctx, rec("b", 1)))
 	newCollection(t, db, "d")
+	check(t, c.Add(ctx, rec("b", 1)))
 	fs = fs.Crash(rand.New(rand.NewPCG(1, 1)))
 	db.Close()
 	db = openOn(t, fs, Options{})

@@ -237,16 +237,29 @@ func (db *DB) relieve(ctx context.Context) error {
 	size := db.checkpoint.size
 	db.catMu.Unlock()
 	j.mu.Lock()
-	due := long || j.logged.Load() >= max(checkpointEvery, 4*size) || j.garbage >= max(garbageMin, 4*size)
+	due := long || j.logged.Load() >= max(checkpointEvery, 4*size) || j.garbage >= max(garbageMin, 4*size) ||
+		j.full != nil && j.garbage > 0 // every byte counts
 	j.mu.Unlock()
 	if !due {
 		return nil
 	}
-	j.logged.Store(0)
-	j.mu.Lock()
-	j.garbage = 0
-	j.mu.Unlock()
 	return db.writeCheckpoint(ctx)
+}
+
+// waiting is what a checkpoint that begins now covers and sets free, in bytes.
+func (j *jobs) waiting() (logged, garbage int64) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.logged.Load(), j.garbage
+}
+
+// checkpointed is told when it is done, and how long the log is.
+func (j *jobs) checkpointed(logged, garbage, log int64) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.logged.Add(-logged)
+	j.garbage -= garbage
+	j.kept.Store(log)
 }
 
 // largestFirst returns the usable collections by the size of their memtables.
