@@ -297,3 +297,15 @@ func TestEntriesRefused(t *testing.T) {
 		}
 	}
 }
+
+// A size that could not be read back is refused before it is logged.
+func TestSpecBounds(t *testing.T) {
+	db, _ := newDB(t, Options{})
+	_, err := db.Default().Create(t.Context(), "c", Spec{EFSearch: 1 << 31})
+	if _, ok := errors.AsType[*InvalidError](err); !ok {
+		t.Errorf("efSearch of 2^31: %v", err)
+	}
+	if _, err := db.Default().Create(t.Context(), "c", Spec{EFSearch: 1<<31 - 1}); err != nil {
+		t.Error(err)
+	}
+}
