@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -20,7 +21,8 @@ var (
 )
 
 // Power is cut at a random operation of the disk while a writer works and
-// flushes, compactions and checkpoints go on, up to three times in a row.
+// flushes, compactions and checkpoints go on, up to three times in a row; now
+// and then the disk is full.
 // After each cut the store must be the model before or after the call that
 // was under way, record by record.
 func TestPowerCut(t *testing.T) { runSeeds(t, powerCutOne) }
@@ -97,6 +99,7 @@ func writeUntilCut(ctx context.Context, r *rand.Rand, fs *faultfs.FS, ops *opMak
 		return m, m, "\n  in open: " + err.Error()
 	}
 	defer db.Close()
+	fillNowAndThen(r, fs)
 	for range 80 {
 		op := ops.op(m)
 		fmt.Fprintf(&log, "\n  %s", op.name)
@@ -104,11 +107,26 @@ func writeUntilCut(ctx context.Context, r *rand.Rand, fs *faultfs.FS, ops *opMak
 		op.model(after)
 		if err := op.store(ctx, db); err != nil {
 			fmt.Fprintf(&log, ": %v", err)
+			if errors.Is(err, ErrDiskFull) && db.Err() == nil {
+				continue // refused: not there, now or later
+			}
 			return m, after, log.String()
 		}
 		m = after
 	}
 	return m, m, log.String()
+}
+
+// fillNowAndThen makes the disk full for single writes in a third of the
+// cases: entries are refused, and their place in the log goes to others.
+func fillNowAndThen(r *rand.Rand, fs *faultfs.FS) {
+	switch r.IntN(6) {
+	case 0:
+		fs.Inject(faultfs.Rule{Op: faultfs.OpWrite, Path: "tmp/*", Probability: 0.05, Fault: faultfs.Short, Forever: true})
+		fallthrough
+	case 1:
+		fs.Inject(faultfs.Rule{Op: faultfs.OpWrite, Path: "log/*", Probability: 0.1, Fault: faultfs.Short, Forever: true})
+	}
 }
 
 // settleModel returns the one of two models that the store agrees with.
@@ -192,6 +210,7 @@ func writeTogether(ctx context.Context, r *rand.Rand, fs *faultfs.FS, models, be
 		return nil
 	}
 	defer db.Close()
+	fillNowAndThen(r, fs)
 	var wg sync.WaitGroup
 	for i := range models {
 		ops := &opMaker{Rand: rand.New(rand.NewPCG(r.Uint64(), uint64(i))), prefix: prefixOf(i), collections: 1, ids: 12, batch: 3}
@@ -202,7 +221,10 @@ func writeTogether(ctx context.Context, r *rand.Rand, fs *faultfs.FS, models, be
 				next := m.clone()
 				op.model(next)
 				before[i], after[i] = m, next
-				if err := op.store(ctx, db); err != nil {
+				if err := op.store(ctx, db); errors.Is(err, ErrDiskFull) && db.Err() == nil {
+					before[i], after[i] = m, m
+					continue
+				} else if err != nil {
 					return
 				}
 				m = next
