@@ -287,6 +287,45 @@ func TestDropUnderLoad(t *testing.T) {
 	}
 }
 
+// A segment that takes long to open holds up nobody who does not need it.
+func TestSlowSegment(t *testing.T) {
+	ctx := t.Context()
+	db, fs := newDB(t, Options{})
+	slow, quick := newCollection(t, db, "slow"), newCollection(t, db, "quick")
+	for _, c := range []*Collection{slow, quick} {
+		check(t, c.Add(ctx, rec("a", 1)))
+		check(t, db.Flush(ctx))
+	}
+	name := fmt.Sprintf("%s/%016x%s", segmentDir, slow.manifest.segments[0].info.Number, segmentSuffix)
+	reached, release := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	fs.Hook(func(_ faultfs.Op, n string) {
+		if n == name {
+			once.Do(func() {
+				close(reached)
+				<-release
+			})
+		}
+	})
+	var wg sync.WaitGroup
+	for range 3 {
+		wg.Go(func() {
+			if n, err := slow.Query(ctx, []float32{1}, 1, nil); len(n) != 1 || err != nil {
+				t.Errorf("slow: %v, %v", n, err)
+			}
+		})
+	}
+	<-reached
+	if n, err := quick.Query(ctx, []float32{1}, 1, nil); len(n) != 1 || err != nil {
+		t.Errorf("quick: %v, %v", n, err)
+	}
+	close(release)
+	wg.Wait()
+	if db.readers.open != 2 {
+		t.Errorf("%d segments are open, want 2", db.readers.open)
+	}
+}
+
 // A context that ends while a write waits for the disk ends the wait, not the
 // write: it is done, or not, as a whole, and those behind it are not held up.
 func TestCancelledWrite(t *testing.T) {

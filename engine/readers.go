@@ -19,9 +19,10 @@ type handle struct {
 	files *liveFiles
 
 	// Guarded by readerCache.mu.
-	reader *segment.Reader
-	users  int
-	idle   *list.Element // in readerCache.idle while open and unused
+	reader  *segment.Reader
+	users   int
+	idle    *list.Element // in readerCache.idle while open and unused
+	opening chan struct{} // closed when who is opening it has done so or not
 }
 
 // readerCache keeps at most max segments open, closing the one that has been
@@ -41,18 +42,9 @@ type readerCache struct {
 func (rc *readerCache) acquire(h *handle) (*segment.Reader, error) {
 	rc.mu.Lock()
 	defer rc.mu.Unlock()
-	if h.reader == nil {
-		r, err := segment.Open(rc.fs, rc.sealer, h.spec, h.info)
-		if isNotExist(err) {
-			err = fmt.Errorf("%w: %w", ErrCorrupt, err) // the manifest says that it is there
-		}
-		if err != nil {
+	for h.reader == nil {
+		if err := rc.openHandle(h); err != nil {
 			return nil, fmt.Errorf("open segment %d: %w", h.info.Number, err)
-		}
-		h.reader = r
-		rc.open++
-		if err := rc.evict(); err != nil {
-			return nil, err
 		}
 	}
 	if h.idle != nil {
@@ -61,6 +53,33 @@ func (rc *readerCache) acquire(h *handle) (*segment.Reader, error) {
 	}
 	h.users++
 	return h.reader, nil
+}
+
+// openHandle opens h, or waits for who is doing it. It gives mu up meanwhile,
+// so that a slow disk holds up only those who need this segment.
+func (rc *readerCache) openHandle(h *handle) error {
+	if busy := h.opening; busy != nil {
+		rc.mu.Unlock()
+		<-busy
+		rc.mu.Lock()
+		return nil
+	}
+	h.opening = make(chan struct{})
+	rc.mu.Unlock()
+	r, err := segment.Open(rc.fs, rc.sealer, h.spec, h.info)
+	rc.mu.Lock()
+	close(h.opening)
+	h.opening = nil
+	if isNotExist(err) {
+		return fmt.Errorf("%w: %w", ErrCorrupt, err) // the manifest says that it is there
+	}
+	if err != nil {
+		return err
+	}
+	h.reader = r
+	rc.open++
+	rc.evict()
+	return nil
 }
 
 func (rc *readerCache) release(h *handle) {
@@ -74,12 +93,10 @@ func (rc *readerCache) release(h *handle) {
 }
 
 // evict is called with mu held.
-func (rc *readerCache) evict() error {
-	var errs []error
+func (rc *readerCache) evict() {
 	for rc.open > rc.max && rc.idle.Len() > 0 {
-		errs = append(errs, rc.closeHandle(rc.idle.Front().Value.(*handle)))
+		rc.closeHandle(rc.idle.Front().Value.(*handle))
 	}
-	return errors.Join(errs...)
 }
 
 func (rc *readerCache) closeHandle(h *handle) error {
