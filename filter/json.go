@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"slices"
 	"strconv"
@@ -259,12 +258,6 @@ func (t *tokens) next() json.Token {
 		return json.Delim(0)
 	}
 	return tok
-}
-
-// end reports whether everything has been read.
-func (t *tokens) end() bool {
-	_, err := t.dec.Token()
-	return errors.Is(err, io.EOF)
 }
 
 // scalar turns a token into a value.

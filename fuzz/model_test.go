@@ -22,8 +22,6 @@ func (m *model) find(id string) int {
 	return slices.IndexFunc(m.records, func(r engine.Record) bool { return r.ID == id })
 }
 
-func (m *model) clone() model { return model{m.metric, slices.Clone(m.records)} }
-
 func (m *model) add(recs ...engine.Record) {
 	for _, r := range recs {
 		if m.find(r.ID) < 0 {

@@ -93,19 +93,6 @@ func (s set) intersect(t set) set {
 
 func (s set) minus(t set) set { return s.intersect(t.negate(unicode.MaxRune)) }
 
-func (s set) has(r rune) bool {
-	_, found := slices.BinarySearchFunc(s, r, func(x span, r rune) int {
-		switch {
-		case x.hi < r:
-			return -1
-		case x.lo > r:
-			return 1
-		}
-		return 0
-	})
-	return found
-}
-
 // size is the number of characters.
 func (s set) size() int {
 	n := 0

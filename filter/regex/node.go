@@ -25,8 +25,6 @@ type node struct {
 
 func setNode(s set) *node { return &node{kind: kindSet, set: s} }
 
-func literal(r rune) *node { return setNode(set{{r, r}}) }
-
 func lookNode(l look) *node { return &node{kind: kindLook, look: l} }
 
 // group makes a concatenation or an alternation, which is its only sub if it

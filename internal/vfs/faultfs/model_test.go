@@ -379,13 +379,13 @@ func TestBudget(t *testing.T) {
 	f.Budget(1000)
 	h, err := f.Create("a")
 	must(t, err)
-	n, err := h.Write(make([]byte, 600))
+	_, err = h.Write(make([]byte, 600))
 	must(t, err)
-	if n, err = h.Write(make([]byte, 600)); n != 400 || !errors.Is(err, vfs.ErrNoSpace) || f.Used() != 1000 {
+	if n, err := h.Write(make([]byte, 600)); n != 400 || !errors.Is(err, vfs.ErrNoSpace) || f.Used() != 1000 {
 		t.Errorf("Write = %d, %v, %d bytes used", n, err, f.Used())
 	}
 	must(t, h.Truncate(100))
-	if n, err = h.Write(make([]byte, 600)); n != 600 || err != nil {
+	if n, err := h.Write(make([]byte, 600)); n != 600 || err != nil {
 		t.Errorf("Write = %d, %v", n, err)
 	}
 	must(t, f.Remove("a"))
