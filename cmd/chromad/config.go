@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -115,8 +116,24 @@ func (o *options) readYAML(path string, text []byte) error {
 			return fmt.Errorf("%s:%d: unknown setting %q%s; the settings are listed by chromad run --help", path, key.Line, key.Value, suggestion(key.Value, names))
 		}
 		if err := s.set(o, value); err != nil {
-			return fmt.Errorf("%s:%d: %s: %w", path, value.Line, key.Value, err)
+			return fmt.Errorf("%s:%d: %s: %w", path, value.Line, key.Value, oneLine(err))
 		}
 	}
 	return nil
+}
+
+// oneLine is an error of the YAML library without its heading and line numbers.
+func oneLine(err error) error {
+	e, ok := errors.AsType[*yaml.TypeError](err)
+	if !ok {
+		return err
+	}
+	var reasons []string
+	for _, r := range e.Errors {
+		if _, after, ok := strings.Cut(r, ": "); ok && strings.HasPrefix(r, "line ") {
+			r = after
+		}
+		reasons = append(reasons, r)
+	}
+	return errors.New(strings.Join(reasons, "; "))
 }
