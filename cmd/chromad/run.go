@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"os"
 	"path/filepath"
@@ -31,15 +32,15 @@ func run(ctx context.Context, o *options, stderr io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	if o.memory > 0 && os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(int64(o.memory))
+	if err := notChromas(path); err != nil {
+		return err
 	}
 	// A store whose disk has failed accepts no more writes until it is opened
 	// again: the process ends, and whoever supervises it starts it anew.
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	db, err := engine.Open(path, &engine.Options{
-		MemtableRows: o.memtableRows, MemoryLimit: int64(o.memory) / 4, Events: events(log, stop),
+		MemtableRows: o.memtableRows, MemoryLimit: limitMemory(int64(o.memory)) / 4, Events: events(log, stop),
 	})
 	if err != nil {
 		if errors.Is(err, engine.ErrLocked) {
@@ -65,6 +66,32 @@ func run(ctx context.Context, o *options, stderr io.Writer) (err error) {
 		log.Info("stopping: no new requests; a second signal leaves at once")
 	}()
 	return s.Serve(ctx, l)
+}
+
+// limitMemory sets the soft limit of the process, unless GOMEMLIMIT has, and
+// returns what the store may go by; 0: there is no limit.
+func limitMemory(asked int64) int64 {
+	if asked > 0 && os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(asked)
+	}
+	if asked > 0 {
+		return asked
+	}
+	if set := debug.SetMemoryLimit(-1); set != math.MaxInt64 {
+		return set
+	}
+	return 0
+}
+
+// notChromas refuses a directory that holds a database of Chroma's own server:
+// an empty store beside it would look like lost data.
+func notChromas(path string) error {
+	const file = "chroma.sqlite3"
+	if _, err := os.Stat(filepath.Join(path, file)); err == nil {
+		return fmt.Errorf("%s: holds a database of Chroma's own server (%s), which chromad does not read; "+
+			"name another directory with --path, and copy records with a client of both", path, file)
+	}
+	return nil
 }
 
 // listen opens the listener. An address that other machines can reach needs
