@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"syscall"
+	"time"
 )
 
 // Exit statuses.
@@ -38,6 +39,11 @@ Try it:
 More: docs/operations.md (flags, limits, signals), docs/compatibility.md (what differs from Chroma).
 `
 
+// sameSignal is how long after the first signal another one counts as the
+// same: timeout(1), supervisors and terminals may signal a process and its
+// group, and both reach it.
+const sameSignal = 250 * time.Millisecond
+
 func main() {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
@@ -45,8 +51,13 @@ func main() {
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	go func() {
 		<-signals
+		first := time.Now()
 		stop()
-		<-signals
+		for range signals {
+			if time.Since(first) > sameSignal {
+				break
+			}
+		}
 		fmt.Fprintln(os.Stderr, "chromad: second signal, leaving at once; the log keeps what was acknowledged")
 		os.Exit(exitFailed)
 	}()

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"os"
@@ -13,9 +14,11 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // TestMain lets tests start this binary as chromad.
@@ -96,7 +99,7 @@ func TestConfigurationFileRefused(t *testing.T) {
 		{"\n\nsqlitedb:\n  hash_type: md5\n", "f.yaml:3: sqlitedb has no meaning here: there is no SQLite database"},
 		{"open_telemetry:\n  endpoint: x\n", "f.yaml:1: open_telemetry has no meaning here"},
 		{"port: 1\nport: 2\n", "port is set twice, first on line 1"},
-		{"port: many\n", "f.yaml:1: port: "},
+		{"port: many\n", "f.yaml:1: port: cannot unmarshal"},
 		{"memory: much\n", `f.yaml:1: memory: "much" is not a size`},
 		{"drain: soon\n", "f.yaml:1: drain: "},
 		{"cors_allow_origins: {a: b}\n", "f.yaml:1: cors_allow_origins: "},
@@ -227,16 +230,52 @@ func TestAddressTaken(t *testing.T) {
 	}
 }
 
-// The first signal drains, the second one leaves at once.
+func TestNotChromas(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "chroma.sqlite3"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var stderr bytes.Buffer
+	if status := command(t.Context(), []string{"run", "--path", dir, "--port", "0"}, io.Discard, &stderr); status != exitFailed ||
+		!strings.Contains(stderr.String(), "name another directory with --path") {
+		t.Errorf("status %d, %s", status, &stderr)
+	}
+	if files, err := os.ReadDir(dir); err != nil || len(files) != 1 {
+		t.Errorf("the directory was changed: %v, %v", files, err)
+	}
+}
+
+func TestLimitMemory(t *testing.T) {
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(-1))
+	t.Setenv("GOMEMLIMIT", "1GiB") // as the runtime has read it at the start
+	debug.SetMemoryLimit(1 << 30)
+	for _, c := range []struct{ asked, want int64 }{{0, 1 << 30}, {2 << 30, 2 << 30}} {
+		if got := limitMemory(c.asked); got != c.want || debug.SetMemoryLimit(-1) != 1<<30 {
+			t.Errorf("asked for %d: %d, and the process has %d", c.asked, got, debug.SetMemoryLimit(-1))
+		}
+	}
+	t.Setenv("GOMEMLIMIT", "")
+	if got := limitMemory(3 << 30); got != 3<<30 || debug.SetMemoryLimit(-1) != 3<<30 {
+		t.Errorf("%d, and the process has %d", got, debug.SetMemoryLimit(-1))
+	}
+	debug.SetMemoryLimit(math.MaxInt64)
+	if got := limitMemory(0); got != 0 {
+		t.Errorf("%d without a limit", got)
+	}
+}
+
+// The first signal drains, a later one leaves at once; one that arrives twice
+// is still the first.
 func TestSignals(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("no signals to send")
 	}
 	for _, c := range []struct {
 		name   string
-		twice  bool
+		twice  bool // sent again until the process has ended
+		double bool // sent twice at once
 		status int
-	}{{"one", false, exitOK}, {"two", true, exitFailed}} {
+	}{{"one", false, false, exitOK}, {"one, delivered twice", false, true, exitOK}, {"two", true, false, exitFailed}} {
 		t.Run(c.name, func(t *testing.T) {
 			cmd := exec.Command(os.Args[0], "run", "--port", "0", "--path", t.TempDir())
 			cmd.Env = append(os.Environ(), "CHROMAD_TEST_MAIN=1")
@@ -274,14 +313,27 @@ func TestSignals(t *testing.T) {
 			if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 				t.Fatal(err)
 			}
+			if c.double {
+				cmd.Process.Signal(syscall.SIGTERM) // it may have ended already
+			}
 			await(regexp.MustCompile("msg=\"stopping"))
+			ended := make(chan struct{})
 			if c.twice {
-				if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
-					t.Fatal(err)
-				}
+				go func() {
+					for again := time.NewTicker(sameSignal / 5); ; {
+						select {
+						case <-again.C:
+							cmd.Process.Signal(syscall.SIGTERM)
+						case <-ended:
+							again.Stop()
+							return
+						}
+					}
+				}()
 			}
 			for log.Scan() {
 			}
+			close(ended)
 			cmd.Wait()
 			if got := cmd.ProcessState.ExitCode(); got != c.status {
 				t.Errorf("status %d, want %d", got, c.status)
