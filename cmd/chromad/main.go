@@ -49,19 +49,24 @@ func main() {
 	defer stop()
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	go func() {
-		<-signals
-		first := time.Now()
-		stop()
-		for range signals {
-			if time.Since(first) > sameSignal {
-				break
-			}
-		}
+	go watch(signals, time.Now, stop, func() {
 		fmt.Fprintln(os.Stderr, "chromad: second signal, leaving at once; the log keeps what was acknowledged")
 		os.Exit(exitFailed)
-	}()
+	})
 	os.Exit(command(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// watch calls stop for the first signal and leave for the second.
+func watch(signals <-chan os.Signal, now func() time.Time, stop, leave func()) {
+	<-signals
+	first := now()
+	stop()
+	for range signals {
+		if now().Sub(first) > sameSignal {
+			leave()
+			return
+		}
+	}
 }
 
 // command runs what the arguments say and returns the exit status.
