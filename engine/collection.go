@@ -26,7 +26,7 @@ type Spec struct {
 	// 64, EFConstruction at most 4096.
 	M, EFConstruction, EFSearch int
 	Metadata                    Metadata
-	// Extension is kept verbatim for the caller.
+	// Extension is kept for the caller, who alone knows what it means.
 	Extension []byte
 }
 
@@ -46,7 +46,7 @@ type Change struct {
 	Metadata  *Metadata // replaces the whole; empty clears it
 	M         *int
 	EFSearch  *int
-	Extension []byte
+	Extension []byte // replaces the whole
 }
 
 // Collection is a set of records with embeddings of one dimension. It is safe

@@ -44,9 +44,12 @@ type DB struct {
 }
 
 // Open opens the store in dir and recovers it; a directory that is missing or
-// empty becomes a new store unless opts says ReadOnly. nil opts are the
-// defaults. ErrLocked: another process, or another DB of this one, has it
-// open; the error says who. Close must be called.
+// has no store in it becomes a new one unless opts says ReadOnly (then it is
+// ErrNotFound, or the system's error). Files of others in it are left alone.
+// nil opts are the defaults. ErrLocked: another process, or another DB of this
+// one, has it open; the error says who. ErrCorrupt and ErrFormat are of
+// checkpoint and log: damage in a segment is found by whoever reads it.
+// Close must be called.
 func Open(dir string, opts *Options) (*DB, error) {
 	o, err := opts.withDefaults()
 	if err != nil {

@@ -11,12 +11,20 @@ import (
 
 // Test with errors.Is.
 var (
-	ErrNotFound  = errors.New("not found")
-	ErrExists    = errors.New("already exists")
-	ErrClosed    = errors.New("store is closed")
-	ErrReadOnly  = errors.New("store is read-only")
-	ErrInvalid   = errors.New("invalid")
-	ErrTooLarge  = errors.New("too large")
+	// ErrNotFound: there is no such tenant, database or collection, or the
+	// collection was deleted meanwhile. Unknown ids of records are no error.
+	ErrNotFound = errors.New("not found")
+	// ErrExists: the name is taken.
+	ErrExists = errors.New("already exists")
+	// ErrClosed: Close was called.
+	ErrClosed = errors.New("store is closed")
+	// ErrReadOnly: a write to a store that was opened with Options.ReadOnly.
+	ErrReadOnly = errors.New("store is read-only")
+	// ErrInvalid: nothing was written; errors.As an InvalidError says what is wrong.
+	ErrInvalid = errors.New("invalid")
+	// ErrTooLarge: nothing was written; a record or the call is beyond Options.Limits.
+	ErrTooLarge = errors.New("too large")
+	// ErrDimension: nothing was written; errors.As a DimensionError says which was wanted.
 	ErrDimension = errors.New("dimension mismatch")
 	// ErrFailed is returned by every write after the disk refused to make
 	// bytes durable. Reads go on. Closing and opening the store again
@@ -29,10 +37,16 @@ var (
 	// context allowed.
 	ErrBusy = errors.New("busy: writes arrive faster than they can be flushed; try again later")
 
-	ErrLocked   = vfs.ErrLocked
+	// ErrLocked is returned by Open while somebody else has the store open.
+	ErrLocked = vfs.ErrLocked
+	// ErrDiskFull: nothing was written. Writes succeed again when there is room.
 	ErrDiskFull = vfs.ErrNoSpace
-	ErrCorrupt  = disk.ErrCorrupt
-	ErrFormat   = disk.ErrFormat
+	// ErrCorrupt: bytes are not what was written; the text names file and
+	// offset. From Open it is the store's, from a collection that one's alone.
+	ErrCorrupt = disk.ErrCorrupt
+	// ErrFormat is returned by Open for a file of a version that this code
+	// does not know. Nothing was changed.
+	ErrFormat = disk.ErrFormat
 )
 
 // InvalidError says which part of an input is wrong. errors.Is(err, ErrInvalid) holds.

@@ -10,7 +10,9 @@ import (
 
 // Options tune a store. The zero value is the recommended set.
 type Options struct {
-	// ReadOnly opens an existing store without writing a byte.
+	// ReadOnly opens an existing store without writing a byte, for as many
+	// readers as like. It takes no lock and sees no later writes: nobody may
+	// have the store open for writing meanwhile, who would remove its files.
 	ReadOnly bool
 	// MemtableRows and MemtableBytes are how much of one collection is kept
 	// in memory before it is flushed into a segment. 0: 16,384 rows, 64 MiB.
@@ -66,31 +68,31 @@ type Events struct {
 type FlushEvent struct {
 	Collection ID
 	Rows       int
-	Bytes      int64
+	Bytes      int64 // length of the file
 	Duration   time.Duration
 }
 
 // CompactEvent tells of segments that became one (Rows 0: nothing was left).
 type CompactEvent struct {
 	Collection ID
-	Segments   int
+	Segments   int // that were merged
 	Rows       int
-	Bytes      int64
+	Bytes      int64 // length of the new file
 	Duration   time.Duration
 }
 
 // CheckpointEvent tells of a checkpoint and of the files it set free.
 type CheckpointEvent struct {
 	Number   uint64
-	Removed  int
+	Removed  int // files of segments and older checkpoints
 	Duration time.Duration
 }
 
 // ErrorEvent tells of background work that failed.
 type ErrorEvent struct {
-	Op     string
+	Op     string // "write", "apply", "flush", "compact", "relieve pressure" (of memory and log)
 	Err    error
-	Failed bool
+	Failed bool // no more writes are accepted
 }
 
 func (o *Options) withDefaults() (Options, error) {

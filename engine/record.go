@@ -11,12 +11,15 @@ import (
 
 // What importers of engine need of the packages below it.
 type (
-	// Metadata are a record's (or a collection's) typed values by key.
+	// Metadata are a record's (or a collection's) typed values by key:
+	// Metadata{"year": filter.Int(1843)}, or filter.ParseMetadata for JSON.
 	Metadata = filter.Metadata
-	// Value is one metadata value.
+	// Value is one metadata value, made with filter.String, Int, Float, Bool,
+	// Strings and so on. filter.Null in an update removes the key.
 	Value = filter.Value
 	// Filter is a checked condition on metadata and document; nil matches
-	// everything.
+	// everything. Made with filter.Eq, Gte, In, DocumentContains, And and so
+	// on, or from Chroma's JSON with filter.ParseWhere and ParseWhereDocument.
 	Filter = filter.Expr
 	// Metric is how distance is measured: smaller is nearer, always.
 	Metric = kernel.Metric
@@ -50,6 +53,7 @@ type Match struct {
 // that are not included are not read from disk.
 type Include uint8
 
+// The fields, to be joined with |. Zero is the ID alone.
 const (
 	IncludeEmbedding Include = 1 << iota
 	IncludeMetadata
