@@ -27,7 +27,7 @@ func (v Value) AppendJSON(dst []byte) []byte {
 	case KindFloat:
 		return appendFloat(dst, v.AsFloat())
 	case KindString:
-		return appendText(dst, v.str)
+		return AppendText(dst, v.str)
 	case KindBools:
 		return appendList(dst, v.AsBools(), strconv.AppendBool)
 	case KindInts:
@@ -35,7 +35,7 @@ func (v Value) AppendJSON(dst []byte) []byte {
 	case KindFloats:
 		return appendList(dst, v.AsFloats(), appendFloat)
 	case KindStrings:
-		return appendList(dst, v.AsStrings(), appendText)
+		return appendList(dst, v.AsStrings(), AppendText)
 	}
 	return append(dst, "null"...)
 }
@@ -54,7 +54,7 @@ func (m Metadata) AppendJSON(dst []byte) []byte {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		dst = appendText(dst, key)
+		dst = AppendText(dst, key)
 		dst = append(dst, ':')
 		dst = m[key].AppendJSON(dst)
 	}
@@ -103,8 +103,9 @@ func appendFloat(dst []byte, f float64) []byte {
 
 const hexDigits = "0123456789abcdef"
 
-// appendText prints a JSON string. Bytes that are not UTF-8 become U+FFFD.
-func appendText(dst []byte, s string) []byte {
+// AppendText prints a JSON string. Bytes that are not UTF-8 become U+FFFD, so
+// that what is printed is JSON in any case.
+func AppendText(dst []byte, s string) []byte {
 	dst = append(dst, '"')
 	start := 0
 	for i := 0; i < len(s); {

@@ -3,49 +3,12 @@ package server
 import (
 	"math"
 	"strconv"
-	"unicode/utf8"
+
+	"github.com/chromad/chromad/filter"
 )
 
-const hexDigits = "0123456789abcdef"
-
-// appendText appends t as a JSON string. Bytes that are not UTF-8, which the
-// reader never lets in, become U+FFFD, so that the answer is JSON in any case.
-func appendText(b []byte, t string) []byte {
-	b = append(b, '"')
-	from := 0
-	for i := 0; i < len(t); {
-		c := t[i]
-		if c >= utf8.RuneSelf {
-			r, n := utf8.DecodeRuneInString(t[i:])
-			if r == utf8.RuneError && n == 1 {
-				b = append(append(b, t[from:i]...), "\ufffd"...)
-				from = i + 1
-			}
-			i += n
-			continue
-		}
-		if c >= ' ' && c != '"' && c != '\\' {
-			i++
-			continue
-		}
-		b = append(b, t[from:i]...)
-		switch c {
-		case '"', '\\':
-			b = append(b, '\\', c)
-		case '\n':
-			b = append(b, '\\', 'n')
-		case '\r':
-			b = append(b, '\\', 'r')
-		case '\t':
-			b = append(b, '\\', 't')
-		default:
-			b = append(b, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
-		}
-		i++
-		from = i
-	}
-	return append(append(b, t[from:]...), '"')
-}
+// appendText appends t as a JSON string, in the way that metadata are printed.
+func appendText(b []byte, t string) []byte { return filter.AppendText(b, t) }
 
 // appendOptional appends t, or null.
 func appendOptional(b []byte, t *string) []byte {
