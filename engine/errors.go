@@ -44,8 +44,8 @@ var (
 	// ErrCorrupt: bytes are not what was written; the text names file and
 	// offset. From Open it is the store's, from a collection that one's alone.
 	ErrCorrupt = disk.ErrCorrupt
-	// ErrFormat is returned by Open for a file of a version that this code
-	// does not know. Nothing was changed.
+	// ErrFormat: a file has a version that this code does not know. When Open
+	// returns it, nothing was changed.
 	ErrFormat = disk.ErrFormat
 )
 
