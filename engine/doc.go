@@ -23,7 +23,8 @@
 // collection's memtable (memtable.go) and publishes a new state (state.go),
 // which readers (get.go, query.go) take as a view. flush.go turns memtables
 // into segments, compact.go several segments into one; both end with an edit
-// in the log. checkpoint.go writes the whole catalog and all manifests under
+// in the log, and jobs.go decides when. readers.go opens segments when somebody
+// looks into them. checkpoint.go writes the whole catalog and all manifests under
 // a fresh number, so that the log before it can go. recover.go reads the
 // newest checkpoint and the log after it.
 //

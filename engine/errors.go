@@ -30,8 +30,10 @@ var (
 	// bytes durable. Reads go on. Closing and opening the store again
 	// recovers what is really on disk.
 	ErrFailed = errors.New("store has failed and accepts no more writes; open it again to recover")
-	// ErrUnknown says that a write may or may not have happened: the disk
-	// failed under it. Reading after the store was opened again tells.
+	// ErrUnknown says that a write may or may not have happened. The disk
+	// failed under it, and reading after the store was opened again tells; or
+	// the context ended while it waited for the disk (the error is the
+	// context's too), and reading a little later tells.
 	ErrUnknown = errors.New("outcome unknown")
 	// ErrBusy is returned when a write waited for memory as long as its
 	// context allowed.

@@ -6,8 +6,9 @@
 //	routes.go    the table of all routes: method, pattern, action, handler
 //	call.go      one request: path segments, body under its limit, answer
 //	json_*.go    strict reading in one pass over the body, bounded writing
-//	tenants.go, collections.go, records.go, query.go, search.go, …
-//	             one file per group of routes
+//	tenants.go, collections.go, records.go, search.go, extensions.go, system.go
+//	             one file per group of routes; get and query are in records.go
+//	metrics.go   GET /metrics
 //	schema*.go   collection configuration and schema, which are the server's
 //	             own: the engine keeps them as bytes and never looks inside
 //	store.go     the engine as the server sees it
