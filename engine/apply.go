@@ -51,7 +51,12 @@ func (a *applier) publish() {
 	if a.keys != nil {
 		s.keys = a.keys
 	}
-	s.mem, s.live, s.dimension = a.c.mem.snapshot(), a.live, a.dim
+	// A snapshot makes the next change copy what it touches of the trees.
+	// While nobody reads, none is taken.
+	if s.mem = nil; a.c.observed.Swap(false) {
+		s.mem = a.c.mem.snapshot()
+	}
+	s.rows, s.live, s.dimension = a.c.mem.rows.Len(), a.live, a.dim
 	a.c.state.Store(&s)
 }
 

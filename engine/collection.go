@@ -71,10 +71,11 @@ type Collection struct {
 	mem       *memtable
 	nextOrder uint64
 
-	state   atomic.Pointer[state]
-	dropped atomic.Bool
-	broken  atomic.Pointer[error] // a log entry could not be applied: damage
-	jobs    collectionJobs
+	state    atomic.Pointer[state]
+	observed atomic.Bool // a reader has taken a view since the last publication
+	dropped  atomic.Bool
+	broken   atomic.Pointer[error] // a log entry could not be applied: damage
+	jobs     collectionJobs
 }
 
 func (db *DB) newCollection(e *catalogEntry) *Collection {
@@ -98,7 +99,7 @@ func (c *Collection) load(m *manifest) {
 		live += int(s.info.Rows) - int(s.dead.GetCardinality())
 	}
 	old := c.state.Swap(&state{
-		version: newVersion(handles), dead: dead, mem: c.mem.snapshot(), live: live,
+		version: newVersion(handles), dead: dead, live: live,
 		dimension: m.dimension, keys: m.keys,
 	})
 	if old != nil {
@@ -157,11 +158,38 @@ func (c *Collection) view() (*view, error) {
 		if err := c.usable(); err != nil {
 			return nil, err
 		}
-		s := c.state.Load()
+		s, err := c.observe()
+		if err != nil {
+			return nil, err
+		}
 		if s.version.acquire() {
 			return &view{s, c.db.readers, make([]*segment.Reader, len(s.dead))}, nil
 		}
 	}
+}
+
+// observe returns the published state with its memtable. The first reader
+// after writes that nobody watched waits for the batch that is being applied
+// and takes the snapshot; from then on writers publish one with each state,
+// until a state goes by that nobody has read.
+func (c *Collection) observe() (*state, error) {
+	c.observed.Store(true)
+	if s := c.state.Load(); s.mem != nil {
+		return s, nil
+	}
+	c.applyMu.Lock()
+	defer c.applyMu.Unlock()
+	if err := c.usable(); err != nil {
+		return nil, err // the memtable holds what was never published
+	}
+	s := c.state.Load()
+	if s.mem == nil {
+		with := *s
+		with.mem = c.mem.snapshot()
+		s = &with
+		c.state.Store(s)
+	}
+	return s, nil
 }
 
 // Count is the number of records.

@@ -110,7 +110,7 @@ func (c *Collection) freeze() (f *frozenTable, again bool) {
 	}
 	c.mem = &memtable{}
 	s := *old
-	s.frozen, s.fdead, s.mem = f, newDeletions(roaring.New()), c.mem.snapshot()
+	s.frozen, s.fdead, s.mem, s.rows = f, newDeletions(roaring.New()), c.mem.snapshot(), 0
 	c.jobs.size.Store(0)
 	c.state.Store(&s)
 	return f, false

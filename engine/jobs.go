@@ -89,7 +89,7 @@ func (j *jobs) ask(change func()) {
 // scheduleFlush queues a flush when the memtable is full.
 func (c *Collection) scheduleFlush() {
 	o := &c.db.opts
-	if c.jobs.size.Load() < o.MemtableBytes && c.state.Load().mem.len() < o.MemtableRows {
+	if c.jobs.size.Load() < o.MemtableBytes && c.state.Load().rows < o.MemtableRows {
 		return
 	}
 	c.queueFlush()
@@ -329,7 +329,7 @@ func (db *DB) room(ctx context.Context, c *Collection) error {
 
 func (db *DB) crowded(c *Collection) bool {
 	o := &db.opts
-	return c.jobs.size.Load() >= 2*o.MemtableBytes || c.state.Load().mem.len() >= 2*o.MemtableRows ||
+	return c.jobs.size.Load() >= 2*o.MemtableBytes || c.state.Load().rows >= 2*o.MemtableRows ||
 		db.memBytes.Load() >= o.MemoryLimit+o.MemoryLimit/4
 }
 

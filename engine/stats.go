@@ -50,7 +50,7 @@ func (db *DB) Stats() Stats {
 		s := c.state.Load()
 		out.Collections++
 		out.Records += int64(s.live)
-		out.MemtableRows += int64(s.mem.len())
+		out.MemtableRows += int64(s.rows)
 		if s.frozen != nil {
 			out.MemtableRows += int64(s.frozen.len())
 		}
