@@ -17,8 +17,8 @@ type state struct {
 	dead      []*deletions // of the version's segments, in its order
 	frozen    *frozenTable // nil: nothing is being flushed
 	fdead     *deletions   // of frozen
-	mem       *table // nil until a reader asks: see Collection.view
-	rows      int    // of the memtable
+	mem       *table       // nil until a reader asks: see Collection.view
+	rows      int          // of the memtable
 	live      int
 	dimension int
 	keys      map[string]KindSet

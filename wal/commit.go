@@ -3,8 +3,6 @@ package wal
 import (
 	"errors"
 	"fmt"
-	"runtime"
-	"time"
 )
 
 // run is the committer, the only goroutine that writes to the log. While it
@@ -21,11 +19,11 @@ func (l *Log) run() {
 		l.queue, l.rotates = l.spare, nil
 		l.mu.Unlock()
 
-		begin := time.Now()
+		took := stopwatch()
 		l.commit(&b)
 		n := len(b.marks)
 		b.reset()
-		l.gather(n, time.Since(begin)/2)
+		l.gather(n, took()/2)
 		l.mu.Lock()
 		l.spare = b
 		l.mu.Unlock()
@@ -36,26 +34,6 @@ func (l *Log) run() {
 			l.shut()
 			return
 		}
-	}
-}
-
-// gather lets those who were just acknowledged, n of them, queue their next
-// entries: else the first few would be written at once, and the others wait
-// for the sync of a frame that could have held them. It ends when as many are
-// queued, or after patience, which is part of what a sync costs: so little is
-// lost when they do not come. A single writer is never waited for.
-func (l *Log) gather(n int, patience time.Duration) {
-	if n < 2 {
-		return
-	}
-	for end := time.Now().Add(patience); ; {
-		l.mu.Lock()
-		enough := len(l.queue.marks) >= n || l.closed || len(l.rotates) > 0
-		l.mu.Unlock()
-		if enough || time.Now().After(end) {
-			return
-		}
-		runtime.Gosched()
 	}
 }
 

@@ -1,0 +1,33 @@
+package wal
+
+import (
+	"runtime"
+	"time"
+)
+
+// The clock says here how long to wait for company, and nothing else.
+
+func stopwatch() (took func() time.Duration) {
+	begin := time.Now()
+	return func() time.Duration { return time.Since(begin) }
+}
+
+// gather lets those who were just acknowledged, n of them, queue their next
+// entries: else the first few would be written at once, and the others wait
+// for the sync of a frame that could have held them. It ends when as many are
+// queued, or after patience, which is part of what a sync costs: so little is
+// lost when they do not come. A single writer is never waited for.
+func (l *Log) gather(n int, patience time.Duration) {
+	if n < 2 {
+		return
+	}
+	for end := time.Now().Add(patience); ; {
+		l.mu.Lock()
+		enough := len(l.queue.marks) >= n || l.closed || len(l.rotates) > 0
+		l.mu.Unlock()
+		if enough || time.Now().After(end) {
+			return
+		}
+		runtime.Gosched()
+	}
+}
