@@ -208,7 +208,7 @@ func TestInvalid(t *testing.T) {
 		t.Error("a refused call wrote to the disk")
 	}
 	err := c.Add(ctx, rec("x", 1, 2, 3))
-	if want := "Collection expecting embedding with dimension of 2, got 3"; err == nil || err.Error() != want {
+	if want := "embedding of 3 dimensions in a collection of 2"; err == nil || err.Error() != want {
 		t.Errorf("dimension: %v, want %q", err, want)
 	}
 }

@@ -232,7 +232,7 @@ func (c *Collection) Modify(ctx context.Context, ch Change) error {
 	}
 	defer db.leave()
 	if ch.Name != nil && *ch.Name == "" {
-		return &InvalidError{Field: "name", Index: -1, Reason: "empty"}
+		return &InvalidError{Field: "name", Index: -1, Reason: reasonEmpty}
 	}
 	db.catMu.Lock()
 	defer db.catMu.Unlock()

@@ -2,7 +2,8 @@
 // (id, embedding, metadata, document, uri) in one directory, durable when a
 // write returns, searched by nearest embedding and filtered by metadata and
 // document text. It is the only package of the module with a compatibility
-// promise; the packages beside and below it may change in any release.
+// promise, with what its API takes from package filter: values, conditions and
+// their parsers. Everything else may change in any release.
 //
 // # Use
 //

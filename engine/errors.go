@@ -72,7 +72,7 @@ func (e *InvalidError) Unwrap() error { return ErrInvalid }
 type DimensionError struct{ Want, Got int }
 
 func (e *DimensionError) Error() string {
-	return fmt.Sprintf("Collection expecting embedding with dimension of %d, got %d", e.Want, e.Got)
+	return fmt.Sprintf("embedding of %d dimensions in a collection of %d", e.Got, e.Want)
 }
 
 func (e *DimensionError) Unwrap() error { return ErrDimension }

@@ -133,6 +133,6 @@ func ExampleDimensionError() {
 		fmt.Println(e.Want, e.Got)
 	}
 	// Output:
-	// Collection expecting embedding with dimension of 2, got 3 true
+	// embedding of 3 dimensions in a collection of 2 true
 	// 2 3
 }

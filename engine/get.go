@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"iter"
@@ -250,18 +251,8 @@ func (t *table) selected(ids []string) []*memRow {
 			rows = append(rows, r)
 		}
 	}
-	slices.SortFunc(rows, func(a, b *memRow) int { return compareOrder(a.order, b.order) })
+	slices.SortFunc(rows, func(a, b *memRow) int { return cmp.Compare(a.order, b.order) })
 	return slices.CompactFunc(rows, func(a, b *memRow) bool { return a.order == b.order })
-}
-
-func compareOrder(a, b uint64) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }
 
 // loadRow reads the fields of inc, copied out of the segment's memory.

@@ -160,7 +160,7 @@ func (n *Namespace) GetOrCreate(ctx context.Context, name string, spec Spec) (c 
 		return nil, false, err
 	}
 	if name == "" {
-		return nil, false, &InvalidError{Field: "name", Index: -1, Reason: "empty"}
+		return nil, false, &InvalidError{Field: "name", Index: -1, Reason: reasonEmpty}
 	}
 	if err := n.db.enterWrite(ctx); err != nil {
 		return nil, false, err

@@ -136,10 +136,13 @@ func checkRecords(recs []Record, kind writeKind, lim *Limits) (dim, size int, er
 	return dim, size, nil
 }
 
+// reasonEmpty is InvalidError.Reason of an empty id or name.
+const reasonEmpty = "empty"
+
 func checkID(id string, i int, lim *Limits) error {
 	switch {
 	case id == "":
-		return &InvalidError{Field: "id", Index: i, Reason: "Empty ID, ID must have at least one character"}
+		return &InvalidError{Field: "id", Index: i, Reason: reasonEmpty}
 	case len(id) > lim.IDBytes:
 		return fmt.Errorf("%w: record %d: id of %d bytes, at most %d are allowed", ErrTooLarge, i, len(id), lim.IDBytes)
 	case !utf8.ValidString(id):

@@ -14,4 +14,8 @@
 // slice. Documents are indexed by the byte trigrams of their text, after Russ
 // Cox, "Regular Expression Matching with a Trigram Index" (2012): trigrams
 // give candidates, the text decides. docs/format/filter.md draws the bytes.
+//
+// What package engine's API takes (Value and Metadata with their constructors,
+// Expr with its constructors and parsers, Kind) is under engine's promise of
+// compatibility. Builder, Index and the stored forms may change in any release.
 package filter

@@ -64,6 +64,15 @@ func unreadable(s *scanner) error {
 		message: "Failed to deserialize the JSON body into the target type: " + s.message()}
 }
 
+// wrongDimension is the answer to an embedding of another length than the
+// collection's.
+func wrongDimension(want, got int, cause error) *apiError {
+	return &apiError{
+		status: http.StatusBadRequest, kind: kindInvalid, cause: cause,
+		message: fmt.Sprintf("Collection expecting embedding with dimension of %d, got %d", want, got),
+	}
+}
+
 // toAPI maps an error of the engine or of a filter to an answer. Handlers have
 // put names to "not found" and "already exists" before, see missing and taken.
 func toAPI(err error) *apiError {
@@ -74,11 +83,10 @@ func toAPI(err error) *apiError {
 		return &apiError{status: status, kind: kind, message: message, cause: err}
 	}
 	var dimension *engine.DimensionError
-	var bad *engine.InvalidError
 	var disabled *filter.DisabledError
 	switch {
 	case errors.As(err, &dimension):
-		return answer(http.StatusBadRequest, kindInvalid, dimension.Error())
+		return wrongDimension(dimension.Want, dimension.Got, err)
 	case errors.As(err, &disabled):
 		return answer(http.StatusBadRequest, kindInvalid, disabled.Error())
 	case errors.Is(err, filter.ErrRegex):
@@ -89,8 +97,6 @@ func toAPI(err error) *apiError {
 		return answer(http.StatusBadRequest, kindInvalid, filter.ErrWhereDocument.Error())
 	case errors.Is(err, filter.ErrFullTextDisabled):
 		return answer(http.StatusBadRequest, kindInvalid, filter.ErrFullTextDisabled.Error())
-	case errors.As(err, &bad) && bad.Field == "id" && bad.Reason == emptyID:
-		return answer(http.StatusBadRequest, kindInvalid, emptyID)
 	case errors.Is(err, engine.ErrInvalid), errors.Is(err, engine.ErrTooLarge):
 		return answer(http.StatusBadRequest, kindInvalid, err.Error())
 	case errors.Is(err, engine.ErrNotFound):

@@ -2,7 +2,6 @@ package server
 
 import (
 	"math"
-	"strconv"
 
 	"github.com/chromad/chromad/engine"
 	"github.com/chromad/chromad/filter"
@@ -203,8 +202,7 @@ func (b *queryBody) check(dimension int) error {
 		}
 	}
 	if len(b.vectors) > 0 && dimension > 0 && len(b.vectors[0]) != dimension {
-		return invalid("Collection expecting embedding with dimension of %s, got %s",
-			strconv.Itoa(dimension), strconv.Itoa(len(b.vectors[0])))
+		return wrongDimension(dimension, len(b.vectors[0]), nil)
 	}
 	return nil
 }

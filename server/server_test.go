@@ -385,9 +385,9 @@ func TestConcurrentRequests(t *testing.T) {
 // TestConformance replays recorded scenarios, over small memtables so that all
 // of them cross flushes and merges, and again over what the first run left.
 func TestConformance(t *testing.T) {
-	dir := os.Getenv("CHROMAD_CONFORMANCE")
+	dir := os.Getenv("CHROMA_CONFORMANCE")
 	if dir == "" {
-		t.Skip("CHROMAD_CONFORMANCE does not name a directory with replay.py")
+		t.Skip("CHROMA_CONFORMANCE does not name a directory with replay.py")
 	}
 	store := t.TempDir()
 	for _, rows := range []int{3, 3, 0} {
