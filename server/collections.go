@@ -155,24 +155,9 @@ func (s *Server) listCollections(c *call) error {
 	if err != nil {
 		return err
 	}
-	b := c.buffer()
-	*b = append(*b, '[')
-	i := 0
-	for info, err := range s.store.Collections(c.ctx(), at) {
-		if err != nil {
-			return err
-		}
-		if limit >= 0 && i >= offset+limit {
-			break
-		}
-		if i >= offset {
-			*b = append(s.appendCollection(*b, &info), ',')
-		}
-		i++
-	}
-	*b = closeList(*b)
-	c.json(*b)
-	return nil
+	return list(c, s.store.Collections(c.ctx(), at), limit, offset, func(b []byte, info engine.Info) []byte {
+		return s.appendCollection(b, &info)
+	})
 }
 
 func (s *Server) countCollections(c *call) error {

@@ -207,7 +207,7 @@ func (b *queryBody) check(dimension int) error {
 	return nil
 }
 
-// deleteBody is the body of delete.
+// readDelete reads the body of delete.
 func (c *call) readDelete() (*selection, error) {
 	b := &selection{limit: -1}
 	err := c.scan("DeleteCollectionRecordsPayload", func(s *scanner, name string) {

@@ -47,17 +47,23 @@ func (c *call) gone(err error) error {
 	return missing(err, "Collection [%s] does not exist.", c.vars["collection"])
 }
 
+// target is the collection of the path, and the condition of sel, which its
+// schema must allow.
+func (c *call) target(sel *selection) (from Collection, info *engine.Info, where *filter.Expr, err error) {
+	if from, err = c.collection(); err != nil {
+		return nil, nil, nil, err
+	}
+	i := from.Info()
+	where, err = sel.filter(c.s.schemaOf(&i))
+	return from, &i, where, err
+}
+
 func (s *Server) deleteRecords(c *call) error {
 	body, err := c.readDelete()
 	if err != nil {
 		return err
 	}
-	from, err := c.collection()
-	if err != nil {
-		return err
-	}
-	info := from.Info()
-	where, err := body.filter(s.schemaOf(&info))
+	from, _, where, err := c.target(body)
 	if err != nil {
 		return err
 	}
@@ -113,12 +119,7 @@ func (s *Server) get(c *call) error {
 	if err != nil {
 		return err
 	}
-	from, err := c.collection()
-	if err != nil {
-		return err
-	}
-	info := from.Info()
-	where, err := body.filter(s.schemaOf(&info))
+	from, _, where, err := c.target(&body.selection)
 	if err != nil {
 		return err
 	}
@@ -244,19 +245,14 @@ func (s *Server) query(c *call) error {
 	if err != nil {
 		return err
 	}
-	from, err := c.collection()
-	if err != nil {
-		return err
-	}
-	info := from.Info()
-	where, err := body.filter(s.schemaOf(&info))
+	from, info, where, err := c.target(&body.selection)
 	if err != nil {
 		return err
 	}
 	if err := body.check(info.Dimension); err != nil {
 		return err
 	}
-	matches, err := c.matches(from, &info, body, where)
+	matches, err := c.matches(from, info, body, where)
 	if err != nil {
 		return c.gone(err)
 	}

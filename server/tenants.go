@@ -1,6 +1,7 @@
 package server
 
 import (
+	"iter"
 	"strings"
 
 	"github.com/chromad/chromad/engine"
@@ -113,10 +114,16 @@ func (s *Server) listDatabases(c *call) error {
 	if err != nil {
 		return err
 	}
+	return list(c, s.store.Databases(c.ctx(), c.vars["tenant"]), limit, offset, appendDatabase)
+}
+
+// list answers with the page of all that limit (negative: none) and offset
+// select.
+func list[T any](c *call, all iter.Seq2[T, error], limit, offset int, appendOne func([]byte, T) []byte) error {
 	b := c.buffer()
 	*b = append(*b, '[')
 	i := 0
-	for d, err := range s.store.Databases(c.ctx(), c.vars["tenant"]) {
+	for one, err := range all {
 		if err != nil {
 			return err
 		}
@@ -124,7 +131,7 @@ func (s *Server) listDatabases(c *call) error {
 			break
 		}
 		if i >= offset {
-			*b = append(appendDatabase(*b, d), ',')
+			*b = append(appendOne(*b, one), ',')
 		}
 		i++
 	}
