@@ -124,7 +124,7 @@ func (db *DB) writeCheckpoint(ctx context.Context) error {
 	if err != nil {
 		return db.diskError(fmt.Errorf("checkpoint %d: %w", ck.number, err))
 	}
-	db.jobs.checkpointed(logged, garbage, db.log.Size())
+	db.jobs.checkpointed(logged, garbage)
 	if f := db.opts.Events.Checkpointed; f != nil {
 		f(CheckpointEvent{Number: ck.number, Removed: removed, Duration: time.Since(start)})
 	}

@@ -20,7 +20,7 @@ type jobs struct {
 
 	logged atomic.Int64 // bytes logged since the last checkpoint
 	asked  atomic.Int64 // bytes logged since pressure was last looked at
-	kept   atomic.Int64 // length of the log after the last checkpoint
+	kept   atomic.Int64 // length that damaged collections have kept the log at
 
 	mu       sync.Mutex
 	wake     *sync.Cond
@@ -225,19 +225,15 @@ func (db *DB) relieve(ctx context.Context) error {
 		}
 	}
 	j := &db.jobs
-	// A log that damage keeps long is not worth a checkpoint every time.
-	log := db.log.Size()
-	long := log > db.opts.LogLimit && log-j.kept.Load() > db.opts.LogLimit/8
-	if long {
-		if err := db.flushOldest(ctx); err != nil {
-			return err
-		}
+	// A log that damage keeps long is not worth the work every time.
+	if log := db.log.Size(); log > db.opts.LogLimit && log-j.kept.Load() > db.opts.LogLimit/8 {
+		return db.shortenLog(ctx)
 	}
 	db.catMu.Lock()
 	size := db.checkpoint.size
 	db.catMu.Unlock()
 	j.mu.Lock()
-	due := long || j.logged.Load() >= max(checkpointEvery, 4*size) || j.garbage >= max(garbageMin, 4*size) ||
+	due := j.logged.Load() >= max(checkpointEvery, 4*size) || j.garbage >= max(garbageMin, 4*size) ||
 		j.full != nil && j.garbage > 0 // every byte counts
 	j.mu.Unlock()
 	if !due {
@@ -253,13 +249,37 @@ func (j *jobs) waiting() (logged, garbage int64) {
 	return j.logged.Load(), j.garbage
 }
 
-// checkpointed is told when it is done, and how long the log is.
-func (j *jobs) checkpointed(logged, garbage, log int64) {
+// checkpointed is told when it is done.
+func (j *jobs) checkpointed(logged, garbage int64) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.logged.Add(-logged)
 	j.garbage -= garbage
-	j.kept.Store(log)
+}
+
+// shortenLog brings the log below its limit: the collections that hold the
+// older half of it are flushed, and if that is not enough, all are. Only what
+// cannot be flushed can keep it longer.
+func (db *DB) shortenLog(ctx context.Context) error {
+	for _, part := range []uint64{2, 1} {
+		if err := db.flushOldest(ctx, part); err != nil {
+			return err
+		}
+		if err := db.writeCheckpoint(ctx); err != nil {
+			return err
+		}
+		if db.log.Size() <= db.opts.LogLimit {
+			break
+		}
+	}
+	kept := int64(0)
+	for _, c := range db.all() {
+		if c.usable() != nil && c.firstUnflushed() != 0 {
+			kept = db.log.Size()
+		}
+	}
+	db.jobs.kept.Store(kept)
+	return nil
 }
 
 // largestFirst returns the usable collections by the size of their memtables.
@@ -282,15 +302,15 @@ func (db *DB) largestFirst() []*Collection {
 	return out
 }
 
-// flushOldest flushes the collections whose oldest entry is in the older half
-// of the log.
-func (db *DB) flushOldest(ctx context.Context) error {
+// flushOldest flushes the collections whose oldest entry is in the first part
+// of the log: 2 is its older half, 1 the whole.
+func (db *DB) flushOldest(ctx context.Context, part uint64) error {
 	db.catMu.Lock()
 	from := db.checkpoint.from.Seq
 	db.catMu.Unlock()
-	half := from + (db.log.End().Seq-from)/2
+	last := from + (db.log.End().Seq-from)/part
 	for _, c := range db.all() {
-		if first := c.firstUnflushed(); first == 0 || first > half || c.usable() != nil {
+		if first := c.firstUnflushed(); first == 0 || first > last || c.usable() != nil {
 			continue
 		}
 		if err := db.flush(ctx, c); err != nil {

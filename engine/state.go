@@ -10,8 +10,9 @@ import (
 )
 
 // state is everything a reader of a collection needs, as of one entry of the
-// log. It is immutable: a writer publishes a new one, so no reader waits for
-// a writer and no writer for a reader.
+// log. It is immutable: a writer publishes a new one. Only the first reader
+// after writes that nobody watched waits for a writer (Collection.observe), and
+// no writer waits for a reader.
 type state struct {
 	version   *version
 	dead      []*deletions // of the version's segments, in its order

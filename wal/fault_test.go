@@ -195,6 +195,31 @@ func TestFailedSync(t *testing.T) {
 	}
 }
 
+// TestFailedWrite stops the log: of a write that fails for another reason than
+// a full disk nothing is known, and the disk is not trusted with taking it back.
+func TestFailedWrite(t *testing.T) {
+	for _, fault := range []faultfs.Rule{
+		{Op: faultfs.OpWrite}, {Op: faultfs.OpWrite, Fault: faultfs.Short, Err: syscall.EIO},
+	} {
+		w := newWorld(0)
+		if _, err := w.open(); err != nil {
+			t.Fatal(err)
+		}
+		w.group(1)
+		w.disk.Inject(fault)
+		if _, err := w.log.Commit(context.Background(), []byte("in doubt")); !errors.Is(err, ErrUnknown) || !errors.Is(err, ErrFailed) || !errors.Is(err, syscall.EIO) {
+			t.Errorf("%+v: the entry: %v", fault, err)
+		}
+		ops := w.disk.Ops()
+		if _, err := w.log.Commit(context.Background(), []byte("behind")); !errors.Is(err, ErrRefused) || !errors.Is(err, ErrFailed) {
+			t.Errorf("%+v: the next: %v", fault, err)
+		}
+		if w.disk.Ops() != ops {
+			t.Errorf("%+v: the disk was touched: %v", fault, w.disk.Trace()[ops:])
+		}
+	}
+}
+
 // TestDiskFull refuses entries while there is no room, for a frame or for a new
 // file, and goes on when there is.
 func TestDiskFull(t *testing.T) {

@@ -159,7 +159,7 @@ func create(fs vfs.FS, number uint64, begin start, c *carried, o Options) (t *ta
 		return nil, true, err
 	}
 	if err := writeAll(t.f, b); err != nil {
-		return nil, true, errors.Join(err, t.f.Close(), fs.Remove(tmpName(number)))
+		return nil, errors.Is(err, vfs.ErrNoSpace), errors.Join(err, t.f.Close(), fs.Remove(tmpName(number)))
 	}
 	err = t.f.Sync()
 	if err == nil {
@@ -186,6 +186,9 @@ func (t *tail) append(body []byte, first uint64, count uint32, s seal.Sealer) (c
 		t.buf = nil
 	}
 	if err := writeAll(t.f, frame); err != nil {
+		if !errors.Is(err, vfs.ErrNoSpace) {
+			return false, err // a disk that cannot write is not asked to take it back
+		}
 		return t.cutBack(err)
 	}
 	if err := t.f.Sync(); err != nil {
@@ -196,7 +199,7 @@ func (t *tail) append(body []byte, first uint64, count uint32, s seal.Sealer) (c
 	return false, nil
 }
 
-// cutBack takes away what an incomplete write left, so that the next frame
+// cutBack takes away what a write left that met a full disk, so that the next frame
 // follows the last good one. cut tells that this is durable.
 func (t *tail) cutBack(cause error) (cut bool, err error) {
 	err = t.f.Truncate(t.end)

@@ -13,7 +13,7 @@ import (
 const nonblock = unix.O_NONBLOCK
 
 func full(err error) bool {
-	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)
+	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) || errors.Is(err, unix.EFBIG)
 }
 
 func flushDir(d *os.File) error { return d.Sync() }

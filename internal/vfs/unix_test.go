@@ -92,9 +92,9 @@ func TestDiskFull(t *testing.T) {
 	}
 	defer f.Close()
 	_, err = f.Write([]byte("x"))
-	for _, err := range []error{vfs.Wrap(err), vfs.Wrap(syscall.EDQUOT)} {
+	for _, err := range []error{vfs.Wrap(err), vfs.Wrap(syscall.EDQUOT), vfs.Wrap(syscall.EFBIG)} {
 		is(t, "as ours", err, vfs.ErrNoSpace)
-		if !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EDQUOT) {
+		if !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EDQUOT) && !errors.Is(err, syscall.EFBIG) {
 			t.Errorf("the cause is gone: %v", err)
 		}
 	}

@@ -8,7 +8,7 @@ import (
 // Errors beside those of io/fs (fs.ErrExist, fs.ErrNotExist, fs.ErrPermission).
 var (
 	ErrLocked  = errors.New("locked by another process")
-	ErrNoSpace = errors.New("no space left on device") // errors.Is holds for ENOSPC and EDQUOT
+	ErrNoSpace = errors.New("no space left on device") // errors.Is holds for ENOSPC, EDQUOT and EFBIG (a file size limit)
 )
 
 // FS is a tree of files below one root. Names are slash-separated and
