@@ -4,6 +4,7 @@
 
 In the page: ```python blocks run in order, in one interpreter; the ```text block after one is its output, to the letter; a ```sh block
 with "chromad run" starts the server, or stops and starts it again. Other blocks are not run. --write puts the real outputs into the page.
+--full runs the page over the whole set (make data) instead of the sample, and prints the outputs, which are others then.
 """
 
 import argparse
@@ -18,12 +19,18 @@ from pathlib import Path
 
 from chromad import ROOT, Server, add_server_options, server_command
 
+# What the page reads, and what --full puts in its place.
+FULL = {
+    "bench/data/sample/records.jsonl": "data/wordnet/records.jsonl",
+    'np.fromfile("bench/data/sample/vectors.f16", "<f2").astype("f4")': 'np.fromfile("data/wordnet/vectors.f32", "<f4")',
+}
+
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
 
 
 class Tour:
-    def __init__(self, page: Path, server: Server):
-        self.page, self.server = page, server
+    def __init__(self, page: Path, server: Server, full: bool):
+        self.page, self.server, self.full = page, server, full
         self.text = page.read_text(encoding="utf-8")
         self.names: dict = {"__name__": "__tutorial__"}
         self.outputs: list[tuple[re.Match, str]] = []
@@ -48,6 +55,8 @@ class Tour:
 
     def python(self, match: re.Match, body: str) -> str | None:
         # Line numbers of the page in tracebacks; the page's port becomes the port that was free.
+        for sample, whole in FULL.items() if self.full else ():
+            body = body.replace(sample, whole)
         code = "\n" * self.line(match) + body.replace("port=8000", f"port={self.server.port}")
         output = io.StringIO()
         self.ran += 1
@@ -63,6 +72,9 @@ class Tour:
     def compare(self, match: re.Match, shown: str, printed: str) -> None:
         self.outputs.append((match, printed))
         where = f"{self.page.name}:{self.line(match)}"
+        if self.full:
+            print(f"{where}\n{printed}")
+            return
         if shown == printed:
             print(f"ok    {where}")
             return
@@ -81,16 +93,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--page", type=Path, default=ROOT / "docs" / "tutorial.md")
     parser.add_argument("--write", action="store_true", help="put the outputs into the page")
+    parser.add_argument("--full", action="store_true", help="over data/wordnet; nothing is compared")
     add_server_options(parser)
     args = parser.parse_args()
     with contextlib.chdir(ROOT), tempfile.TemporaryDirectory() as folder:
         server = Server(server_command(args), Path(folder) / "data")
-        tour = Tour(args.page, server)
+        tour = Tour(args.page, server, args.full)
         try:
             tour.run()
         finally:
             server.stop()
-    if args.write:
+    if args.write and not args.full:
         tour.write()
     print(f"tutorial: {tour.ran} blocks, {tour.wrong} wrong")
     return 1 if tour.wrong or not tour.ran else 0
