@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/chromad/chromad/internal/vfs"
 	"github.com/chromad/chromad/internal/vfs/faultfs"
 )
 
@@ -473,4 +474,27 @@ func TestReadOnly(t *testing.T) {
 	if n := fs.Handles(); n != 0 {
 		t.Errorf("%d handles are open", n)
 	}
+}
+
+// A flush that gets no file handle changes nothing: writes and reads go on,
+// and the flush succeeds when there are handles again.
+func TestNoHandle(t *testing.T) {
+	ctx := t.Context()
+	fs := faultfs.New(1)
+	db := openOn(t, fs, Options{})
+	c := newCollection(t, db, "c")
+	check(t, c.Add(ctx, rec("a", 1)))
+	in := fs.Inject(faultfs.Rule{Op: faultfs.OpCreate, Path: "tmp/*", Forever: true, Err: vfs.ErrNoHandle})
+	for range 3 {
+		if err := db.Flush(ctx); !errors.Is(err, ErrNoHandle) || db.Err() != nil {
+			t.Fatalf("flush: %v; the store: %v", err, db.Err())
+		}
+	}
+	check(t, c.Add(ctx, rec("b", 2)))
+	in.Remove()
+	check(t, db.Flush(ctx))
+	if got := idsOf(getAll(t, c, Selection{}, 0)); got != "a b" {
+		t.Errorf("the collection holds %q", got)
+	}
+	check(t, db.Close())
 }

@@ -161,7 +161,7 @@ func (j *jobs) flusher(db *DB) {
 func (j *jobs) told(err error) {
 	j.mu.Lock()
 	j.full = nil
-	if errors.Is(err, ErrDiskFull) {
+	if passes(err) {
 		j.full = err
 	}
 	j.mu.Unlock()
@@ -170,17 +170,17 @@ func (j *jobs) told(err error) {
 	}
 }
 
-// retryAfter is how long work that found the disk full waits.
+// retryAfter is how long work waits for what passes.
 const retryAfter = time.Second
 
-// finish judges a job's error: a full disk is waited for, anything else that
+// finish judges a job's error: what passes is tried again, anything else that
 // is not damage in one collection has latched the store already.
 func (j *jobs) finish(db *DB, op string, err error, retry func()) {
 	if err == nil || j.ctx.Err() != nil {
 		return // or ended by Close
 	}
 	db.report(op, err, db.failed() != nil)
-	if errors.Is(err, ErrDiskFull) {
+	if passes(err) {
 		time.AfterFunc(retryAfter, retry)
 	}
 }
@@ -363,12 +363,16 @@ func (j *jobs) notifyFreed() {
 	}
 }
 
-// diskError judges an error of background writing. A full disk is waited
+// passes tells the errors that left everything as it was and end by
+// themselves: a full disk, too many open files.
+func passes(err error) bool { return errors.Is(err, ErrDiskFull) || errors.Is(err, ErrNoHandle) }
+
+// diskError judges an error of background writing. What passes is waited
 // for, damage and a cancelled context change nothing; after anything else the
 // state of the disk is unknown and the store accepts no more writes.
 func (db *DB) diskError(err error) error {
 	switch {
-	case err == nil, errors.Is(err, ErrDiskFull), errors.Is(err, ErrCorrupt), errors.Is(err, ErrFailed),
+	case err == nil, passes(err), errors.Is(err, ErrCorrupt), errors.Is(err, ErrFailed),
 		errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
 	}

@@ -121,6 +121,8 @@ func failure(err error, answer func(int, string, string) *apiError) *apiError {
 		return answer(http.StatusInternalServerError, kindInternal, "outcome unknown: the disk failed during this write; it may or may not have been kept")
 	case errors.Is(err, engine.ErrDiskFull):
 		return answer(http.StatusInsufficientStorage, kindInternal, "the disk is full; nothing of this request was kept")
+	case errors.Is(err, engine.ErrNoHandle):
+		return answer(http.StatusServiceUnavailable, kindInternal, "too many open files; nothing was changed, try again")
 	case errors.Is(err, engine.ErrFailed):
 		return answer(http.StatusServiceUnavailable, kindInternal, engine.ErrFailed.Error())
 	case errors.Is(err, engine.ErrClosed):

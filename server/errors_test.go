@@ -22,6 +22,7 @@ func TestEngineErrors(t *testing.T) {
 		{engine.ErrInvalid, 400, kindInvalid},
 		{&engine.InvalidError{Field: "metadata", Index: 3, Reason: "x"}, 400, kindInvalid},
 		{&engine.DimensionError{Want: 3, Got: 2}, 400, kindInvalid},
+		{fmt.Errorf("flush: %w", engine.ErrNoHandle), 503, kindInternal},
 		{engine.ErrTooLarge, 400, kindInvalid},
 		{engine.ErrReadOnly, 403, kindChroma},
 		{fmt.Errorf("%w: %w", engine.ErrBusy, context.DeadlineExceeded), 429, kindBackoff},

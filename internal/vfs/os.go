@@ -248,14 +248,22 @@ var (
 	errDirectory = errors.New("is a directory")
 )
 
-// noSpace is an error of the system that also is ErrNoSpace.
-type noSpace struct{ error }
+// kind is an error of the system that also is one of ours.
+type kind struct {
+	error
+	is error
+}
 
-func (e noSpace) Unwrap() []error { return []error{ErrNoSpace, e.error} }
+func (e kind) Unwrap() []error { return []error{e.is, e.error} }
 
 func wrap(err error) error {
-	if err != nil && full(err) {
-		return noSpace{err}
+	switch {
+	case err == nil:
+		return nil
+	case full(err):
+		return kind{err, ErrNoSpace}
+	case handles(err):
+		return kind{err, ErrNoHandle}
 	}
 	return err
 }

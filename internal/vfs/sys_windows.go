@@ -13,6 +13,8 @@ func full(err error) bool {
 	return errors.Is(err, windows.ERROR_DISK_FULL) || errors.Is(err, windows.ERROR_HANDLE_DISK_FULL)
 }
 
+func handles(err error) bool { return errors.Is(err, windows.ERROR_TOO_MANY_OPEN_FILES) }
+
 // flushDir does nothing: directories cannot be flushed here, the file system
 // logs its names itself.
 func flushDir(*os.File) error { return nil }

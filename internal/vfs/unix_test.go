@@ -98,7 +98,10 @@ func TestDiskFull(t *testing.T) {
 			t.Errorf("the cause is gone: %v", err)
 		}
 	}
-	if errors.Is(vfs.Wrap(syscall.EIO), vfs.ErrNoSpace) || vfs.Wrap(nil) != nil {
+	for _, err := range []error{syscall.EMFILE, syscall.ENFILE} {
+		is(t, "no handle", vfs.Wrap(err), vfs.ErrNoHandle)
+	}
+	if errors.Is(vfs.Wrap(syscall.EIO), vfs.ErrNoHandle) || errors.Is(vfs.Wrap(syscall.EIO), vfs.ErrNoSpace) || vfs.Wrap(nil) != nil {
 		t.Error("something else is taken for a full disk")
 	}
 }
