@@ -33,6 +33,17 @@ func (c *Collection) newApplier() *applier {
 	}
 }
 
+// open opens all segments: nearly every entry looks into all of them, and
+// once entries change the memtable no lack of file handles may stop it.
+func (a *applier) open() error {
+	for i := range a.v.readers {
+		if _, err := a.v.reader(i); err != nil {
+			return err // damage is met again by the entry that it concerns
+		}
+	}
+	return nil
+}
+
 // close gives up the applier's hold on the files, published or not.
 func (a *applier) close() { a.v.close() }
 

@@ -498,3 +498,38 @@ func TestNoHandle(t *testing.T) {
 	}
 	check(t, db.Close())
 }
+
+// A write that is durable when there are no file handles to apply it with
+// is applied when there are, and is acknowledged only then.
+func TestNoHandleForDurableWrite(t *testing.T) {
+	ctx := t.Context()
+	fs := faultfs.New(1)
+	reports := make(chan ErrorEvent, 100)
+	db := openOn(t, fs, Options{Events: &Events{Error: func(e ErrorEvent) { reports <- e }}})
+	c := newCollection(t, db, "c")
+	check(t, c.Add(ctx, rec("a", 1)))
+	check(t, db.Flush(ctx))
+	check(t, db.Close())
+	db = openOn(t, fs, Options{Events: &Events{Error: func(e ErrorEvent) { reports <- e }}})
+	c = collection(t, db, "c")
+	in := fs.Inject(faultfs.Rule{Op: faultfs.OpMap, Path: "seg/*", Forever: true, Err: vfs.ErrNoHandle})
+	if _, err := c.Query(ctx, []float32{1}, 1, nil); !errors.Is(err, ErrNoHandle) {
+		t.Errorf("query: %v", err)
+	}
+	done := make(chan error)
+	go func() { done <- c.Upsert(ctx, rec("a", 2), rec("b", 3)) }()
+	if e := <-reports; e.Op != "apply" || !errors.Is(e.Err, ErrNoHandle) || e.Failed {
+		t.Errorf("reported: %+v", e)
+	}
+	select {
+	case err := <-done:
+		t.Errorf("acknowledged without being applied: %v", err)
+	default:
+	}
+	in.Remove()
+	check(t, <-done)
+	if got := idsOf(getAll(t, c, Selection{}, 0)); got != "a b" {
+		t.Errorf("the collection holds %q", got)
+	}
+	check(t, db.Close())
+}

@@ -173,6 +173,16 @@ func (j *jobs) told(err error) {
 // retryAfter is how long work waits for what passes.
 const retryAfter = time.Second
 
+// pause waits for what passes; false: the store is being closed.
+func (j *jobs) pause() bool {
+	select {
+	case <-time.After(retryAfter / 10):
+		return true
+	case <-j.ctx.Done():
+		return false
+	}
+}
+
 // finish judges a job's error: what passes is tried again, anything else that
 // is not damage in one collection has latched the store already.
 func (j *jobs) finish(db *DB, op string, err error, retry func()) {

@@ -146,8 +146,7 @@ func (db *DB) replayRecords(seq uint64, o op, payload []byte) error {
 	if c == nil || seq <= c.manifest.flushed {
 		return nil
 	}
-	c.applyBatch([]*ticket{t})
-	return nil
+	return c.applyBatch([]*ticket{t})
 }
 
 // tidy removes what a crash left behind: unfinished files, and files that

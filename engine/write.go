@@ -191,7 +191,12 @@ func (c *Collection) drain() {
 			return
 		}
 		q.mu.Unlock()
-		c.applyBatch(batch)
+		for err := c.applyBatch(batch); err != nil; err = c.applyBatch(batch) {
+			c.db.report("apply", err, false)
+			if !c.db.jobs.pause() {
+				c.breakWith(err)
+			}
+		}
 		// What in-flight entries pinned is in the memtable now.
 		q.end(len(batch))
 		for _, t := range batch {
@@ -202,16 +207,22 @@ func (c *Collection) drain() {
 }
 
 // applyBatch applies tickets in order and publishes the result once.
-func (c *Collection) applyBatch(batch []*ticket) {
+//
+// An error passes, and nothing is applied: the entries are durable, so the
+// caller has to try again. What does not pass is in the tickets.
+func (c *Collection) applyBatch(batch []*ticket) error {
 	c.applyMu.Lock()
 	defer c.applyMu.Unlock()
 	if err := c.usable(); err != nil {
 		failTickets(batch, err)
-		return
+		return nil
 	}
 	before := c.mem.bytes
 	a := c.newApplier()
 	defer a.close()
+	if err := a.open(); passes(err) {
+		return err
+	}
 	for _, t := range batch {
 		if t.err != nil {
 			c.db.failed() // latches the store when the log has failed
@@ -221,12 +232,13 @@ func (c *Collection) applyBatch(batch []*ticket) {
 			c.breakWith(err)
 			failTickets(batch, c.usable()) // nothing of the batch is published
 			c.forsake(before)
-			return
+			return nil
 		}
 	}
 	a.publish()
 	c.db.memBytes.Add(c.mem.bytes - before)
 	c.jobs.size.Store(c.mem.bytes)
+	return nil
 }
 
 func failTickets(batch []*ticket, err error) {
