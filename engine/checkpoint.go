@@ -3,8 +3,6 @@ package engine
 import (
 	"context"
 	"fmt"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/chromad/chromad/internal/disk"
@@ -26,7 +24,6 @@ const (
 	checkpointBlock   = 64 << 10
 	segmentDir        = "seg"
 	segmentSuffix     = ".seg"
-	tmpDir            = "tmp"
 
 	// A checkpoint is written when so much was logged since the last one, or
 	// four times its own size, so that it costs little of what is written.
@@ -46,7 +43,7 @@ type checkpointState struct {
 }
 
 func checkpointName(number uint64) string {
-	return fmt.Sprintf("%s/%016x%s", checkpointDir, number, checkpointSuffix)
+	return disk.Name(checkpointDir, number, checkpointSuffix)
 }
 
 // numberedFiles lists the files of a directory that are named by a number,
@@ -61,11 +58,7 @@ func numberedFiles(fs vfs.FS, dir, suffix string) ([]uint64, error) {
 	}
 	var out []uint64
 	for _, i := range infos {
-		base, ok := strings.CutSuffix(i.Name, suffix)
-		if !ok || len(base) != 16 || !i.Regular {
-			continue
-		}
-		if n, err := strconv.ParseUint(base, 16, 64); err == nil {
+		if n, ours := disk.Number(i.Name, suffix); ours && i.Regular {
 			out = append(out, n)
 		}
 	}
@@ -88,17 +81,21 @@ func (db *DB) encodeCheckpoint() (checkpointState, []byte, error) {
 	for _, c := range db.all() {
 		ck.from.Seq = minSeq(c.firstUnflushed(), ck.from.Seq)
 	}
-	var b []byte
+	b, err := db.appendCheckpoint(nil, ck)
+	return ck, b, err
+}
+
+// appendCheckpoint appends the positions of ck and the catalog as it is.
+func (db *DB) appendCheckpoint(b []byte, ck checkpointState) ([]byte, error) {
 	for _, p := range []wal.Position{ck.position, ck.from} {
 		var err error
 		if b, err = p.AppendBinary(b); err != nil {
-			return ck, nil, err
+			return nil, err
 		}
 	}
 	db.mu.RLock()
 	defer db.mu.RUnlock()
-	b, err := db.catalog.append(b)
-	return ck, b, err
+	return db.catalog.append(b)
 }
 
 // writeCheckpoint writes a checkpoint and gives back what it sets free.

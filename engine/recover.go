@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 
+	"github.com/chromad/chromad/internal/disk"
 	"github.com/chromad/chromad/segment"
 	"github.com/chromad/chromad/wal"
 )
@@ -60,7 +61,7 @@ func (db *DB) initStore() error {
 			return err
 		}
 	}
-	for _, dir := range []string{tmpDir, checkpointDir, "log", segmentDir} {
+	for _, dir := range []string{disk.TmpDir, checkpointDir, "log", segmentDir} {
 		if err := db.fs.Mkdir(dir); err != nil {
 			return err
 		}
@@ -72,14 +73,7 @@ func (db *DB) initStore() error {
 	db.catalog = newCatalog()
 	first := wal.Position{Epoch: 1, Seq: 1}
 	db.checkpoint = checkpointState{number: 1, position: wal.Position{Epoch: 1}, from: first}
-	var body []byte
-	for _, p := range []wal.Position{db.checkpoint.position, first} {
-		var err error
-		if body, err = p.AppendBinary(body); err != nil {
-			return err
-		}
-	}
-	body, err := db.catalog.append(body)
+	body, err := db.appendCheckpoint(nil, db.checkpoint)
 	if err != nil {
 		return err
 	}
@@ -152,7 +146,7 @@ func (db *DB) replayRecords(seq uint64, o op, payload []byte) error {
 // tidy removes what a crash left behind: unfinished files, and files that
 // were finished but whose edit or checkpoint was not.
 func (db *DB) tidy() error {
-	infos, err := db.fs.List(tmpDir)
+	infos, err := db.fs.List(disk.TmpDir)
 	if err != nil && !isNotExist(err) {
 		return err
 	}
@@ -160,7 +154,7 @@ func (db *DB) tidy() error {
 		if !i.Regular {
 			continue
 		}
-		if err := db.fs.Remove(tmpDir + "/" + i.Name); err != nil {
+		if err := db.fs.Remove(disk.TmpDir + "/" + i.Name); err != nil {
 			return err
 		}
 	}

@@ -104,7 +104,7 @@ func (s Spec) graphMin() int {
 func stride(dim int) int { return (dim + rowAlign - 1) / rowAlign * rowAlign }
 
 // Name is the name of segment number in its store.
-func Name(number uint64) string { return fmt.Sprintf("seg/%016x.seg", number) }
+func Name(number uint64) string { return disk.Name("seg", number, ".seg") }
 
 // Info is what must be known of a segment before it is opened. It stands in
 // the log's edits and in checkpoints.

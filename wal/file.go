@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
-	"strings"
 
 	"github.com/chromad/chromad/internal/disk"
 	"github.com/chromad/chromad/internal/seal"
@@ -26,19 +24,8 @@ type file struct {
 	size   int64
 }
 
-func fileName(number uint64) string { return fmt.Sprintf("%s/%016x%s", dir, number, suffix) }
-func tmpName(number uint64) string  { return fmt.Sprintf("%s/%016x%s", dir, number, tmpSuffix) }
-
-// parseName reads the number out of a name in the directory that ends as
-// fileName's or tmpName's do. Other names are not ours.
-func parseName(base, suffix string) (number uint64, ours bool) {
-	digits, ok := strings.CutSuffix(base, suffix)
-	if !ok || len(digits) != 16 || strings.ToLower(digits) != digits {
-		return 0, false
-	}
-	number, err := strconv.ParseUint(digits, 16, 64)
-	return number, err == nil && number > 0
-}
+func fileName(number uint64) string { return disk.Name(dir, number, suffix) }
+func tmpName(number uint64) string  { return disk.Name(dir, number, tmpSuffix) }
 
 // start is where a file takes up the log.
 type start struct {

@@ -249,7 +249,7 @@ func (l *Log) sweep() error {
 		return err
 	}
 	for _, i := range list {
-		number, ours := parseName(i.Name, tmpSuffix)
+		number, ours := disk.Number(i.Name, tmpSuffix)
 		if !ours {
 			continue
 		}
@@ -289,7 +289,7 @@ func listFiles(fs vfs.FS) (files []file, number uint64, err error) {
 		return nil, 0, err
 	}
 	for _, i := range list { // sorted by name, so by number
-		n, ours := parseName(i.Name, suffix)
+		n, ours := disk.Number(i.Name, suffix)
 		if !ours {
 			continue
 		}

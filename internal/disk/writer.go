@@ -12,9 +12,6 @@ import (
 // writeSize is how many bytes are gathered before the file is written to.
 const writeSize = 256 << 10
 
-// tmpDir is where files are written before they get their name.
-const tmpDir = "tmp"
-
 // Writer writes a file front to back: sections, then table and footer. The
 // first error sticks. The caller owns the file, syncs and renames it.
 type Writer struct {
@@ -251,12 +248,12 @@ func WriteFile(fs vfs.FS, name string, h Header, s seal.Sealer, write func(*Writ
 
 func writeFile(fs vfs.FS, name string, h Header, s seal.Sealer, write func(*Writer) error) (Info, error) {
 	dir := path.Dir(name)
-	if err := errors.Join(ensureDir(fs, tmpDir), ensureDir(fs, dir)); err != nil {
+	if err := errors.Join(ensureDir(fs, TmpDir), ensureDir(fs, dir)); err != nil {
 		return Info{}, err
 	}
 	// The file's own id is random, so the name is free unless the same write
 	// was tried before and its rest is still there.
-	tmp := path.Join(tmpDir, h.File.String())
+	tmp := path.Join(TmpDir, h.File.String())
 	f, err := create(fs, tmp)
 	if err != nil {
 		return Info{}, err
@@ -276,7 +273,7 @@ func writeFile(fs vfs.FS, name string, h Header, s seal.Sealer, write func(*Writ
 	if err := fs.SyncDir(dir); err != nil {
 		return Info{}, err
 	}
-	return info, fs.SyncDir(tmpDir)
+	return info, fs.SyncDir(TmpDir)
 }
 
 func fill(fs vfs.FS, tmp string, f vfs.File, h Header, s seal.Sealer, write func(*Writer) error) (Info, error) {
