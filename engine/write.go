@@ -118,7 +118,7 @@ func (c *Collection) write(ctx context.Context, kind writeKind, recs []Record) e
 	}
 	t := &ticket{write: e, done: make(chan struct{})}
 	c.writeMu.Lock()
-	err = c.checkDimension(dim, kind)
+	err = c.checkDimension(dim)
 	if err == nil {
 		err = c.submit(t, payload, dim)
 	}
@@ -131,7 +131,7 @@ func (c *Collection) write(ctx context.Context, kind writeKind, recs []Record) e
 
 // checkDimension is called with writeMu held, so that of writers racing to
 // write the first record one decides and the others are told.
-func (c *Collection) checkDimension(dim int, kind writeKind) error {
+func (c *Collection) checkDimension(dim int) error {
 	if dim == 0 {
 		return nil
 	}

@@ -169,16 +169,21 @@ func (n number) float32() float32 {
 	return float32(v)
 }
 
-// uint reads an unsigned integer of at most limit, which wanted names.
-func (s *scanner) uint(limit uint64, wanted string) uint64 {
+// wantNumber reads a number where nothing else is wanted.
+func (s *scanner) wantNumber(wanted string) number {
 	if s.err != nil {
-		return 0
+		return number{}
 	}
 	if c := s.peek(); c != '-' && (c < '0' || c > '9') {
 		s.mismatch(wanted)
-		return 0
+		return number{}
 	}
-	n := s.number()
+	return s.number()
+}
+
+// uint reads an unsigned integer of at most limit, which wanted names.
+func (s *scanner) uint(limit uint64, wanted string) uint64 {
+	n := s.wantNumber(wanted)
 	if s.err != nil {
 		return 0
 	}
@@ -198,14 +203,7 @@ func (s *scanner) u32() uint32 { return uint32(s.uint(math.MaxUint32, "u32")) }
 
 // float reads a float64.
 func (s *scanner) float(wanted string) float64 {
-	if s.err != nil {
-		return 0
-	}
-	if c := s.peek(); c != '-' && (c < '0' || c > '9') {
-		s.mismatch(wanted)
-		return 0
-	}
-	n := s.number()
+	n := s.wantNumber(wanted)
 	if s.err != nil {
 		return 0
 	}
