@@ -110,6 +110,9 @@ type compaction struct {
 	out     *handle
 }
 
+// errPending says that a compaction cannot be installed now.
+var errPending = errors.New("a flush is pending")
+
 // compact merges the segments that pick chooses; did is false when it chose none.
 func (c *Collection) compact(ctx context.Context, pick picker) (did bool, err error) {
 	c.jobs.one.Lock()
@@ -135,15 +138,13 @@ func (c *Collection) compact(ctx context.Context, pick picker) (did bool, err er
 	db := c.db
 	number := db.newNumber()
 	defer db.files.release(number)
-	if err := w.merge(ctx, number, m.dimension); err == nil {
+	if err = w.merge(ctx, number, m.dimension); err == nil {
 		err = w.install()
-		if errors.Is(err, errPending) {
-			return false, nil // tried again after the flush
-		}
-		if err != nil {
-			return false, db.diskError(fmt.Errorf("compact collection %s: %w", c.id, err))
-		}
-	} else {
+	}
+	if errors.Is(err, errPending) {
+		return false, nil // tried again after the flush
+	}
+	if err != nil {
 		return false, db.diskError(fmt.Errorf("compact collection %s: %w", c.id, err))
 	}
 	w.report(time.Since(start))

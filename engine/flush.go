@@ -180,6 +180,3 @@ func (c *Collection) install(s *state, handles []*handle) {
 	c.state.Store(s)
 	old.release()
 }
-
-// errPending says that a compaction cannot be installed now.
-var errPending = errors.New("a flush is pending")

@@ -124,12 +124,11 @@ func (v *view) newSearch(ctx context.Context, c *Collection, opts *QueryOptions,
 }
 
 func (s *search) addTable(t *table, dead *roaring.Bitmap, sel Selection) {
-	cur := tableCursor(t, dead, sel)
 	if sel.Where == nil && (dead == nil || dead.IsEmpty()) {
 		s.rows = append(s.rows, t.selected(sel.IDs)...)
 		return
 	}
-	for {
+	for cur := tableCursor(t, dead, sel); ; {
 		more, _ := cur.next() // rows in memory do not fail
 		if !more {
 			return
