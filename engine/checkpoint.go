@@ -67,7 +67,7 @@ func numberedFiles(fs vfs.FS, dir, suffix string) ([]uint64, error) {
 
 func (db *DB) checkpointHeader(number uint64, file seal.ID) disk.Header {
 	return disk.Header{
-		Kind: seal.KindCheckpoint, Version: disk.Version, KeyID: db.sealer.KeyID(),
+		Kind: seal.KindCheckpoint, Version: disk.Version,
 		Store: db.store, File: file, Number: number,
 	}
 }
@@ -129,7 +129,7 @@ func (db *DB) writeCheckpoint(ctx context.Context) error {
 }
 
 func (db *DB) putCheckpoint(ck *checkpointState, body []byte) error {
-	info, err := disk.WriteFile(db.fs, checkpointName(ck.number), db.checkpointHeader(ck.number, newFileID()), db.sealer, func(w *disk.Writer) error {
+	info, err := disk.WriteFile(db.fs, checkpointName(ck.number), db.checkpointHeader(ck.number, newFileID()), db.keys, func(w *disk.Writer) error {
 		if err := w.Section(checkpointSection, checkpointBlock); err != nil {
 			return err
 		}
@@ -201,7 +201,7 @@ func (db *DB) loadCheckpoint() (found bool, err error) {
 		return false, err
 	}
 	db.store = h.Store
-	f, err := disk.OpenFile(db.fs, name, db.checkpointHeader(number, h.File), disk.Info{}, db.sealer)
+	f, err := disk.OpenFile(db.fs, name, db.checkpointHeader(number, h.File), disk.Info{}, db.keys)
 	if err != nil {
 		return false, err
 	}

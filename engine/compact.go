@@ -172,7 +172,7 @@ func (w *compaction) merge(ctx context.Context, number uint64, dim int) error {
 		in[i] = segment.Input{Reader: w.readers[i], Dead: w.inputs[i].dead}
 	}
 	var err error
-	w.info, err = segment.Merge(ctx, w.c.db.fs, w.c.db.sealer, w.c.segmentSpec(number, newFileID(), dim), in)
+	w.info, err = segment.Merge(ctx, w.c.db.fs, w.c.db.keys, w.c.segmentSpec(number, newFileID(), dim), in)
 	if errors.Is(err, segment.ErrEmpty) {
 		return nil
 	}

@@ -21,7 +21,7 @@ type DB struct {
 	opts    Options
 	fs      vfs.FS
 	root    io.Closer // of fs, if we opened it
-	sealer  seal.Sealer
+	keys    seal.Keys
 	lock    io.Closer
 	store   seal.ID
 	log     *wal.Log
@@ -55,7 +55,7 @@ func Open(dir string, opts *Options) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	db := &DB{opts: o, fs: o.fs, sealer: seal.Plain(), files: liveFiles{refs: map[uint64]int{}}}
+	db := &DB{opts: o, fs: o.fs, keys: seal.Plain(), files: liveFiles{refs: map[uint64]int{}}}
 	db.gate.init()
 	if db.fs == nil {
 		root, err := openRoot(dir, o.ReadOnly)
@@ -65,7 +65,7 @@ func Open(dir string, opts *Options) (*DB, error) {
 		db.fs, db.root = root, root
 	}
 	db.texts = segment.NewCache(o.TextCache)
-	db.readers = &readerCache{fs: db.fs, sealer: db.sealer, max: o.OpenSegments}
+	db.readers = &readerCache{fs: db.fs, keys: db.keys, max: o.OpenSegments}
 	if err := db.open(); err != nil {
 		return nil, errors.Join(fmt.Errorf("open store: %w", err), db.closeFiles())
 	}

@@ -178,7 +178,7 @@ func sameManifest(t *testing.T, m *manifest, edit []byte) {
 // emptyDB is what a checkpoint is decoded into.
 func emptyDB() *DB {
 	o, _ := (*Options)(nil).withDefaults()
-	return &DB{opts: o, sealer: seal.Plain(), files: liveFiles{refs: map[uint64]int{}}, catalog: newCatalog()}
+	return &DB{opts: o, keys: seal.Plain(), files: liveFiles{refs: map[uint64]int{}}, catalog: newCatalog()}
 }
 
 func encodeState(db *DB) ([]byte, error) {

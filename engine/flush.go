@@ -70,7 +70,7 @@ func (db *DB) flushTable(ctx context.Context, c *Collection, f *frozenTable) err
 		number := db.newNumber()
 		defer db.files.release(number)
 		var err error
-		info, err = segment.Write(ctx, db.fs, db.sealer, c.segmentSpec(number, newFileID(), f.dimension), f.segmentRows())
+		info, err = segment.Write(ctx, db.fs, db.keys, c.segmentSpec(number, newFileID(), f.dimension), f.segmentRows())
 		if err != nil {
 			return db.diskError(fmt.Errorf("flush collection %s: %w", c.id, err))
 		}

@@ -29,9 +29,9 @@ type handle struct {
 // unused the longest. Segments in use are never closed, so the bound can be
 // passed by as many as are in use at one time.
 type readerCache struct {
-	fs     vfs.FS
-	sealer seal.Sealer
-	max    int
+	fs   vfs.FS
+	keys seal.Keys
+	max  int
 
 	mu   sync.Mutex
 	open int
@@ -66,7 +66,7 @@ func (rc *readerCache) openHandle(h *handle) error {
 	}
 	h.opening = make(chan struct{})
 	rc.mu.Unlock()
-	r, err := segment.Open(rc.fs, rc.sealer, h.spec, h.info)
+	r, err := segment.Open(rc.fs, rc.keys, h.spec, h.info)
 	rc.mu.Lock()
 	close(h.opening)
 	h.opening = nil

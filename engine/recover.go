@@ -30,7 +30,7 @@ func (db *DB) recover() error {
 	}
 	db.work.checkpoint.Store(db.checkpoint.number)
 	db.log, err = wal.Open(db.fs, db.checkpoint.from, wal.Options{
-		Store: db.store, Sealer: db.sealer, ReadOnly: db.opts.ReadOnly,
+		Store: db.store, Keys: db.keys, ReadOnly: db.opts.ReadOnly,
 		Epoch: db.checkpoint.from.Epoch, NewID: newFileID, MaxFile: db.opts.logFile(),
 	})
 	if err != nil {

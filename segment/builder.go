@@ -51,14 +51,14 @@ type builder struct {
 
 // create writes the file of spec: add gives the builder its rows, build makes
 // the graph when there are enough of them.
-func create(ctx context.Context, fs vfs.FS, s seal.Sealer, spec Spec, add func(*builder) error,
+func create(ctx context.Context, fs vfs.FS, keys seal.Keys, spec Spec, add func(*builder) error,
 	build func(hnsw.Vectors) (*hnsw.Graph, error)) (Info, error) {
 	if err := spec.check(); err != nil {
 		return Info{}, fmt.Errorf("write %s: %w", Name(spec.Number), err)
 	}
 	var b *builder
-	info, err := disk.WriteFile(fs, Name(spec.Number), spec.header(s), s, func(w *disk.Writer) (err error) {
-		if b, err = newBuilder(w, spec, s.Overhead() > 0); err != nil {
+	info, err := disk.WriteFile(fs, Name(spec.Number), spec.header(), keys, func(w *disk.Writer) (err error) {
+		if b, err = newBuilder(w, spec, w.Sealed()); err != nil {
 			return err
 		}
 		if err := w.Section(sectionVectors, blockBulk); err != nil {

@@ -23,14 +23,14 @@ import (
 
 // victim is a small segment with everything in it.
 type victim struct {
-	sealer seal.Sealer
+	sealer testKeys
 	spec   Spec
 	rows   []Row
 	info   Info
 	bytes  []byte
 }
 
-func newVictim(t testing.TB, s seal.Sealer) *victim {
+func newVictim(t testing.TB, s testKeys) *victim {
 	t.Helper()
 	rng := rand.New(rand.NewPCG(4, 4))
 	v := &victim{sealer: s, spec: testSpec(5, 3, kernel.Cosine), rows: randomRows(rng, 24, 3)}
@@ -80,7 +80,7 @@ func (v *victim) judge(t testing.TB, damaged []byte) error {
 }
 
 func TestUndamaged(t *testing.T) {
-	for _, s := range []seal.Sealer{seal.Plain(), newGCM(t)} {
+	for _, s := range []testKeys{seal.Plain(), newGCM(t)} {
 		v := newVictim(t, s)
 		if err := v.judge(t, v.bytes); err != nil {
 			t.Fatal(err)
@@ -89,7 +89,7 @@ func TestUndamaged(t *testing.T) {
 }
 
 func TestBitFlips(t *testing.T) {
-	for _, s := range []seal.Sealer{seal.Plain(), newGCM(t)} {
+	for _, s := range []testKeys{seal.Plain(), newGCM(t)} {
 		v := newVictim(t, s)
 		rng := rand.New(rand.NewPCG(5, 5))
 		step := 1
@@ -284,7 +284,7 @@ func sectionAt(t testing.TB, file []byte, kind uint16) int {
 // lives. What was read before may be served, what is served is right.
 func TestTruncatedUnderReader(t *testing.T) {
 	rows := randomRows(rand.New(rand.NewPCG(8, 8)), 3000, 16)
-	for _, s := range []seal.Sealer{seal.Plain(), newGCM(t)} {
+	for _, s := range []testKeys{seal.Plain(), newGCM(t)} {
 		for _, warm := range []bool{false, true} {
 			fs, dir := tempFS(t)
 			spec := testSpec(1, 16, kernel.Cosine)

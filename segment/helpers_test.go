@@ -30,7 +30,7 @@ import (
 // that equal files have equal bytes.
 type gcm struct{ aead cipher.AEAD }
 
-func newGCM(t testing.TB) seal.Sealer {
+func newGCM(t testing.TB) testKeys {
 	t.Helper()
 	b, err := aes.NewCipher(bytes.Repeat([]byte{7}, 32))
 	if err != nil {
@@ -49,18 +49,34 @@ func (g gcm) split(at seal.Address) (nonce, data []byte) {
 	return append(nonce, 0, 0, 0, 0), data
 }
 
-func (g gcm) Seal(dst, block []byte, at seal.Address) ([]byte, error) {
+func (g gcm) Seal(dst, block []byte, at seal.Address, more []byte) ([]byte, error) {
 	nonce, data := g.split(at)
-	return g.aead.Seal(dst, nonce, block, data), nil
+	return g.aead.Seal(dst, nonce, block, append(data, more...)), nil
 }
 
-func (g gcm) Open(dst, stored []byte, at seal.Address) ([]byte, error) {
+func (g gcm) Open(dst, stored []byte, at seal.Address, more []byte) ([]byte, error) {
 	nonce, data := g.split(at)
-	return g.aead.Open(dst, nonce, stored, data)
+	return g.aead.Open(dst, nonce, stored, append(data, more...))
 }
 
 func (g gcm) Overhead() int { return g.aead.Overhead() }
 func (g gcm) KeyID() uint32 { return 9 }
+
+// Writer and Reader make the sealer keys of its own.
+func (g gcm) Writer(seal.Address) (seal.Sealer, error) { return g, nil }
+
+func (g gcm) Reader(_ seal.Address, key uint32) (seal.Sealer, error) {
+	if key != g.KeyID() {
+		return nil, seal.ErrKey
+	}
+	return g, nil
+}
+
+// testKeys are keys that have one sealer, which is themselves.
+type testKeys interface {
+	seal.Keys
+	seal.Sealer
+}
 
 func tempFS(t testing.TB) (*vfs.Root, string) {
 	t.Helper()
@@ -162,7 +178,7 @@ func randomRows(rng *rand.Rand, n, dim int) []Row {
 	return rows
 }
 
-func mustWrite(t testing.TB, fs vfs.FS, s seal.Sealer, spec Spec, rows []Row) Info {
+func mustWrite(t testing.TB, fs vfs.FS, s testKeys, spec Spec, rows []Row) Info {
 	t.Helper()
 	info, err := Write(context.Background(), fs, s, spec, each(rows))
 	if err != nil {
@@ -171,7 +187,7 @@ func mustWrite(t testing.TB, fs vfs.FS, s seal.Sealer, spec Spec, rows []Row) In
 	return info
 }
 
-func mustOpen(t testing.TB, fs vfs.FS, s seal.Sealer, spec Spec, want Info) *Reader {
+func mustOpen(t testing.TB, fs vfs.FS, s testKeys, spec Spec, want Info) *Reader {
 	t.Helper()
 	r, err := Open(fs, s, spec, want)
 	if err != nil {

@@ -74,9 +74,9 @@ type Spec struct {
 	Cache *Cache
 }
 
-func (s Spec) header(sealer seal.Sealer) disk.Header {
+func (s Spec) header() disk.Header {
 	return disk.Header{
-		Kind: seal.KindSegment, Version: version, KeyID: sealer.KeyID(),
+		Kind: seal.KindSegment, Version: version,
 		Store: s.Store, Collection: s.Collection, File: s.File, Number: s.Number,
 	}
 }

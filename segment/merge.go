@@ -28,13 +28,13 @@ type Input struct {
 //
 // The largest graph among the inputs is extended, which is cheaper than
 // building one.
-func Merge(ctx context.Context, fs vfs.FS, s seal.Sealer, spec Spec, in []Input) (Info, error) {
+func Merge(ctx context.Context, fs vfs.FS, keys seal.Keys, spec Spec, in []Input) (Info, error) {
 	m, err := newMerger(spec, in)
 	if err != nil {
 		return Info{}, fmt.Errorf("write %s: %w", Name(spec.Number), err)
 	}
 	spec.Graph.Seed = spec.seed()
-	return create(ctx, fs, s, spec, func(b *builder) error {
+	return create(ctx, fs, keys, spec, func(b *builder) error {
 		b.reserve(m.live)
 		return m.rows(ctx, b)
 	}, func(v hnsw.Vectors) (*hnsw.Graph, error) {

@@ -22,7 +22,7 @@ type model struct {
 	t        *testing.T
 	rng      *rand.Rand
 	fs       vfs.FS
-	sealer   seal.Sealer
+	sealer   testKeys
 	live     map[string]Row
 	segments []*modelSegment
 	order    uint64

@@ -51,14 +51,14 @@ type Reader struct {
 // block that says what the others hold; want and the identity in spec decide
 // whether this is the file that is meant. A spec without Dim takes dimension
 // and metric from the file, a want without Length takes what it finds.
-func Open(fs vfs.FS, s seal.Sealer, spec Spec, want Info) (*Reader, error) {
+func Open(fs vfs.FS, keys seal.Keys, spec Spec, want Info) (*Reader, error) {
 	name := Name(spec.Number)
 	if want.Length != 0 && (want.Number != spec.Number || want.File != spec.File) {
 		return nil, fmt.Errorf("%s: wanted as number %d, file %v, but known as number %d, file %v",
 			name, spec.Number, spec.File, want.Number, want.File)
 	}
 	w := &watch{FS: fs}
-	file, err := disk.OpenFile(w, name, spec.header(s), want.Info, s)
+	file, err := disk.OpenFile(w, name, spec.header(), want.Info, keys)
 	if err != nil {
 		return nil, err
 	}

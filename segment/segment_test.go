@@ -60,7 +60,7 @@ func TestRoundTrip(t *testing.T) {
 	}
 	for _, c := range cases {
 		for _, metric := range []kernel.Metric{kernel.L2, kernel.Cosine, kernel.IP} {
-			for _, s := range []seal.Sealer{seal.Plain(), newGCM(t)} {
+			for _, s := range []testKeys{seal.Plain(), newGCM(t)} {
 				for _, graphMin := range []int{1, 1 << 30} {
 					name := fmt.Sprintf("%s/%v/key %d/graph from %d", c.name, metric, s.KeyID(), graphMin)
 					t.Run(name, func(t *testing.T) {
@@ -281,7 +281,7 @@ func TestSearchExact(t *testing.T) {
 	rng := rand.New(rand.NewPCG(4, 0))
 	const n, dim = 700, 19
 	for _, metric := range []kernel.Metric{kernel.L2, kernel.Cosine, kernel.IP} {
-		for _, s := range []seal.Sealer{seal.Plain(), newGCM(t)} {
+		for _, s := range []testKeys{seal.Plain(), newGCM(t)} {
 			rows := randomRows(rng, n, dim)
 			rows[13].Vector = slices.Clone(rows[12].Vector) // a tie
 			clear(rows[14].Vector)
@@ -474,7 +474,7 @@ func TestSpill(t *testing.T) {
 // Calls of all kinds, and Close in the midst of them.
 func TestConcurrent(t *testing.T) {
 	rows := randomRows(rand.New(rand.NewPCG(8, 0)), 1200, 4)
-	for _, s := range []seal.Sealer{seal.Plain(), newGCM(t)} {
+	for _, s := range []testKeys{seal.Plain(), newGCM(t)} {
 		fs, _ := tempFS(t)
 		spec := testSpec(1, 4, kernel.Cosine)
 		spec.GraphMin = 1

@@ -26,7 +26,7 @@ func crafted(t *testing.T, size uint64, ends, blocks []uint64, stored []byte) *t
 		return b
 	}
 	fs := faultfs.New(1)
-	h := testSpec(1, 1, kernel.L2).header(seal.Plain())
+	h := testSpec(1, 1, kernel.L2).header()
 	info, err := disk.WriteFile(fs, Name(1), h, seal.Plain(), func(w *disk.Writer) error {
 		for i, b := range [][]byte{array(ends), array(blocks), stored} {
 			if err := w.Section(uint16(i+1), 4096); err != nil {

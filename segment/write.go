@@ -29,7 +29,7 @@ type Row struct {
 //
 // Memory holds everything but the vectors: ids, metadata and compressed
 // documents, the filter index, and up to 64 MiB of vectors.
-func Write(ctx context.Context, fs vfs.FS, s seal.Sealer, spec Spec, rows iter.Seq2[Row, error]) (Info, error) {
+func Write(ctx context.Context, fs vfs.FS, keys seal.Keys, spec Spec, rows iter.Seq2[Row, error]) (Info, error) {
 	var encoded []byte
 	add := func(b *builder) error {
 		for row, err := range rows {
@@ -47,7 +47,7 @@ func Write(ctx context.Context, fs vfs.FS, s seal.Sealer, spec Spec, rows iter.S
 		return nil
 	}
 	spec.Graph.Seed = spec.seed()
-	return create(ctx, fs, s, spec, add, func(v hnsw.Vectors) (*hnsw.Graph, error) {
+	return create(ctx, fs, keys, spec, add, func(v hnsw.Vectors) (*hnsw.Graph, error) {
 		return hnsw.Build(ctx, v, spec.Graph)
 	})
 }

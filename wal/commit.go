@@ -100,7 +100,7 @@ func (l *Log) write(body []byte, count uint32) error {
 			return refuse(l.fail(err))
 		}
 	}
-	cut, err := l.tail.append(body, l.seq, count, l.o.Sealer)
+	cut, err := l.tail.append(body, l.seq, count)
 	switch {
 	case err == nil:
 		return nil

@@ -109,7 +109,7 @@ func wantCorrupt(t *testing.T, what, name string, err error) {
 }
 
 func sealers() map[string]Options {
-	return map[string]Options{"plain": {Store: seal.ID{1}}, "sealed": {Store: seal.ID{1}, Sealer: newSealed()}}
+	return map[string]Options{"plain": {Store: seal.ID{1}}, "sealed": {Store: seal.ID{1}, Keys: newSealed()}}
 }
 
 // TestBitFlips turns every bit of a log. In the last frame of the last file it
@@ -429,7 +429,7 @@ func useAndReopen(fs *faultfs.FS, from uint64, o Options) error {
 // TestOtherFormat refuses what is newer, or under another key, before a byte
 // is written.
 func TestOtherFormat(t *testing.T) {
-	plain, sealed := Options{Store: seal.ID{1}}, Options{Store: seal.ID{1}, Sealer: newSealed()}
+	plain, sealed := Options{Store: seal.ID{1}}, Options{Store: seal.ID{1}, Keys: newSealed()}
 	for _, c := range []struct {
 		name      string
 		made, now Options

@@ -53,61 +53,71 @@ func appendPrelude(b []byte, id disk.Header, begin start, s seal.Sealer) ([]byte
 	var buf [startSize]byte
 	plain, _ := begin.AppendBinary(buf[:0])
 	plain = binary.LittleEndian.AppendUint64(plain, begin.chain)
-	if b, err = s.Seal(b, plain, id.Address(0)); err != nil {
+	if b, err = s.Seal(b, plain, id.Address(0), nil); err != nil {
 		return nil, 0, fmt.Errorf("seal position: %w", err)
 	}
 	sum := seal.Sum(b[from:], id.Address(0))
 	return binary.LittleEndian.AppendUint64(b, sum), sum, nil
 }
 
-// decodePrelude reads what appendPrelude wrote from the front of b, which is
-// not longer than preludeSize.
-func decodePrelude(b []byte, name string, number uint64, o Options) (id disk.Header, begin start, sum uint64, err error) {
-	id, err = disk.DecodeHeader(b)
+// decodeHeader reads the header at the front of b, which has to be that of the
+// file number of the log, and finds the key.
+func decodeHeader(b []byte, name string, number uint64, o Options) (disk.Header, seal.Sealer, error) {
+	id, err := disk.DecodeHeader(b)
 	if err != nil {
 		if c, ok := errors.AsType[*disk.CorruptError](err); ok {
 			c.File = name
-			return id, begin, 0, c
+			return id, nil, c
 		}
-		return id, begin, 0, fmt.Errorf("%s: %w", name, err)
+		return id, nil, fmt.Errorf("%s: %w", name, err)
 	}
 	switch {
 	case id.Kind != seal.KindLog:
-		return id, begin, 0, corrupt(name, 0, "file of kind %d is no log", id.Kind)
+		return id, nil, corrupt(name, 0, "file of kind %d is no log", id.Kind)
 	case id.Store != o.Store:
-		return id, begin, 0, corrupt(name, 0, "file of store %v instead of %v", id.Store, o.Store)
+		return id, nil, corrupt(name, 0, "file of store %v instead of %v", id.Store, o.Store)
 	case id.Collection != seal.ID{}:
-		return id, begin, 0, corrupt(name, 0, "log of a single collection")
+		return id, nil, corrupt(name, 0, "log of a single collection")
 	case id.Number != number:
-		return id, begin, 0, corrupt(name, 0, "file number %d instead of %d", id.Number, number)
-	case id.KeyID != o.Sealer.KeyID():
-		return id, begin, 0, fmt.Errorf("%s: key %d instead of %d: %w", name, id.KeyID, o.Sealer.KeyID(), disk.ErrKey)
-	case len(b) < preludeSize(o.Sealer):
-		return id, begin, 0, corrupt(name, int64(len(b)), "file ends in its header")
+		return id, nil, corrupt(name, 0, "file number %d instead of %d", id.Number, number)
 	}
-	end := preludeSize(o.Sealer) - sumSize
+	s, err := o.Keys.Reader(id.Address(0), id.KeyID)
+	if err != nil {
+		return id, nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return id, s, nil
+}
+
+// decodePrelude reads what appendPrelude wrote behind the header of the file
+// id from the front of b, which is not longer than preludeSize.
+func decodePrelude(b []byte, name string, id disk.Header, s seal.Sealer) (begin start, sum uint64, err error) {
+	if len(b) < preludeSize(s) {
+		return begin, 0, corrupt(name, int64(len(b)), "file ends in its header")
+	}
+	end := preludeSize(s) - sumSize
 	sum = seal.Sum(b[:end], id.Address(0))
 	if sum != binary.LittleEndian.Uint64(b[end:]) {
-		return id, begin, 0, corrupt(name, disk.HeaderSize, "position: %w", errChecksum)
+		return begin, 0, corrupt(name, disk.HeaderSize, "position: %w", errChecksum)
 	}
-	plain, err := o.Sealer.Open(nil, b[disk.HeaderSize:end], id.Address(0))
+	plain, err := s.Open(nil, b[disk.HeaderSize:end], id.Address(0), nil)
 	if err != nil {
-		return id, begin, 0, corrupt(name, disk.HeaderSize, "position: %w", err)
+		return begin, 0, corrupt(name, disk.HeaderSize, "position: %w", err)
 	}
 	if len(plain) != startSize {
-		return id, begin, 0, corrupt(name, disk.HeaderSize, "position has %d bytes", len(plain))
+		return begin, 0, corrupt(name, disk.HeaderSize, "position has %d bytes", len(plain))
 	}
 	begin = start{decodePosition(plain), binary.LittleEndian.Uint64(plain[positionSize:])}
 	if begin.Seq == 0 {
-		return id, begin, 0, corrupt(name, disk.HeaderSize, "file begins at entry 0")
+		return begin, 0, corrupt(name, disk.HeaderSize, "file begins at entry 0")
 	}
-	return id, begin, sum, nil
+	return begin, sum, nil
 }
 
 // tail is the file that is appended to.
 type tail struct {
 	f     vfs.File
 	id    disk.Header
+	seal  seal.Sealer
 	end   int64  // of the durable frames
 	index uint64 // of the last frame
 	sum   uint64 // its checksum
@@ -126,18 +136,19 @@ type carried struct {
 // is one. When it returns, the file is durable under its name. soft tells that
 // an error left nothing behind that matters: no sync, and no renaming, failed.
 func create(fs vfs.FS, number uint64, begin start, c *carried, o Options) (t *tail, soft bool, err error) {
-	t = &tail{id: disk.Header{
-		Kind: seal.KindLog, Version: disk.Version, KeyID: o.Sealer.KeyID(),
-		Store: o.Store, File: o.NewID(), Number: number,
-	}}
-	b, sum, err := appendPrelude(nil, t.id, begin, o.Sealer)
+	t = &tail{id: disk.Header{Kind: seal.KindLog, Version: disk.Version, Store: o.Store, File: o.NewID(), Number: number}}
+	if t.seal, err = o.Keys.Writer(t.id.Address(0)); err != nil {
+		return nil, true, err
+	}
+	t.id.KeyID = t.seal.KeyID()
+	b, sum, err := appendPrelude(nil, t.id, begin, t.seal)
 	if err != nil {
 		return nil, true, err
 	}
 	if c != nil {
 		t.index = 1
 		h := head{index: 1, first: c.first, count: c.count, prev: sum}
-		if b, sum, err = appendFrame(b, c.body, h, t.id, o.Sealer); err != nil {
+		if b, sum, err = appendFrame(b, c.body, h, t.id, t.seal); err != nil {
 			return nil, true, err
 		}
 	}
@@ -162,9 +173,9 @@ func create(fs vfs.FS, number uint64, begin start, c *carried, o Options) (t *ta
 }
 
 // append writes one frame behind the durable ones and syncs it.
-func (t *tail) append(body []byte, first uint64, count uint32, s seal.Sealer) (cut bool, err error) {
+func (t *tail) append(body []byte, first uint64, count uint32) (cut bool, err error) {
 	h := head{index: t.index + 1, first: first, count: count, prev: t.sum}
-	frame, sum, err := appendFrame(t.buf[:0], body, h, t.id, s)
+	frame, sum, err := appendFrame(t.buf[:0], body, h, t.id, t.seal)
 	if err != nil {
 		return true, err // nothing was written
 	}

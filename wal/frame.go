@@ -36,7 +36,7 @@ func appendFrame(b, body []byte, h head, id disk.Header, s seal.Sealer) ([]byte,
 	start := len(b)
 	at := id.Address(h.index)
 	b = append(b, make([]byte, headSize)...)
-	b, err := s.Seal(b, body, at)
+	b, err := s.Seal(b, body, at, nil)
 	if err != nil {
 		return b[:start], 0, fmt.Errorf("seal frame %d: %w", h.index, err)
 	}

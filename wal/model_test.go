@@ -52,7 +52,7 @@ func newWorld(seed uint64) *world {
 	}}
 	w.wide = seed%8 == 7
 	if seed%4 == 1 {
-		w.o.Sealer = newSealed()
+		w.o.Keys = newSealed()
 	}
 	return w
 }

@@ -19,8 +19,8 @@ const (
 type Options struct {
 	// Store is the identity of the store. Files of another one are refused.
 	Store seal.ID
-	// Sealer turns frames into stored bytes; nil: seal.Plain().
-	Sealer seal.Sealer
+	// Keys seal the frames, each file with the newest key; nil: seal.Plain().
+	Keys seal.Keys
 	// MaxFile is the size in bytes from which on a new file is started,
 	// default 64 MiB.
 	MaxFile int64
@@ -39,8 +39,8 @@ type Options struct {
 }
 
 func (o Options) withDefaults() Options {
-	if o.Sealer == nil {
-		o.Sealer = seal.Plain()
+	if o.Keys == nil {
+		o.Keys = seal.Plain()
 	}
 	if o.MaxFile <= 0 {
 		o.MaxFile = defaultMaxFile

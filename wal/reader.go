@@ -77,7 +77,7 @@ func openReader(fs vfs.FS, number uint64, end int64, o Options) (*reader, error)
 	if err != nil {
 		return nil, err
 	}
-	r := &reader{f: f, name: name, sealer: o.Sealer}
+	r := &reader{f: f, name: name}
 	if err := r.start(number, end, o); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
@@ -93,13 +93,18 @@ func (r *reader) start(number uint64, end int64, o Options) error {
 		size = min(size, end)
 	}
 	r.win = window{f: r.f, size: size}
-	prelude := int(min(size, int64(preludeSize(o.Sealer))))
-	b, err := r.win.at(0, prelude)
+	b, err := r.win.at(0, int(min(size, disk.HeaderSize)))
 	if err != nil {
 		return fmt.Errorf("%s: %w", r.name, err)
 	}
-	r.id, r.begin, r.sum, err = decodePrelude(b, r.name, number, o)
-	if err != nil {
+	if r.id, r.sealer, err = decodeHeader(b, r.name, number, o); err != nil {
+		return err
+	}
+	prelude := int(min(size, int64(preludeSize(r.sealer))))
+	if b, err = r.win.at(0, prelude); err != nil {
+		return fmt.Errorf("%s: %w", r.name, err)
+	}
+	if r.begin, r.sum, err = decodePrelude(b, r.name, r.id, r.sealer); err != nil {
 		return err
 	}
 	r.off, r.index, r.seq = int64(prelude), 1, r.begin.Seq
@@ -137,7 +142,7 @@ func (r *reader) next() (frame, error) {
 	}
 	body := stored // with an overhead of 0 it is the block itself
 	if r.sealer.Overhead() > 0 {
-		if body, err = r.sealer.Open(r.body[:0], stored, r.id.Address(h.index)); err != nil {
+		if body, err = r.sealer.Open(r.body[:0], stored, r.id.Address(h.index), nil); err != nil {
 			return frame{}, corrupt(r.name, r.off, "frame %d: %w", h.index, err)
 		}
 		r.body = body

@@ -91,7 +91,7 @@ func TestPowerCut(t *testing.T) {
 }
 
 // wholeFile reports whether the file is there; one that is damaged is an error.
-func wholeFile(fsys vfs.FS, name string, s seal.Sealer) (bool, error) {
+func wholeFile(fsys vfs.FS, name string, s testKeys) (bool, error) {
 	f, err := disk.OpenFile(fsys, name, header(), disk.Info{}, s)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil

@@ -19,7 +19,7 @@ import (
 )
 
 // small is a file of a few hundred bytes with every kind of padding.
-func small(t testing.TB, s seal.Sealer) (*faultfs.FS, disk.Info) {
+func small(t testing.TB, s testKeys) (*faultfs.FS, disk.Info) {
 	t.Helper()
 	fsys := faultfs.New(1)
 	info, err := disk.WriteFile(fsys, "f", header(), s, writeTo(parts(1)))
@@ -30,7 +30,7 @@ func small(t testing.TB, s seal.Sealer) (*faultfs.FS, disk.Info) {
 }
 
 // inspect opens and verifies a file and returns what it finds.
-func inspect(fsys vfs.FS, h disk.Header, want disk.Info, s seal.Sealer) error {
+func inspect(fsys vfs.FS, h disk.Header, want disk.Info, s testKeys) error {
 	f, err := disk.OpenFile(fsys, "f", h, want, s)
 	if err != nil {
 		return err

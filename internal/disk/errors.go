@@ -3,6 +3,8 @@ package disk
 import (
 	"errors"
 	"fmt"
+
+	"github.com/chromad/chromad/internal/seal"
 )
 
 var (
@@ -10,9 +12,8 @@ var (
 	ErrCorrupt = errors.New("corrupt")
 	// ErrFormat marks a file of a version or kind that this program does not know.
 	ErrFormat = errors.New("unknown format")
-	// ErrKey marks a file that was sealed under another key than the sealer's,
-	// or not sealed although a key is set.
-	ErrKey = errors.New("wrong key")
+	// ErrKey marks a file whose key is missing or is not the right one.
+	ErrKey = seal.ErrKey
 	// ErrSealed marks what cannot be done with a file whose blocks are encrypted.
 	ErrSealed = errors.New("file is sealed")
 )

@@ -39,10 +39,11 @@ type File struct {
 }
 
 // OpenFile opens a file and checks its header, table and footer against h
-// (every field; the key id is the sealer's) and want. With want.Length 0
+// (every field but the key id, which is the file's own) and want. The key is
+// asked of keys: ErrKey when they do not have it. With want.Length 0
 // length and root are whatever the file says. A file that is missing, or is
 // no regular file, is corrupt when want says what it should be.
-func OpenFile(fs vfs.FS, name string, h Header, want Info, s seal.Sealer) (*File, error) {
+func OpenFile(fs vfs.FS, name string, h Header, want Info, keys seal.Keys) (*File, error) {
 	st, err := fs.Stat(name)
 	switch {
 	case errors.Is(err, errNotExist) && want.Length > 0:
@@ -64,20 +65,23 @@ func OpenFile(fs vfs.FS, name string, h Header, want Info, s seal.Sealer) (*File
 	if err != nil {
 		return nil, err
 	}
-	h.KeyID = s.KeyID()
-	f := &File{name: name, header: h, sealer: s, mapping: m, data: m.Bytes()}
-	if err := f.open(want); err != nil {
+	f := &File{name: name, header: h, mapping: m, data: m.Bytes()}
+	if err := f.open(want, keys); err != nil {
 		return nil, errors.Join(in(name, err), m.Close())
 	}
 	return f, nil
 }
 
-func (f *File) open(want Info) error {
+func (f *File) open(want Info, keys seal.Keys) error {
 	h, err := DecodeHeader(f.data)
 	if err != nil {
 		return err
 	}
 	if err := h.expect(f.header); err != nil {
+		return err
+	}
+	f.header.KeyID = h.KeyID
+	if f.sealer, err = keys.Reader(h.Address(0), h.KeyID); err != nil {
 		return err
 	}
 	at, table, root, err := findTable(f.data)

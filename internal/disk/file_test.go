@@ -41,18 +41,34 @@ func (g gcm) split(at seal.Address) (nonce, data []byte) {
 	return binary.LittleEndian.AppendUint64(make([]byte, 4, 12), at.Block), data
 }
 
-func (g gcm) Seal(dst, block []byte, at seal.Address) ([]byte, error) {
+func (g gcm) Seal(dst, block []byte, at seal.Address, more []byte) ([]byte, error) {
 	nonce, data := g.split(at)
-	return g.aead.Seal(dst, nonce, block, data), nil
+	return g.aead.Seal(dst, nonce, block, append(data, more...)), nil
 }
 
-func (g gcm) Open(dst, stored []byte, at seal.Address) ([]byte, error) {
+func (g gcm) Open(dst, stored []byte, at seal.Address, more []byte) ([]byte, error) {
 	nonce, data := g.split(at)
-	return g.aead.Open(dst, nonce, stored, data)
+	return g.aead.Open(dst, nonce, stored, append(data, more...))
 }
 
 func (g gcm) Overhead() int { return g.aead.Overhead() }
 func (g gcm) KeyID() uint32 { return 9 }
+
+// Writer and Reader make the sealer keys of its own.
+func (g gcm) Writer(seal.Address) (seal.Sealer, error) { return g, nil }
+
+func (g gcm) Reader(_ seal.Address, key uint32) (seal.Sealer, error) {
+	if key != g.KeyID() {
+		return nil, seal.ErrKey
+	}
+	return g, nil
+}
+
+// testKeys are keys that have one sealer, which is themselves.
+type testKeys interface {
+	seal.Keys
+	seal.Sealer
+}
 
 func id(b byte) (id seal.ID) {
 	for i := range id {
@@ -121,8 +137,8 @@ func tempFS(t testing.TB) *vfs.Root {
 	return r
 }
 
-func sealers(t testing.TB) map[string]seal.Sealer {
-	return map[string]seal.Sealer{"plain": seal.Plain(), "sealed": newGCM(t)}
+func sealers(t testing.TB) map[string]testKeys {
+	return map[string]testKeys{"plain": seal.Plain(), "sealed": newGCM(t)}
 }
 
 func TestRoundTrip(t *testing.T) {

@@ -29,7 +29,7 @@ func FuzzOpenFile(f *testing.F) {
 	}
 	gcm := newGCM(f)
 	f.Fuzz(func(t *testing.T, b []byte, fix, sealed bool) {
-		s := seal.Plain()
+		var s testKeys = seal.Plain()
 		if sealed {
 			s = gcm
 		}
@@ -66,7 +66,7 @@ func fixable(b []byte) bool {
 	return at >= disk.HeaderSize && at <= uint64(len(b)-32)
 }
 
-func readAll(t *testing.T, fsys *faultfs.FS, s seal.Sealer) {
+func readAll(t *testing.T, fsys *faultfs.FS, s testKeys) {
 	got, err := disk.ReadHeader(fsys, "f")
 	if err != nil {
 		got = header() // the file is opened all the same

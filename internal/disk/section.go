@@ -128,7 +128,7 @@ func (s *Section) reveal(stored []byte, i int) error {
 // decrypt appends block i to dst.
 func (s *Section) decrypt(dst, stored []byte, i int) ([]byte, error) {
 	at := s.at(i, s.file.sealer.Overhead())
-	plain, err := s.file.sealer.Open(dst, stored, s.address(i))
+	plain, err := s.file.sealer.Open(dst, stored, s.address(i), nil)
 	if err != nil {
 		return nil, s.file.corrupt(at, fmt.Errorf("block %d: %w", s.first+uint64(i), err))
 	}

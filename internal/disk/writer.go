@@ -34,9 +34,13 @@ type Writer struct {
 	name string
 }
 
-// NewWriter begins a file: f must be empty. Its header is h, with the sealer's
-// key id.
-func NewWriter(f vfs.File, h Header, s seal.Sealer) (*Writer, error) {
+// NewWriter begins a file: f must be empty. Its header is h, with the id of the
+// key that keys give it.
+func NewWriter(f vfs.File, h Header, keys seal.Keys) (*Writer, error) {
+	s, err := keys.Writer(h.Address(0))
+	if err != nil {
+		return nil, err
+	}
 	h.KeyID = s.KeyID()
 	head, err := h.AppendBinary(nil)
 	if err != nil {
@@ -56,6 +60,9 @@ func NewWriter(f vfs.File, h Header, s seal.Sealer) (*Writer, error) {
 	w.put(head)
 	return w, nil
 }
+
+// Sealed tells that the blocks are encrypted.
+func (w *Writer) Sealed() bool { return w.sealer.Overhead() > 0 }
 
 // Section ends the section before and begins one. kind is unique in the file,
 // blockSize a multiple of 64: the unit of checksums, and of decryption.
@@ -127,7 +134,7 @@ func (w *Writer) Written() int64 {
 // which must happen before the file is renamed. It works for files that
 // WriteFile makes and that are not encrypted (ErrSealed).
 func (w *Writer) MapSection(kind uint16) (mapping vfs.Mapping, bytes []byte, err error) {
-	if w.sealer.Overhead() > 0 {
+	if w.Sealed() {
 		return nil, nil, fmt.Errorf("section %d: %w", kind, ErrSealed)
 	}
 	if w.fs == nil {
@@ -196,7 +203,7 @@ func (w *Writer) pad() {
 func (w *Writer) seal(block []byte) {
 	start := len(w.out)
 	at := w.header.Address(uint64(len(w.sums)))
-	out, err := w.sealer.Seal(w.out, block, at)
+	out, err := w.sealer.Seal(w.out, block, at, nil)
 	if err != nil {
 		w.fail(fmt.Errorf("seal block %d: %w", at.Block, err))
 		return
@@ -238,15 +245,15 @@ func (w *Writer) flush() {
 // directory, in a state that only the next start of the program knows.
 //
 // Directories that are missing are made. name must not exist (fs.ErrExist).
-func WriteFile(fs vfs.FS, name string, h Header, s seal.Sealer, write func(*Writer) error) (Info, error) {
-	info, err := writeFile(fs, name, h, s, write)
+func WriteFile(fs vfs.FS, name string, h Header, keys seal.Keys, write func(*Writer) error) (Info, error) {
+	info, err := writeFile(fs, name, h, keys, write)
 	if err != nil {
 		return Info{}, fmt.Errorf("write %s: %w", name, err)
 	}
 	return info, nil
 }
 
-func writeFile(fs vfs.FS, name string, h Header, s seal.Sealer, write func(*Writer) error) (Info, error) {
+func writeFile(fs vfs.FS, name string, h Header, keys seal.Keys, write func(*Writer) error) (Info, error) {
 	dir := path.Dir(name)
 	if err := errors.Join(ensureDir(fs, TmpDir), ensureDir(fs, dir)); err != nil {
 		return Info{}, err
@@ -258,7 +265,7 @@ func writeFile(fs vfs.FS, name string, h Header, s seal.Sealer, write func(*Writ
 	if err != nil {
 		return Info{}, err
 	}
-	info, err := fill(fs, tmp, f, h, s, write)
+	info, err := fill(fs, tmp, f, h, keys, write)
 	if err == nil {
 		err = f.Sync()
 	}
@@ -276,8 +283,8 @@ func writeFile(fs vfs.FS, name string, h Header, s seal.Sealer, write func(*Writ
 	return info, fs.SyncDir(TmpDir)
 }
 
-func fill(fs vfs.FS, tmp string, f vfs.File, h Header, s seal.Sealer, write func(*Writer) error) (Info, error) {
-	w, err := NewWriter(f, h, s)
+func fill(fs vfs.FS, tmp string, f vfs.File, h Header, keys seal.Keys, write func(*Writer) error) (Info, error) {
+	w, err := NewWriter(f, h, keys)
 	if err != nil {
 		return Info{}, err
 	}

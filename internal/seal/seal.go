@@ -10,6 +10,8 @@ package seal
 import (
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
+	"fmt"
 
 	"github.com/cespare/xxhash/v2"
 )
@@ -63,14 +65,29 @@ func Sum(stored []byte, at Address) uint64 {
 	return d.Sum64()
 }
 
-// Sealer turns blocks into stored bytes and back. It is safe for concurrent
-// use. The checksum is the caller's (Sum, over what is stored).
+// ErrKey says that the key for a file is missing, or is not the right one.
+var ErrKey = errors.New("wrong key")
+
+// Keys hands out the sealers of a store's files. It is safe for concurrent
+// use.
+type Keys interface {
+	// Writer is the sealer of a new file at an address whose block is not
+	// looked at: the newest key of the collection.
+	Writer(at Address) (Sealer, error)
+	// Reader is the sealer of the file whose header names the key, 0 for
+	// none. ErrKey: there is no such key, or files may not be without.
+	Reader(at Address, key uint32) (Sealer, error)
+}
+
+// Sealer turns the blocks of one file into stored bytes and back. It is safe
+// for concurrent use. The checksum is the caller's (Sum, over what is stored).
 type Sealer interface {
-	// Seal appends the stored form of block to dst.
-	Seal(dst, block []byte, at Address) ([]byte, error)
+	// Seal appends the stored form of block to dst. more is bound to it as at
+	// is: whoever opens the block must know both.
+	Seal(dst, block []byte, at Address, more []byte) ([]byte, error)
 	// Open appends the block to dst; an error means that the bytes are not
-	// what was sealed at this address.
-	Open(dst, stored []byte, at Address) ([]byte, error)
+	// what was sealed at this address with the same more.
+	Open(dst, stored []byte, at Address, more []byte) ([]byte, error)
 	// Overhead is how much longer the stored form is than the block. 0 means
 	// that it is the block itself.
 	Overhead() int
@@ -78,12 +95,35 @@ type Sealer interface {
 	KeyID() uint32
 }
 
-// Plain is the sealer without keys: blocks are stored as they are.
-func Plain() Sealer { return plain{} }
+// Plain is the keys of a store without any: blocks are stored as they are.
+func Plain() Unsealed { return Unsealed{} }
 
-type plain struct{}
+// Unsealed is what Plain returns: Keys, and the Sealer that they hand out.
+type Unsealed struct{}
 
-func (plain) Seal(dst, block []byte, _ Address) ([]byte, error)  { return append(dst, block...), nil }
-func (plain) Open(dst, stored []byte, _ Address) ([]byte, error) { return append(dst, stored...), nil }
-func (plain) Overhead() int                                      { return 0 }
-func (plain) KeyID() uint32                                      { return 0 }
+// Writer implements Keys.
+func (u Unsealed) Writer(Address) (Sealer, error) { return u, nil }
+
+// Reader implements Keys: a file with a key is not for those without.
+func (u Unsealed) Reader(_ Address, key uint32) (Sealer, error) {
+	if key != 0 {
+		return nil, fmt.Errorf("encrypted with key %d, and no keys are given: %w", key, ErrKey)
+	}
+	return u, nil
+}
+
+// Seal implements Sealer.
+func (Unsealed) Seal(dst, block []byte, _ Address, _ []byte) ([]byte, error) {
+	return append(dst, block...), nil
+}
+
+// Open implements Sealer.
+func (Unsealed) Open(dst, stored []byte, _ Address, _ []byte) ([]byte, error) {
+	return append(dst, stored...), nil
+}
+
+// Overhead implements Sealer.
+func (Unsealed) Overhead() int { return 0 }
+
+// KeyID implements Sealer.
+func (Unsealed) KeyID() uint32 { return 0 }

@@ -83,11 +83,11 @@ func TestPlain(t *testing.T) {
 	if s.Overhead() != 0 || s.KeyID() != 0 {
 		t.Errorf("overhead %d, key %d", s.Overhead(), s.KeyID())
 	}
-	stored, err := s.Seal([]byte("a"), []byte("b"), address())
+	stored, err := s.Seal([]byte("a"), []byte("b"), address(), nil)
 	if err != nil || string(stored) != "ab" {
 		t.Errorf("%q, %v", stored, err)
 	}
-	block, err := s.Open([]byte("a"), stored[1:], address())
+	block, err := s.Open([]byte("a"), stored[1:], address(), nil)
 	if err != nil || string(block) != "ab" {
 		t.Errorf("%q, %v", block, err)
 	}
