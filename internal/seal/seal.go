@@ -28,6 +28,9 @@ const (
 	KindLog        Kind = 1
 	KindSegment    Kind = 2
 	KindCheckpoint Kind = 3
+	KindKeyset     Kind = 4
+	KindKey        Kind = 5 // a data key
+	KindEntry      Kind = 6 // an entry sealed inside a frame of the log: no file
 )
 
 // Address is the place of a block: the associated data of its checksum and
