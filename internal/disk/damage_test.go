@@ -83,6 +83,54 @@ func TestEveryBit(t *testing.T) {
 	}
 }
 
+// TestSealedBits: in a sealed file a changed bit is met before anything that
+// was decrypted is looked at: when the file is opened, or when the one block in
+// which it lies is touched. What is left is padding, of which nobody reads.
+func TestSealedBits(t *testing.T) {
+	s := newGCM(t)
+	fsys, want := small(t, s)
+	good, _ := fsys.Content("f")
+	table := int(binary.LittleEndian.Uint64(good[len(good)-32:]))
+	padding := 0
+	for bit := range len(good) * 8 {
+		at := bit / 8
+		fsys.Damage("f", func(b []byte) []byte { b[at] ^= 1 << (bit % 8); return b })
+		f, err := disk.OpenFile(fsys, "f", header(), want, s)
+		if outside := at < disk.HeaderSize || at >= table; outside != (err != nil) {
+			t.Fatalf("bit %d of byte %d: open: %v", bit%8, at, err)
+		}
+		if err == nil {
+			bad := 0
+			for _, p := range parts(1) {
+				sec, _ := f.Section(p.kind)
+				for off := 0; off < len(p.data); off += p.block {
+					n := min(p.block, len(p.data)-off)
+					b, err := sec.Bytes(off, n)
+					if err != nil {
+						bad++
+					} else if !bytes.Equal(b, p.data[off:off+n]) {
+						t.Fatalf("bit %d of byte %d: section %d is wrong at %d", bit%8, at, p.kind, off)
+					}
+				}
+			}
+			if bad > 1 || bad == 0 && good[at] != 0 {
+				t.Fatalf("bit %d of byte %d: %d blocks are refused", bit%8, at, bad)
+			}
+			padding += 1 - bad
+			found(t, "verified", f.Verify(context.Background()))
+			f.Close()
+		}
+		fsys.Damage("f", func([]byte) []byte { return slices.Clone(good) })
+	}
+	stored := table - disk.HeaderSize
+	for _, p := range parts(1) {
+		stored -= len(p.data) + (len(p.data)+p.block-1)/p.block*s.Overhead()
+	}
+	if padding != stored*8 {
+		t.Errorf("%d bits were not met, the padding has %d", padding, stored*8)
+	}
+}
+
 // TestNoWrongBytes: what Bytes returns of a damaged file is right or an error.
 func TestNoWrongBytes(t *testing.T) {
 	for name, s := range sealers(t) {

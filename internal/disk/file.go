@@ -33,7 +33,7 @@ type File struct {
 	mapping  vfs.Mapping
 	data     []byte // the whole file
 	tableAt  int64
-	sums     []byte // 8 bytes a block, aliasing data
+	sums     []byte // 8 bytes a block, aliasing data unless the file is sealed
 	info     Info
 	sections []*Section
 }
@@ -84,12 +84,16 @@ func (f *File) open(want Info, keys seal.Keys) error {
 	if f.sealer, err = keys.Reader(h.Address(0), h.KeyID); err != nil {
 		return err
 	}
-	at, table, root, err := findTable(f.data)
+	at, stored, root, err := findTable(f.data)
 	if err != nil {
 		return err
 	}
 	if want.Length > 0 && root != want.Root {
 		return damage(int64(len(f.data))-footerSize+16, "root %016x instead of %016x", root, want.Root)
+	}
+	table, err := openTable(h, f.data[:HeaderSize], stored, at, f.sealer)
+	if err != nil {
+		return err
 	}
 	extents, sums, err := decodeTable(table, at, f.sealer.Overhead())
 	if err != nil {

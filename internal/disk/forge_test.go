@@ -10,19 +10,38 @@ import (
 	"github.com/chromad/chromad/internal/vfs/faultfs"
 )
 
+// unlock hands the table of a sealed file, decrypted, to change and seals what
+// that made of it: what only somebody with the key can do.
+func unlock(t *testing.T, b []byte, s testKeys, change func(table []byte)) []byte {
+	t.Helper()
+	h := header()
+	h.KeyID = s.KeyID()
+	at := binary.LittleEndian.Uint64(b[len(b)-32:])
+	place := h.Address(1 << 63)
+	table, err := s.Open(nil, b[at:len(b)-32], place, b[:disk.HeaderSize])
+	if err != nil {
+		t.Fatal(err)
+	}
+	change(table)
+	sealed, err := s.Seal(nil, table, place, b[:disk.HeaderSize])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return reroot(append(append(b[:at:at], sealed...), b[len(b)-32:]...))
+}
+
 // TestForgedBlock: whoever changes an encrypted block and makes all checksums
-// right again is found out by the encryption.
+// right again is found out by the encryption of the block, even with a table
+// that says what it should.
 func TestForgedBlock(t *testing.T) {
 	s := newGCM(t)
 	fsys, _ := small(t, s)
 	fsys.Damage("f", func(b []byte) []byte {
-		b[disk.HeaderSize] ^= 1
-		stored := b[disk.HeaderSize:][:64+s.Overhead()]
-		h := header()
-		table := binary.LittleEndian.Uint64(b[len(b)-32:])
-		sums := b[int(table)+16+len(parts(1))*32:]
-		binary.LittleEndian.PutUint64(sums, seal.Sum(stored, h.Address(0)))
-		return reroot(b)
+		return unlock(t, b, s, func(table []byte) {
+			b[disk.HeaderSize] ^= 1
+			stored := b[disk.HeaderSize:][:64+s.Overhead()]
+			binary.LittleEndian.PutUint64(table[16+len(parts(1))*32:], seal.Sum(stored, header().Address(0)))
+		})
 	})
 	f, err := disk.OpenFile(fsys, "f", header(), disk.Info{}, s)
 	if err != nil {
@@ -39,6 +58,60 @@ func TestForgedBlock(t *testing.T) {
 		t.Errorf("the block after it: %v", err)
 	}
 }
+
+// TestSealedTable: without the key nobody changes a table, a header or what
+// belongs together, however right the checksums are made.
+func TestSealedTable(t *testing.T) {
+	s := newGCM(t)
+	for what, change := range map[string]func(b []byte) []byte{
+		"a byte of the table": func(b []byte) []byte {
+			b[binary.LittleEndian.Uint64(b[len(b)-32:])+20] ^= 1
+			return b
+		},
+		"its last byte": func(b []byte) []byte { b[len(b)-33] ^= 1; return b },
+		"the key id":    func(b []byte) []byte { b[12] ^= 3; return b }, // 9 and 10 are one key here
+		"a table in the clear": func(b []byte) []byte {
+			h := header()
+			at := binary.LittleEndian.Uint64(b[len(b)-32:])
+			table, err := s.Open(nil, b[at:len(b)-32], h.Address(1<<63), b[:disk.HeaderSize])
+			if err != nil {
+				t.Fatal(err)
+			}
+			foot := slices.Clone(b[len(b)-32:])
+			binary.LittleEndian.PutUint64(foot[8:], uint64(len(table)))
+			return append(append(b[:at:at], table...), foot...)
+		},
+		"no table": func(b []byte) []byte {
+			at := binary.LittleEndian.Uint64(b[len(b)-32:])
+			foot := slices.Clone(b[len(b)-32:])
+			binary.LittleEndian.PutUint64(foot[8:], 24)
+			return append(append(b[:at:at], make([]byte, 24)...), foot...)
+		},
+		"a table of another place": func(b []byte) []byte { // the same key and file
+			at := binary.LittleEndian.Uint64(b[len(b)-32:])
+			table, err := s.Open(nil, b[at:len(b)-32], header().Address(1<<63), b[:disk.HeaderSize])
+			if err != nil {
+				t.Fatal(err)
+			}
+			moved, err := s.Seal(nil, table, header().Address(7), b[:disk.HeaderSize])
+			if err != nil {
+				t.Fatal(err)
+			}
+			copy(b[at:], moved)
+			return b
+		},
+	} {
+		fsys, _ := small(t, s)
+		fsys.Damage("f", func(b []byte) []byte { return reroot(change(b)) })
+		_, err := disk.OpenFile(fsys, "f", header(), disk.Info{}, anyKey{s})
+		found(t, what, err)
+	}
+}
+
+// anyKey says that every key is its own.
+type anyKey struct{ gcm }
+
+func (k anyKey) Reader(seal.Address, uint32) (seal.Sealer, error) { return k.gcm, nil }
 
 // entry is a section of a table that is made up.
 type entry struct {

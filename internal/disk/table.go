@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/cespare/xxhash/v2"
+
+	"github.com/chromad/chromad/internal/seal"
 )
 
 // The table follows the last section, the footer ends the file. Offsets of
@@ -19,6 +21,9 @@ const (
 
 	maxBlockSize = 1 << 30
 	maxSections  = 256
+
+	// tableBlock is the block number of a sealed table, which no block has.
+	tableBlock = 1 << 63
 )
 
 // extent is a section as the table describes it.
@@ -75,8 +80,9 @@ func appendFooter(b []byte, offset, length int64, root uint64) []byte {
 	return append(b, footerMagic...)
 }
 
-// rootOf is the checksum over header and table, and so, by way of the block
-// checksums in the table, over every byte but padding, which is zero.
+// rootOf is the checksum over header and table as it is stored, and so, by way
+// of the block checksums in the table, over every byte but padding, which is
+// zero.
 func rootOf(header, table []byte) uint64 {
 	var d xxhash.Digest
 	d.Reset()
@@ -86,7 +92,7 @@ func rootOf(header, table []byte) uint64 {
 }
 
 // findTable reads the footer of a whole file and returns the table's offset
-// and bytes, and the root, which it has checked.
+// and stored bytes, and the root, which it has checked.
 func findTable(file []byte) (at int64, table []byte, root uint64, err error) {
 	size := int64(len(file))
 	end := size - footerSize
@@ -108,6 +114,22 @@ func findTable(file []byte) (at int64, table []byte, root uint64, err error) {
 		return 0, nil, 0, damage(int64(offset), "header and table: %w", errChecksum)
 	}
 	return int64(offset), table, root, nil
+}
+
+// openTable is the table that is stored at offset at. In a sealed file it is
+// encrypted as one block, to which the whole header is bound.
+func openTable(header Header, head, stored []byte, at int64, s seal.Sealer) ([]byte, error) {
+	if s.Overhead() == 0 {
+		return stored, nil
+	}
+	if len(stored) < tableHead+s.Overhead() {
+		return nil, damage(at, "table of %d bytes", len(stored))
+	}
+	table, err := s.Open(nil, stored, header.Address(tableBlock), head)
+	if err != nil {
+		return nil, damage(at, "table: %w", err)
+	}
+	return table, nil
 }
 
 // decodeTable reads the table at offset at. It returns the sections and the

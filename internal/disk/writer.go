@@ -168,6 +168,13 @@ func (w *Writer) Finish() (Info, error) {
 	}
 	at := w.size
 	table := appendTable(nil, w.sections, w.sealer.Overhead(), w.sums)
+	if w.Sealed() {
+		sealed, err := w.sealer.Seal(nil, table, w.header.Address(tableBlock), w.head)
+		if err != nil {
+			return Info{}, w.fail(fmt.Errorf("seal the table: %w", err))
+		}
+		table = sealed
+	}
 	root := rootOf(w.head, table)
 	w.put(table)
 	w.put(appendFooter(nil, at, int64(len(table)), root))
