@@ -2,7 +2,6 @@ package segment
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
 
 	"github.com/klauspost/compress/zstd"
@@ -211,20 +210,7 @@ func (b *builder) finishIDs() error {
 	if err := b.ids.flush(b.out, sectionIDEnds, sectionIDs); err != nil {
 		return err
 	}
-	if err := b.out.Section(sectionIDTable, blockProbe); err != nil {
-		return err
-	}
-	buf := make([]byte, 0, blockProbe)
-	for i, slot := range table {
-		buf = binary.LittleEndian.AppendUint32(buf, slot)
-		if len(buf) == cap(buf) || i == len(table)-1 {
-			if _, err := b.out.Write(buf); err != nil {
-				return err
-			}
-			buf = buf[:0]
-		}
-	}
-	return nil
+	return writeTable(b.out, table)
 }
 
 func (b *builder) finishGraph(build func(hnsw.Vectors) (*hnsw.Graph, error)) (err error) {

@@ -38,6 +38,9 @@ func (s *Section) Kind() uint16 { return s.kind }
 // Len is the number of bytes.
 func (s *Section) Len() int { return int(s.length) }
 
+// BlockSize is the number of bytes of its blocks; the last may have fewer.
+func (s *Section) BlockSize() int { return s.blockSize }
+
 // Bytes returns n bytes at off, aliasing the file's memory and 64-byte aligned
 // when off is. They are valid until File.Close and must not be written to. A
 // range beyond the section and damaged blocks give a CorruptError.
