@@ -14,10 +14,16 @@ import (
 	"github.com/chromad/chromad/internal/vfs/faultfs"
 )
 
+// testReserve is enough for the entries and checkpoints of small stores.
+const testReserve = 4 << 10
+
 // openOn opens a store on fs, which is to work.
 func openOn(t testing.TB, fs *faultfs.FS, o Options) *DB {
 	t.Helper()
 	o.fs = fs
+	if o.reserve == 0 {
+		o.reserve = testReserve
+	}
 	db, err := Open("", &o)
 	if err != nil {
 		t.Fatal(err)

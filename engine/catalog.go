@@ -146,6 +146,11 @@ func (c *Collection) retire() {
 		n += s.frozen.bytes
 	}
 	c.db.memBytes.Add(-n)
+	bytes := int64(0)
+	for _, h := range s.version.segments {
+		bytes += h.info.Length
+	}
+	c.db.jobs.waste(bytes)
 	s.version.release()
 }
 

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -77,7 +78,9 @@ func (db *DB) checkpointHeader(number uint64, file seal.ID) disk.Header {
 // durable and not yet applied are held by their collection's firstUnflushed.
 func (db *DB) encodeCheckpoint() (checkpointState, []byte, error) {
 	end := db.log.End()
-	ck := checkpointState{number: db.checkpoint.number + 1, position: wal.Position{Epoch: end.Epoch, Seq: end.Seq - 1}, from: end}
+	// A number is used once: an attempt that failed may have left its file.
+	db.tried++
+	ck := checkpointState{number: db.tried, position: wal.Position{Epoch: end.Epoch, Seq: end.Seq - 1}, from: end}
 	for _, c := range db.all() {
 		ck.from.Seq = minSeq(c.firstUnflushed(), ck.from.Seq)
 	}
@@ -101,7 +104,9 @@ func (db *DB) appendCheckpoint(b []byte, ck checkpointState) ([]byte, error) {
 // writeCheckpoint writes a checkpoint and gives back what it sets free.
 func (db *DB) writeCheckpoint(ctx context.Context) error {
 	start := time.Now()
-	db.catMu.Lock()
+	if err := db.catMu.lock(ctx); err != nil {
+		return err
+	}
 	defer db.catMu.Unlock()
 	if err := db.failed(); err != nil {
 		return err
@@ -111,16 +116,26 @@ func (db *DB) writeCheckpoint(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("checkpoint: %w", err)
 	}
-	if err := db.putCheckpoint(&ck, body); err != nil {
+	if err = db.putCheckpoint(&ck, body); errors.Is(err, ErrDiskFull) && db.failed() == nil {
+		db.spendReserve()
+		db.tried++
+		ck.number = db.tried
+		err = db.putCheckpoint(&ck, body)
+	}
+	if err != nil {
 		return db.diskError(fmt.Errorf("checkpoint: %w", err))
 	}
 	db.checkpoint = ck
 	db.work.checkpoint.Store(ck.number)
 	db.work.checkpoints.add(0, ck.size)
 	removed, err := db.sweep(ctx)
-	if err != nil {
-		return db.diskError(fmt.Errorf("checkpoint %d: %w", ck.number, err))
+	if failed := db.failed(); failed != nil {
+		return failed
 	}
+	if err != nil { // the next checkpoint tries again what could not be removed
+		db.report("remove", fmt.Errorf("checkpoint %d: %w", ck.number, err), false)
+	}
+	db.keepReserve()
 	db.jobs.checkpointed(logged, garbage)
 	if f := db.opts.Events.Checkpointed; f != nil {
 		f(CheckpointEvent{Number: ck.number, Removed: removed, Duration: time.Since(start)})
@@ -129,7 +144,8 @@ func (db *DB) writeCheckpoint(ctx context.Context) error {
 }
 
 func (db *DB) putCheckpoint(ck *checkpointState, body []byte) error {
-	info, err := disk.WriteFile(db.fs, checkpointName(ck.number), db.checkpointHeader(ck.number, newFileID()), db.keys, func(w *disk.Writer) error {
+	name := checkpointName(ck.number)
+	info, err := disk.WriteFile(db.fs, name, db.checkpointHeader(ck.number, newFileID()), db.keys, func(w *disk.Writer) error {
 		if err := w.Section(checkpointSection, checkpointBlock); err != nil {
 			return err
 		}
@@ -137,29 +153,38 @@ func (db *DB) putCheckpoint(ck *checkpointState, body []byte) error {
 		return err
 	})
 	ck.size = info.Length
+	return db.written(name, err)
+}
+
+// written judges the error of writing a file whole. A full disk may refuse the
+// sync of the directory too, behind the renaming; then it is as with every
+// sync that failed: nobody knows which of the names there are on the disk.
+func (db *DB) written(name string, err error) error {
+	if errors.Is(err, ErrDiskFull) {
+		if _, there := db.fs.Stat(name); !isNotExist(there) {
+			return db.fail(err)
+		}
+	}
 	return err
 }
 
 // sweep removes what the newest checkpoint does not need: log files,
 // checkpoints before it, and segments that no manifest, no reader and no
-// builder names. catMu is held.
+// builder names. What cannot be removed does not keep the rest. catMu is held.
 func (db *DB) sweep(ctx context.Context) (removed int, err error) {
-	if err := db.log.Release(db.checkpoint.from); err != nil {
-		return 0, err
-	}
-	if err := db.readers.forget(db.files.needed); err != nil {
-		return 0, err
+	errs := []error{db.log.Release(db.checkpoint.from), db.readers.forget(db.files.needed)}
+	remove := func(name string) {
+		if err := db.fs.Remove(name); err != nil && !isNotExist(err) {
+			errs = append(errs, err)
+			return
+		}
+		removed++
 	}
 	old, err := numberedFiles(db.fs, checkpointDir, checkpointSuffix)
-	if err != nil {
-		return 0, err
-	}
+	errs = append(errs, err)
 	for _, n := range old {
 		if n < db.checkpoint.number {
-			if err := db.fs.Remove(checkpointName(n)); err != nil {
-				return removed, err
-			}
-			removed++
+			remove(checkpointName(n))
 		}
 	}
 	named := map[uint64]bool{}
@@ -169,22 +194,16 @@ func (db *DB) sweep(ctx context.Context) (removed int, err error) {
 		}
 	}
 	segs, err := numberedFiles(db.fs, segmentDir, segmentSuffix)
-	if err != nil {
-		return removed, err
-	}
+	errs = append(errs, err)
 	for _, n := range segs {
-		if named[n] || db.files.needed(n) {
-			continue
-		}
 		if ctx.Err() != nil {
-			return removed, context.Cause(ctx)
+			break // the rest goes next time
 		}
-		if err := db.fs.Remove(segment.Name(n)); err != nil {
-			return removed, err
+		if !named[n] && !db.files.needed(n) {
+			remove(segment.Name(n))
 		}
-		removed++
 	}
-	return removed, nil
+	return removed, errors.Join(errs...)
 }
 
 // loadCheckpoint reads the newest checkpoint; found is false when there is none.
@@ -217,7 +236,7 @@ func (db *DB) loadCheckpoint() (found bool, err error) {
 	if err := db.decodeCheckpoint(number, body); err != nil {
 		return false, fmt.Errorf("%s: %w: %w", name, ErrCorrupt, err)
 	}
-	db.checkpoint.size = f.Info().Length
+	db.checkpoint.size, db.tried = f.Info().Length, number
 	return true, nil
 }
 

@@ -55,7 +55,7 @@ type Collection struct {
 	db *DB
 	id ID
 
-	maint sync.Mutex // see doc.go for the order of locks
+	maint waitLock // see doc.go for the order of locks
 
 	// Guarded by DB.mu: what the catalog says of the collection.
 	name, tenant, database string
@@ -79,7 +79,8 @@ type Collection struct {
 }
 
 func (db *DB) newCollection(e *catalogEntry) *Collection {
-	c := &Collection{db: db, id: e.id, name: e.name, tenant: e.tenant, database: e.database, spec: e.spec}
+	c := &Collection{db: db, id: e.id, name: e.name, tenant: e.tenant, database: e.database, spec: e.spec, maint: newWaitLock()}
+	c.jobs.one = newWaitLock()
 	c.pending.init()
 	c.load(&manifest{nextOrder: 1})
 	return c

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -25,7 +26,22 @@ func (db *DB) Compact(ctx context.Context) error {
 	if err := db.enterWrite(ctx); err != nil {
 		return err
 	}
-	defer db.leave()
+	return db.await(ctx, func() error {
+		err := db.compactAll(ctx)
+		for errors.Is(err, ErrDiskFull) && passes(err) {
+			// What shrinks most is rewritten first: it may make room for the rest.
+			db.spendReserve()
+			n, serr := db.compactSparse(ctx)
+			if n == 0 || serr != nil {
+				return errors.Join(err, serr)
+			}
+			err = db.compactAll(ctx)
+		}
+		return err
+	})
+}
+
+func (db *DB) compactAll(ctx context.Context) error {
 	damage := db.flushAll(ctx)
 	if damage != nil && !errors.Is(damage, ErrCorrupt) {
 		return damage
@@ -42,6 +58,40 @@ func (db *DB) Compact(ctx context.Context) error {
 		}
 	}
 	return errors.Join(damage, db.writeCheckpoint(ctx))
+}
+
+// compactSparse rewrites one segment of each collection, and returns of how
+// many collections there was one that has dead rows, and room for the others.
+func (db *DB) compactSparse(ctx context.Context) (n int, err error) {
+	for _, c := range db.all() {
+		if c.usable() != nil {
+			continue
+		}
+		did, err := c.compact(ctx, pickSparsest)
+		if did {
+			n++
+		}
+		if err != nil && !passes(err) && !errors.Is(err, ErrCorrupt) {
+			return n, err
+		}
+	}
+	return n, db.writeCheckpoint(ctx)
+}
+
+// pickSparsest picks the segment with the fewest live rows of those that have
+// dead ones.
+func pickSparsest(segments []segmentState) []int {
+	best, least := -1, uint64(math.MaxUint64)
+	for i, s := range segments {
+		dead := s.dead.GetCardinality()
+		if live := uint64(s.info.Rows) - dead; dead > 0 && live < least {
+			best, least = i, live
+		}
+	}
+	if best < 0 {
+		return nil
+	}
+	return []int{best}
 }
 
 // picker chooses the segments to merge; none: there is nothing to do.
@@ -110,15 +160,14 @@ type compaction struct {
 	out     *handle
 }
 
-// errPending says that a compaction cannot be installed now.
-var errPending = errors.New("a flush is pending")
-
 // compact merges the segments that pick chooses; did is false when it chose none.
 func (c *Collection) compact(ctx context.Context, pick picker) (did bool, err error) {
-	c.jobs.one.Lock()
+	if err := c.jobs.one.lock(ctx); err != nil {
+		return false, err
+	}
 	defer c.jobs.one.Unlock()
 	start := time.Now()
-	m, v, err := c.manifestView()
+	m, v, err := c.manifestView(ctx)
 	if err != nil {
 		return false, ignoreDropped(err)
 	}
@@ -139,10 +188,7 @@ func (c *Collection) compact(ctx context.Context, pick picker) (did bool, err er
 	number := db.newNumber()
 	defer db.files.release(number)
 	if err = w.merge(ctx, number, m.dimension); err == nil {
-		err = w.install()
-	}
-	if errors.Is(err, errPending) {
-		return false, nil // tried again after the flush
+		err = w.install(ctx)
 	}
 	if err != nil {
 		return false, db.diskError(fmt.Errorf("compact collection %s: %w", c.id, err))
@@ -158,12 +204,21 @@ func ignoreDropped(err error) error {
 	return err
 }
 
-// manifestView returns the manifest with a view of the same segments.
-func (c *Collection) manifestView() (*manifest, *view, error) {
-	c.db.catMu.Lock()
+// manifestView returns the manifest with a view of the same segments, and of
+// nothing in memory.
+func (c *Collection) manifestView(ctx context.Context) (*manifest, *view, error) {
+	if err := c.db.catMu.lock(ctx); err != nil {
+		return nil, nil, err
+	}
 	defer c.db.catMu.Unlock()
-	v, err := c.view()
-	return c.manifest, v, err
+	for {
+		if err := c.usable(); err != nil {
+			return nil, nil, err
+		}
+		if s := c.state.Load(); s.version.acquire() {
+			return c.manifest, &view{s, c.db.readers, make([]*segment.Reader, len(s.dead))}, nil
+		}
+	}
 }
 
 func (w *compaction) merge(ctx context.Context, number uint64, dim int) error {
@@ -176,24 +231,25 @@ func (w *compaction) merge(ctx context.Context, number uint64, dim int) error {
 	if errors.Is(err, segment.ErrEmpty) {
 		return nil
 	}
-	if err == nil {
+	if err = w.c.db.written(segment.Name(number), err); err == nil {
 		w.out = w.c.newHandle(w.info, dim)
 	}
 	return err
 }
 
 // install logs the edit and puts the result in the place of the inputs.
-func (w *compaction) install() error {
+func (w *compaction) install(ctx context.Context) error {
 	c := w.c
-	c.maint.Lock()
+	if err := c.maint.lock(ctx); err != nil { // so nothing is frozen, whose deletions are those of the old segments
+		return err
+	}
 	defer c.maint.Unlock()
-	c.db.catMu.Lock()
+	if err := c.db.catMu.lock(ctx); err != nil {
+		return err
+	}
 	defer c.db.catMu.Unlock()
 	if c.dropped.Load() {
 		return nil
-	}
-	if c.state.Load().frozen != nil {
-		return errPending // its deletions are those of the old segments
 	}
 	var out *segment.Reader
 	if w.out != nil {
@@ -287,11 +343,7 @@ func (w *compaction) report(took time.Duration) {
 	for _, s := range w.inputs {
 		bytes += s.info.Length
 	}
-	j.ask(func() {
-		if j.garbage += bytes; j.garbage >= garbageMin {
-			j.pressure = true
-		}
-	})
+	j.waste(bytes)
 	w.c.db.work.compactions.add(int64(w.info.Rows), w.info.Length)
 	if f := w.c.db.opts.Events.Compacted; f != nil {
 		f(CompactEvent{

@@ -35,9 +35,13 @@ type DB struct {
 	failure  atomic.Pointer[error] // set once: no more writes
 	memBytes atomic.Int64          // of all memtables, frozen ones too
 
-	catMu      sync.Mutex
+	catMu      waitLock
 	checkpoint checkpointState // guarded by catMu
-	nextFile   atomic.Uint64   // number of the last file made
+	tried      uint64          // newest number ever given to a checkpoint; guarded by catMu
+	reserve    reserve
+	replaying  bool // the log cannot be added to yet
+
+	nextFile atomic.Uint64 // number of the last file made
 
 	mu      sync.RWMutex
 	catalog *catalog
@@ -55,7 +59,7 @@ func Open(dir string, opts *Options) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	db := &DB{opts: o, fs: o.fs, keys: seal.Plain(), files: liveFiles{refs: map[uint64]int{}}}
+	db := &DB{opts: o, fs: o.fs, keys: seal.Plain(), files: liveFiles{refs: map[uint64]int{}}, catMu: newWaitLock()}
 	db.gate.init()
 	if db.fs == nil {
 		root, err := openRoot(dir, o.ReadOnly)
@@ -233,7 +237,17 @@ func (db *DB) report(op string, err error, failed bool) {
 // commitLocked logs an entry that changes catalog or files, and waits; catMu
 // is held, so such entries are applied in the order of the log.
 func (db *DB) commitLocked(payload []byte) error {
+	frees := op(payload[0]).frees()
+	if !frees {
+		if err := db.reserveSpent(); err != nil {
+			return err
+		}
+	}
 	_, err := db.log.Commit(context.Background(), payload)
+	if frees && errors.Is(err, ErrDiskFull) {
+		db.spendReserve()
+		_, err = db.log.Commit(context.Background(), payload)
+	}
 	db.wrote(len(payload))
 	return logError(err)
 }

@@ -56,7 +56,7 @@ func tour(ctx context.Context, db *DB) (before, after model, failed error) {
 
 // tourOptions leave nothing to the background, so that calls come in one order.
 func tourOptions(fs *faultfs.FS) *Options {
-	return &Options{GraphMin: 4, OpenSegments: 2, Workers: 1, LogLimit: 16 << 10, fs: fs}
+	return &Options{GraphMin: 4, OpenSegments: 2, Workers: 1, LogLimit: 16 << 10, fs: fs, reserve: 600}
 }
 
 // reopened opens what is left, wants one of the two models, uses it and closes it.
@@ -273,13 +273,14 @@ func TestDiskFullInBackground(t *testing.T) {
 			t.Fatalf("%d bytes free: %s %v", free, d, err)
 		}
 		fs.Budget(-1)
+		check(t, db.regain(ctx)) // as the background does after a second
 		add(1)
 		check(t, db.Compact(ctx))
 		if n := len(c.manifest.segments); n != 1 {
 			t.Fatalf("%d bytes free: %d segments after a compaction", free, n)
 		}
 		check(t, db.Close())
-		if names := fs.Files(); len(names) != 4 { // LOCK, a checkpoint, a segment, the log
+		if names := fs.Files(); len(names) != 5 { // LOCK, RESERVE, a checkpoint, a segment, the log
 			t.Fatalf("%d bytes free: files %v", free, names)
 		}
 		if err := reopened(fs, model{"c": want}, model{"c": want}); err != nil {

@@ -23,8 +23,7 @@ func (db *DB) Flush(ctx context.Context) error {
 	if err := db.enterWrite(ctx); err != nil {
 		return err
 	}
-	defer db.leave()
-	return db.flushAll(ctx)
+	return db.await(ctx, func() error { return db.flushAll(ctx) })
 }
 
 // flushAll goes on past damage, which is one collection's alone.
@@ -44,23 +43,22 @@ func (db *DB) flushAll(ctx context.Context) error {
 	return damage
 }
 
-// flush makes the collection's memtable a segment, after what an earlier
-// flush froze and could not write.
+// flush makes the collection's memtable a segment. After an error it is what
+// it was, and what is deleted of it meanwhile need not be written.
 func (db *DB) flush(ctx context.Context, c *Collection) error {
-	c.maint.Lock()
-	defer c.maint.Unlock()
-	for {
-		f, again := c.freeze()
-		if f == nil {
-			return nil
-		}
-		if err := db.flushTable(ctx, c, f); err != nil {
-			return err
-		}
-		if !again {
-			return nil
-		}
+	if err := c.maint.lock(ctx); err != nil {
+		return err
 	}
+	defer c.maint.Unlock()
+	f := c.freeze()
+	if f == nil {
+		return nil
+	}
+	err := db.flushTable(ctx, c, f)
+	if err != nil {
+		c.thaw(f)
+	}
+	return err
 }
 
 func (db *DB) flushTable(ctx context.Context, c *Collection, f *frozenTable) error {
@@ -71,11 +69,11 @@ func (db *DB) flushTable(ctx context.Context, c *Collection, f *frozenTable) err
 		defer db.files.release(number)
 		var err error
 		info, err = segment.Write(ctx, db.fs, db.keys, c.segmentSpec(number, newFileID(), f.dimension), f.segmentRows())
-		if err != nil {
+		if err = db.written(segment.Name(number), err); err != nil {
 			return db.diskError(fmt.Errorf("flush collection %s: %w", c.id, err))
 		}
 	}
-	if err := c.installFlush(f, info); err != nil {
+	if err := c.installFlush(ctx, f, info); err != nil {
 		return db.diskError(fmt.Errorf("flush collection %s: %w", c.id, err))
 	}
 	db.jobs.notifyFreed()
@@ -88,23 +86,15 @@ func (db *DB) flushTable(ctx context.Context, c *Collection, f *frozenTable) err
 }
 
 // freeze takes the memtable out of the writers' hands and gives them a new
-// one; nil: there is nothing to flush. What an earlier flush froze and could
-// not write comes first, and again tells that the memtable is to follow.
-// maint is held.
-func (c *Collection) freeze() (f *frozenTable, again bool) {
+// one; nil: there is nothing to flush. maint is held.
+func (c *Collection) freeze() *frozenTable {
 	c.applyMu.Lock()
 	defer c.applyMu.Unlock()
-	if c.dropped.Load() {
-		return nil, false
+	if c.mem.empty() || c.usable() != nil {
+		return nil
 	}
 	old := c.state.Load()
-	if old.frozen != nil {
-		return old.frozen, true
-	}
-	if c.mem.empty() || c.usable() != nil {
-		return nil, false
-	}
-	f = &frozenTable{
+	f := &frozenTable{
 		table: c.mem.snapshot(), first: c.mem.first, last: c.mem.last, bytes: c.mem.bytes,
 		nextOrder: c.nextOrder, dimension: old.dimension, keys: old.keys, deadAt: deadOf(old.dead),
 	}
@@ -113,7 +103,34 @@ func (c *Collection) freeze() (f *frozenTable, again bool) {
 	s.frozen, s.fdead, s.mem, s.rows = f, newDeletions(roaring.New()), c.mem.snapshot(), 0
 	c.jobs.size.Store(0)
 	c.state.Store(&s)
-	return f, false
+	return f
+}
+
+// thaw gives the rows of f that are alive back to the memtable: they could
+// not be written. maint is held.
+func (c *Collection) thaw(f *frozenTable) {
+	c.applyMu.Lock()
+	defer c.applyMu.Unlock()
+	s := *c.state.Load()
+	if c.dropped.Load() || s.frozen != f {
+		return
+	}
+	m := &memtable{first: f.first, last: max(f.last, c.mem.last)}
+	if c.usable() == nil { // of a damaged collection only the positions are kept
+		for n, r := range f.all() {
+			if !s.fdead.rows.Contains(uint32(n)) {
+				m.put(r)
+			}
+		}
+		for _, r := range c.mem.rows.Values() {
+			m.put(r)
+		}
+	}
+	c.db.memBytes.Add(m.bytes - c.mem.bytes - f.bytes)
+	c.jobs.size.Store(m.bytes)
+	c.mem = m
+	s.frozen, s.fdead, s.mem, s.rows = nil, nil, m.snapshot(), m.rows.Len()
+	c.state.Store(&s)
 }
 
 func (t *table) segmentRows() iter.Seq2[segment.Row, error] {
@@ -129,9 +146,11 @@ func (t *table) segmentRows() iter.Seq2[segment.Row, error] {
 
 // installFlush logs the edit and makes the segment (info.Rows 0: there is
 // none) take the frozen table's place.
-func (c *Collection) installFlush(f *frozenTable, info segment.Info) error {
+func (c *Collection) installFlush(ctx context.Context, f *frozenTable, info segment.Info) error {
 	db := c.db
-	db.catMu.Lock()
+	if err := db.catMu.lock(ctx); err != nil {
+		return err
+	}
 	defer db.catMu.Unlock()
 	if c.dropped.Load() {
 		return nil
@@ -162,6 +181,10 @@ func (c *Collection) installFlush(f *frozenTable, info segment.Info) error {
 
 // commitEdit logs the collection's new manifest; catMu and maint are held.
 func (c *Collection) commitEdit(m *manifest) error {
+	if c.db.replaying {
+		c.manifest = m
+		return nil
+	}
 	payload, err := appendEdit(nil, c.id, m)
 	if err != nil {
 		return err

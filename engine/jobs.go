@@ -30,6 +30,8 @@ type jobs struct {
 	garbage  int64         // bytes of segments that a checkpoint would set free
 	freed    chan struct{} // closed when a flush has given memory back
 	full     error         // why flushing does not get on; nil: it does
+	starved  bool          // a write was refused for want of space
+	retrying bool          // pressure will be looked at again in a while
 	stopped  bool
 }
 
@@ -38,7 +40,7 @@ type collectionJobs struct {
 	flushing, compacting bool
 	damaged              bool // compaction met damage: leave it alone
 
-	one  sync.Mutex   // held while the collection is compacted
+	one  waitLock     // held while the collection is compacted
 	size atomic.Int64 // bytes of the memtable, as published
 }
 
@@ -56,8 +58,11 @@ const garbageMin = 1 << 20
 
 func (j *jobs) start(db *DB) {
 	j.ctx, j.cancel = context.WithCancel(context.Background())
+	j.mu.Lock()
 	j.wake = sync.NewCond(&j.mu)
 	j.freed = make(chan struct{})
+	j.pressure = j.logged.Load() > 0 || db.reserveSpent() != nil // recovery left work
+	j.mu.Unlock()
 	j.wg.Go(func() { j.flusher(db) })
 	j.wg.Go(func() { j.compacter(db) })
 	for _, c := range db.all() {
@@ -149,10 +154,10 @@ func (j *jobs) flusher(db *DB) {
 		var err error
 		if c != nil {
 			err = db.flush(j.ctx, c)
-			j.finish(db, "flush", err, c.queueFlush)
+			j.finish(db, "flush", err, later(c.queueFlush))
 		}
 		relieved := db.relieve(j.ctx)
-		j.finish(db, "relieve pressure", relieved, func() { j.ask(func() { j.pressure = true }) })
+		j.finish(db, "relieve pressure", relieved, j.retryPressure)
 		j.told(cmp.Or(err, relieved))
 	}
 }
@@ -191,8 +196,22 @@ func (j *jobs) finish(db *DB, op string, err error, retry func()) {
 	}
 	db.report(op, err, db.failed() != nil)
 	if passes(err) {
-		time.AfterFunc(retryAfter, retry)
+		retry()
 	}
+}
+
+// later runs retry when what passes may have passed.
+func later(retry func()) func() { return func() { time.AfterFunc(retryAfter, retry) } }
+
+// retryPressure has the flusher look at memory, log and reserve in a while.
+func (j *jobs) retryPressure() {
+	j.ask(func() {
+		if j.retrying {
+			return // or each failure would add one more to look again for ever
+		}
+		j.retrying = true
+		time.AfterFunc(retryAfter, func() { j.ask(func() { j.retrying, j.pressure = false, true }) })
+	})
 }
 
 func (j *jobs) compacter(db *DB) {
@@ -215,7 +234,7 @@ func (j *jobs) compacter(db *DB) {
 			c.jobs.damaged = true
 			j.mu.Unlock()
 		}
-		j.finish(db, "compact", err, c.scheduleCompact)
+		j.finish(db, "compact", err, later(c.scheduleCompact))
 		if did {
 			c.scheduleCompact()
 		}
@@ -239,12 +258,18 @@ func (db *DB) relieve(ctx context.Context) error {
 	if log := db.log.Size(); log > db.opts.LogLimit && log-j.kept.Load() > db.opts.LogLimit/8 {
 		return db.shortenLog(ctx)
 	}
-	db.catMu.Lock()
+	if db.reserveSpent() != nil {
+		return db.regain(ctx)
+	}
+	if err := db.catMu.lock(ctx); err != nil {
+		return err
+	}
 	size := db.checkpoint.size
 	db.catMu.Unlock()
 	j.mu.Lock()
 	due := j.logged.Load() >= max(checkpointEvery, 4*size) || j.garbage >= max(garbageMin, 4*size) ||
-		j.full != nil && j.garbage > 0 // every byte counts
+		(j.full != nil || j.starved) && j.garbage > 0 // every byte counts
+	j.starved = false
 	j.mu.Unlock()
 	if !due {
 		return nil
@@ -252,11 +277,42 @@ func (db *DB) relieve(ctx context.Context) error {
 	return db.writeCheckpoint(ctx)
 }
 
+// regain makes deletions that needed the reserve give space back, as far as
+// that takes no merging, and tries to make the reserve again.
+func (db *DB) regain(ctx context.Context) error {
+	if logged, garbage := db.jobs.waiting(); logged == 0 && garbage == 0 {
+		if err := db.catMu.lock(ctx); err != nil {
+			return err
+		}
+		defer db.catMu.Unlock()
+		db.keepReserve()
+		return nil
+	}
+	err := db.flushAll(ctx)
+	if err != nil && !passes(err) && !errors.Is(err, ErrCorrupt) {
+		return err
+	}
+	return errors.Join(err, db.writeCheckpoint(ctx))
+}
+
+// starve is told of a write that a full disk has refused: what a checkpoint
+// would set free is wanted now.
+func (j *jobs) starve() { j.ask(func() { j.starved, j.pressure = true, true }) }
+
 // waiting is what a checkpoint that begins now covers and sets free, in bytes.
 func (j *jobs) waiting() (logged, garbage int64) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.logged.Load(), j.garbage
+}
+
+// waste is told of the length of files that nobody needs any more.
+func (j *jobs) waste(bytes int64) {
+	j.ask(func() {
+		if j.garbage += bytes; j.garbage >= garbageMin {
+			j.pressure = true
+		}
+	})
 }
 
 // checkpointed is told when it is done.
@@ -315,7 +371,9 @@ func (db *DB) largestFirst() []*Collection {
 // flushOldest flushes the collections whose oldest entry is in the first part
 // of the log: 2 is its older half, 1 the whole.
 func (db *DB) flushOldest(ctx context.Context, part uint64) error {
-	db.catMu.Lock()
+	if err := db.catMu.lock(ctx); err != nil {
+		return err
+	}
 	from := db.checkpoint.from.Seq
 	db.catMu.Unlock()
 	last := from + (db.log.End().Seq-from)/part
@@ -338,7 +396,7 @@ func (db *DB) room(ctx context.Context, c *Collection) error {
 		j.mu.Lock()
 		freed, full := j.freed, j.full
 		j.mu.Unlock()
-		if err := cmp.Or(db.failed(), c.usable()); err != nil {
+		if err := cmp.Or(db.failed(), c.usable(), db.reserveSpent()); err != nil {
 			return err
 		}
 		if !db.crowded(c) {
@@ -357,10 +415,14 @@ func (db *DB) room(ctx context.Context, c *Collection) error {
 	}
 }
 
+// memoryMax is the memory that memtables reach when flushing cannot keep up;
+// what is on its way by then comes on top.
+func (o *Options) memoryMax() int64 { return o.MemoryLimit + o.MemoryLimit/8 }
+
 func (db *DB) crowded(c *Collection) bool {
 	o := &db.opts
 	return c.jobs.size.Load() >= 2*o.MemtableBytes || c.state.Load().rows >= 2*o.MemtableRows ||
-		db.memBytes.Load() >= o.MemoryLimit+o.MemoryLimit/4
+		db.memBytes.Load() >= o.memoryMax()
 }
 
 // notifyFreed wakes the writers that wait for room.
@@ -375,7 +437,9 @@ func (j *jobs) notifyFreed() {
 
 // passes tells the errors that left everything as it was and end by
 // themselves: a full disk, too many open files.
-func passes(err error) bool { return errors.Is(err, ErrDiskFull) || errors.Is(err, ErrNoHandle) }
+func passes(err error) bool {
+	return (errors.Is(err, ErrDiskFull) || errors.Is(err, ErrNoHandle)) && !errors.Is(err, ErrFailed)
+}
 
 // diskError judges an error of background writing. What passes is waited
 // for, damage and a cancelled context change nothing; after anything else the

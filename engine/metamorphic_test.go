@@ -78,7 +78,7 @@ type metamorphicRun struct {
 }
 
 func (x *metamorphicRun) do(ctx context.Context) (answers []string, err error) {
-	x.Options.fs = x.fs
+	x.Options.fs, x.Options.reserve = x.fs, testReserve
 	if x.db, err = Open("", &x.Options); err != nil {
 		return nil, err
 	}

@@ -39,7 +39,8 @@ type Options struct {
 	// Events is told about background work. nil: nobody is.
 	Events *Events
 
-	fs vfs.FS // tests put a file system of their own in place
+	fs      vfs.FS // tests put a file system of their own in place
+	reserve int64  // and need not fill disks with a whole reserve
 }
 
 // Limits bound one record and one call. Zero fields take the defaults.
@@ -90,7 +91,7 @@ type CheckpointEvent struct {
 
 // ErrorEvent tells of background work that failed.
 type ErrorEvent struct {
-	Op     string // "write", "apply", "flush", "compact", "relieve pressure" (of memory and log)
+	Op     string // "write", "apply", "flush", "compact", "relieve pressure" (of memory and log), "remove" (of files nobody needs), "reserve"
 	Err    error
 	Failed bool // no more writes are accepted
 }

@@ -58,7 +58,7 @@ func runSeeds(t *testing.T, run func(seed uint64) error) {
 func cutOptions(r *rand.Rand, fs *faultfs.FS) *Options {
 	return &Options{
 		MemtableRows: 1 + r.IntN(30), GraphMin: 1 + r.IntN(12), LogLimit: int64(1000 + r.IntN(20000)),
-		OpenSegments: 1 + r.IntN(4), Workers: 1, fs: fs,
+		OpenSegments: 1 + r.IntN(4), Workers: 1, MemoryLimit: int64(2000 + r.IntN(40000)), fs: fs, reserve: 600,
 	}
 }
 

@@ -1,9 +1,11 @@
 package engine
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	"github.com/chromad/chromad/internal/disk"
 	"github.com/chromad/chromad/segment"
@@ -29,6 +31,7 @@ func (db *DB) recover() error {
 		}
 	}
 	db.work.checkpoint.Store(db.checkpoint.number)
+	db.giveUpReserve()
 	db.log, err = wal.Open(db.fs, db.checkpoint.from, wal.Options{
 		Store: db.store, Keys: db.keys, ReadOnly: db.opts.ReadOnly,
 		Epoch: db.checkpoint.from.Epoch, NewID: newFileID, MaxFile: db.opts.logFile(),
@@ -39,13 +42,31 @@ func (db *DB) recover() error {
 	if err := db.replay(db.replayCatalog); err != nil {
 		return err
 	}
+	if err := db.findLastFile(); err != nil {
+		return err
+	}
+	db.replaying = true
 	if err := db.replay(db.replayRecords); err != nil {
 		return err
 	}
+	db.replaying = false
 	if db.opts.ReadOnly {
 		return nil
 	}
-	return db.tidy()
+	db.tidy()
+	db.keepReserve()
+	return nil
+}
+
+// giveUpReserve makes room for opening the store on a full disk: it ends with
+// a new file of the log.
+func (db *DB) giveUpReserve() {
+	if _, err := db.fs.Stat(reserveName); db.opts.ReadOnly || isNotExist(err) {
+		return
+	}
+	if err := db.dropReserve(); err != nil {
+		db.report("reserve", err, false)
+	}
 }
 
 // initStore writes the first checkpoint of a new store. Everything else needs
@@ -72,6 +93,7 @@ func (db *DB) initStore() error {
 	db.store = newFileID()
 	db.catalog = newCatalog()
 	first := wal.Position{Epoch: 1, Seq: 1}
+	db.tried = 1
 	db.checkpoint = checkpointState{number: 1, position: wal.Position{Epoch: 1}, from: first}
 	body, err := db.appendCheckpoint(nil, db.checkpoint)
 	if err != nil {
@@ -140,42 +162,84 @@ func (db *DB) replayRecords(seq uint64, o op, payload []byte) error {
 	if c == nil || seq <= c.manifest.flushed {
 		return nil
 	}
-	return c.applyBatch([]*ticket{t})
-}
-
-// tidy removes what a crash left behind: unfinished files, and files that
-// were finished but whose edit or checkpoint was not.
-func (db *DB) tidy() error {
-	infos, err := db.fs.List(disk.TmpDir)
-	if err != nil && !isNotExist(err) {
+	if err := c.applyBatch([]*ticket{t}); err != nil {
 		return err
 	}
-	for _, i := range infos {
-		if !i.Regular {
-			continue
+	return db.relieveReplay()
+}
+
+// relieveReplay keeps the memory that a long log takes within its limit. The
+// memtables are flushed as ever, but there is no log yet for the edits: until
+// the next checkpoint the segments are nobody's, and a crash before it has the
+// log replayed once more.
+func (db *DB) relieveReplay() error {
+	have := db.memBytes.Load()
+	if have <= db.opts.MemoryLimit {
+		return nil
+	}
+	if db.opts.ReadOnly {
+		if have <= db.opts.memoryMax() {
+			return nil
 		}
-		if err := db.fs.Remove(disk.TmpDir + "/" + i.Name); err != nil {
+		return fmt.Errorf("the log does not fit in Options.MemoryLimit, and a reader cannot flush it: %w", ErrTooLarge)
+	}
+	for _, c := range db.largestFirst() {
+		if db.memBytes.Load() <= db.opts.MemoryLimit/2 { // room for more than the next entry
+			break
+		}
+		if err := db.flush(context.Background(), c); err != nil {
+			if passes(err) && have <= db.opts.memoryMax() {
+				return nil // a full disk is no reason not to open, while there is memory
+			}
 			return err
 		}
 	}
+	db.jobs.logged.Store(checkpointEvery) // a checkpoint is due at once
+	return nil
+}
+
+// findLastFile finds the largest number that a segment has, wanted or not.
+func (db *DB) findLastFile() error {
 	segs, err := numberedFiles(db.fs, segmentDir, segmentSuffix)
 	if err != nil {
 		return err
 	}
-	last := uint64(0)
-	for _, n := range segs {
-		last = max(last, n)
-		if !db.files.needed(n) {
-			if err := db.fs.Remove(segment.Name(n)); err != nil {
-				return err
-			}
-		}
-	}
 	for _, c := range db.catalog.collections {
 		for _, s := range c.manifest.segments {
-			last = max(last, s.info.Number)
+			segs = append(segs, s.info.Number)
 		}
 	}
-	db.nextFile.Store(last)
+	if len(segs) > 0 {
+		db.nextFile.Store(slices.Max(segs))
+	}
 	return nil
+}
+
+// tidy removes what a crash left behind: unfinished files, and files that
+// were finished but whose edit or checkpoint was not. What cannot be removed
+// is in nobody's way; the segments among it go with a later checkpoint.
+func (db *DB) tidy() {
+	remove := func(name string) {
+		if err := db.fs.Remove(name); err != nil && !isNotExist(err) {
+			db.report("remove", err, false)
+		}
+	}
+	infos, err := db.fs.List(disk.TmpDir)
+	if err != nil && !isNotExist(err) {
+		db.report("remove", err, false)
+	}
+	for _, i := range infos {
+		if i.Regular {
+			remove(disk.TmpDir + "/" + i.Name)
+		}
+	}
+	segs, err := numberedFiles(db.fs, segmentDir, segmentSuffix)
+	if err != nil {
+		db.report("remove", err, false)
+	}
+	for _, n := range segs {
+		if !db.files.needed(n) {
+			remove(segment.Name(n))
+		}
+	}
 }

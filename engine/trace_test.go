@@ -28,7 +28,7 @@ func TestTraces(t *testing.T) {
 	var db *DB
 	var c *Collection
 	open := func() (err error) {
-		if db, err = Open("", &Options{GraphMin: 2, Workers: 1, fs: fs}); err != nil {
+		if db, err = Open("", &Options{GraphMin: 2, Workers: 1, fs: fs, reserve: testReserve}); err != nil {
 			return err
 		}
 		db.jobs.stop() // nothing happens beside what is asked for

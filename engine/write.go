@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -123,10 +124,13 @@ func (c *Collection) write(ctx context.Context, kind writeKind, recs []Record) e
 		err = c.submit(t, payload, dim)
 	}
 	c.writeMu.Unlock()
-	if err != nil {
-		return err
+	if err == nil {
+		err = t.wait(ctx)
 	}
-	return t.wait(ctx)
+	if errors.Is(err, ErrDiskFull) {
+		c.db.jobs.starve()
+	}
+	return err
 }
 
 // checkDimension is called with writeMu held, so that of writers racing to
@@ -295,6 +299,15 @@ func (c *Collection) Delete(ctx context.Context, sel Selection) (int, error) {
 			return 0, err
 		}
 	}
+	n, err := c.delete(ctx, sel)
+	if errors.Is(err, ErrDiskFull) {
+		c.db.spendReserve()
+		n, err = c.delete(ctx, sel)
+	}
+	return n, err
+}
+
+func (c *Collection) delete(ctx context.Context, sel Selection) (int, error) {
 	t := &ticket{done: make(chan struct{})}
 	if err := c.submitDelete(ctx, t, sel); err != nil || t.del == nil {
 		return 0, err
