@@ -43,8 +43,8 @@ var (
 	ErrLocked = vfs.ErrLocked
 	// ErrDiskFull: nothing was written. Writes succeed again when there is room.
 	ErrDiskFull = vfs.ErrNoSpace
-	// ErrNoHandle: as many files are open as the system allows. Nothing was
-	// changed; Options.OpenSegments is the store's share of them.
+	// ErrNoHandle: as many files are open, or mapped, as the system allows.
+	// Nothing was changed; Options.OpenSegments is the store's share of them.
 	ErrNoHandle = vfs.ErrNoHandle
 	// ErrCorrupt: bytes are not what was written; the text names file and
 	// offset. From Open it is the store's, from a collection that one's alone.

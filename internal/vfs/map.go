@@ -35,7 +35,7 @@ func mapFile(f *os.File, have, size int64) (*mapping, error) {
 		return &mapping{}, nil // the system maps no empty region
 	}
 	b, err := mmap.MapRegion(f, int(size), mmap.RDONLY, 0, 0)
-	return &mapping{b}, err
+	return &mapping{b}, wrapMap(err)
 }
 
 // Anonymous returns size bytes of zeroed memory outside the Go heap, aligned to
@@ -47,7 +47,7 @@ func Anonymous(size int) (Mapping, error) {
 	}
 	b, err := mmap.MapRegion(nil, size, mmap.RDWR, mmap.ANON, 0)
 	if err != nil {
-		return nil, fmt.Errorf("map %d bytes of memory: %w", size, err)
+		return nil, fmt.Errorf("map %d bytes of memory: %w", size, wrapMap(err))
 	}
 	dontDump(b)
 	return &mapping{b}, nil

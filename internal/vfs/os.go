@@ -268,6 +268,14 @@ func wrap(err error) error {
 	return err
 }
 
+// wrapMap is wrap for what a mapping fails with: it ends like a want of handles.
+func wrapMap(err error) error {
+	if err != nil && unmappable(err) {
+		return kind{err, ErrNoHandle}
+	}
+	return wrap(err)
+}
+
 // file keeps the end itself, so that a truncated file goes on where it was cut.
 type file struct {
 	f   *os.File

@@ -20,4 +20,8 @@ func handles(err error) bool {
 	return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE)
 }
 
+// unmappable tells that a process has as much mapped as it may, in bytes or in
+// mappings.
+func unmappable(err error) bool { return errors.Is(err, unix.ENOMEM) }
+
 func flushDir(d *os.File) error { return d.Sync() }

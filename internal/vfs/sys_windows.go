@@ -15,6 +15,10 @@ func full(err error) bool {
 
 func handles(err error) bool { return errors.Is(err, windows.ERROR_TOO_MANY_OPEN_FILES) }
 
+func unmappable(err error) bool {
+	return errors.Is(err, windows.ERROR_NOT_ENOUGH_MEMORY) || errors.Is(err, windows.ERROR_COMMITMENT_LIMIT)
+}
+
 // flushDir does nothing: directories cannot be flushed here, the file system
 // logs its names itself.
 func flushDir(*os.File) error { return nil }

@@ -4,6 +4,7 @@ package vfs_test
 
 import (
 	"errors"
+	"math"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -101,6 +102,8 @@ func TestDiskFull(t *testing.T) {
 	for _, err := range []error{syscall.EMFILE, syscall.ENFILE} {
 		is(t, "no handle", vfs.Wrap(err), vfs.ErrNoHandle)
 	}
+	_, err = vfs.Anonymous(math.MaxInt / 2)
+	is(t, "no address space", err, vfs.ErrNoHandle)
 	if errors.Is(vfs.Wrap(syscall.EIO), vfs.ErrNoHandle) || errors.Is(vfs.Wrap(syscall.EIO), vfs.ErrNoSpace) || vfs.Wrap(nil) != nil {
 		t.Error("something else is taken for a full disk")
 	}

@@ -10,7 +10,7 @@ var (
 	ErrLocked  = errors.New("locked by another process")
 	ErrNoSpace = errors.New("no space left on device") // errors.Is holds for ENOSPC, EDQUOT and EFBIG (a file size limit)
 	// ErrNoHandle: nothing was done, because the process or the system has
-	// as many files open as it may (EMFILE, ENFILE).
+	// as many files open as it may (EMFILE, ENFILE), or mapped (ENOMEM).
 	ErrNoHandle = errors.New("too many open files")
 )
 
