@@ -94,7 +94,7 @@ func (l *Log) write(body []byte, count uint32) error {
 	if err := l.Err(); err != nil {
 		return refuse(err)
 	}
-	if l.tail.index > 0 && l.tail.end >= l.o.MaxFile {
+	if l.tail.full(l.o) {
 		// The old file will do when there is no room for a new one.
 		if soft, err := l.rotate(); err != nil && !soft {
 			return refuse(l.fail(err))
@@ -116,7 +116,9 @@ func (l *Log) renew() error {
 		return err
 	}
 	if l.tail.index == 0 {
-		return nil
+		if stale, err := l.tail.stale(l.o); !stale {
+			return err
+		}
 	}
 	soft, err := l.rotate()
 	if err != nil && !soft {
@@ -128,14 +130,15 @@ func (l *Log) renew() error {
 // rotate puts a new file in the place of the last one. soft tells that the log
 // can go on without.
 func (l *Log) rotate() (soft bool, err error) {
-	begin := start{Position{Epoch: l.o.Epoch, Seq: l.seq}, l.tail.sum}
+	begin := start{Position{Epoch: l.o.Epoch, Seq: l.seq}, l.tail.chain()}
 	l.number++ // also when it fails: what is left behind may keep its name
 	t, soft, err := create(l.fs, l.number, begin, nil, l.o)
 	if err != nil {
 		return soft, fmt.Errorf("new file: %w", err)
 	}
-	// Its frames are synced, so this decides nothing; Close reports it.
-	closing := l.tail.f.Close()
+	// Its frames are synced, and a larger mark counts, so these decide nothing;
+	// Close reports them.
+	closing := errors.Join(l.tail.f.Close(), removeMarks(l.fs, l.tail.id.Number))
 	t.buf = l.tail.buf
 	l.tail = t
 	l.mu.Lock()

@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"path"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -67,17 +69,21 @@ func read(fs *faultfs.FS, from uint64, o Options) (n int, err error) {
 // offsets lists where the frames of a file begin, and where they end.
 func offsets(t testing.TB, fs *faultfs.FS, name string, o Options) (at []int64) {
 	t.Helper()
+	number, _ := disk.Number(path.Base(name), suffix)
 	end := int64(0)
-	for f, err := range Frames(fs, o) {
+	for f, err := range Frames(fs, number, o) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if f.File == name {
-			at = append(at, f.Offset)
-			end = f.Offset + f.Bytes
-		}
+		at = append(at, f.Offset)
+		end = f.Offset + f.Bytes
 	}
 	return append(at, end)
+}
+
+// walFiles lists the files of the log without the mark.
+func walFiles(fs *faultfs.FS) []string {
+	return slices.DeleteFunc(fs.Files(), func(n string) bool { return !strings.HasSuffix(n, suffix) })
 }
 
 func content(t testing.TB, fs *faultfs.FS, name string) []byte {
@@ -117,7 +123,7 @@ func sealers() map[string]Options {
 func TestBitFlips(t *testing.T) {
 	for kind, o := range sealers() {
 		fs := shelf(t, o)
-		names := fs.Files()
+		names := walFiles(fs)
 		at := offsets(t, fs, names[2], o)
 		for _, name := range names {
 			whole := content(t, fs, name)
@@ -147,7 +153,7 @@ func TestBitFlips(t *testing.T) {
 func TestTornTail(t *testing.T) {
 	for kind, o := range sealers() {
 		fs := shelf(t, o)
-		name := fs.Files()[2]
+		name := walFiles(fs)[2]
 		whole := content(t, fs, name)
 		at := offsets(t, fs, name, o)
 		for size := range int64(len(whole)) {
@@ -188,7 +194,7 @@ func TestGarbageHeaders(t *testing.T) {
 	fs := shelf(t, o)
 	fields := map[string][2]int{"length": {4, 4}, "index": {8, 8}, "first": {16, 8}, "count": {24, 4}, "spare": {28, 4}, "prev": {32, 8}}
 	for _, file := range []int{1, 2} {
-		name := fs.Files()[file]
+		name := walFiles(fs)[file]
 		whole := content(t, fs, name)
 		at := offsets(t, fs, name, o)
 		id, err := disk.DecodeHeader(whole)
@@ -247,7 +253,7 @@ func measured(fs *faultfs.FS, o Options) (n int, used uint64, err error) {
 func TestFrameOrder(t *testing.T) {
 	for kind, o := range sealers() {
 		fs := shelf(t, o)
-		names := fs.Files()
+		names := walFiles(fs)
 		name := names[2]
 		whole := content(t, fs, name)
 		at := offsets(t, fs, name, o)
@@ -291,7 +297,7 @@ func TestFrameOrder(t *testing.T) {
 func TestForkedFrame(t *testing.T) {
 	o := Options{Store: seal.ID{1}}
 	fs := shelf(t, o)
-	name := fs.Files()[2]
+	name := walFiles(fs)[2]
 	whole := content(t, fs, name)
 	at := offsets(t, fs, name, o)
 	id, err := disk.DecodeHeader(whole)
@@ -310,7 +316,7 @@ func TestForkedFrame(t *testing.T) {
 // TestFiles takes files away, changes them for others, and adds strangers.
 func TestFiles(t *testing.T) {
 	o := Options{Store: seal.ID{1}}
-	names := shelf(t, o).Files()
+	names := walFiles(shelf(t, o))
 	remove := func(i ...int) func(*faultfs.FS) error {
 		return func(fs *faultfs.FS) (err error) {
 			for _, i := range i {
@@ -322,7 +328,7 @@ func TestFiles(t *testing.T) {
 	take := func(i int, from Options, j int) func(*faultfs.FS) error {
 		return func(fs *faultfs.FS) error {
 			other := shelf(t, from)
-			replace(t, fs, names[i], content(t, other, other.Files()[j]))
+			replace(t, fs, names[i], content(t, other, walFiles(other)[j]))
 			return nil
 		}
 	}
@@ -338,8 +344,24 @@ func TestFiles(t *testing.T) {
 			return nil
 		}
 	}
+	unmark := func(fs *faultfs.FS) error { return fs.Remove(markName(3)) }
+	marked := func(n uint64) func(*faultfs.FS) error {
+		return func(fs *faultfs.FS) error {
+			f, err := fs.Create(markName(n))
+			return errors.Join(err, f.Close())
+		}
+	}
+	both := func(change ...func(*faultfs.FS) error) func(*faultfs.FS) error {
+		return func(fs *faultfs.FS) (err error) {
+			for _, c := range change {
+				err = errors.Join(err, c(fs))
+			}
+			return err
+		}
+	}
+	rename := func(fs *faultfs.FS) error { return fs.Rename(names[2], "log/0000000000000004.wal") }
 	stray := func(fs *faultfs.FS) error {
-		for _, n := range []string{"log/0000000000000009.tmp", "log/x.wal", "log/000000000000000A.wal", "log/0000000000000000.wal", "log/00000000000000011.wal"} {
+		for _, n := range []string{"log/0000000000000009.tmp", "log/0000000000000008.newest.tmp", "log/x.newest", "log/x.wal", "log/000000000000000A.wal", "log/0000000000000000.wal", "log/00000000000000011.wal"} {
 			f, err := fs.Create(n)
 			if err := errors.Join(err, f.Close()); err != nil {
 				return err
@@ -351,7 +373,7 @@ func TestFiles(t *testing.T) {
 		name   string
 		from   uint64
 		change func(*faultfs.FS) error
-		file   string // that is reported, or "" for none
+		file   string // that is reported, or "" for none, or minus the entries that are gone unnoticed
 	}{
 		{"whole", 1, remove(), ""},
 		{"first missing", 1, remove(0), names[1]},
@@ -359,9 +381,19 @@ func TestFiles(t *testing.T) {
 		{"first missing, released in part", 3, remove(0), names[1]},
 		{"middle missing", 1, remove(1), names[0]},
 		{"middle missing, released", 7, remove(1), ""},
-		{"last missing, checkpoint beyond", 8, remove(2), names[1]},
-		{"none", 1, remove(0, 1, 2), ""},
-		{"none, checkpoint beyond", 2, remove(0, 1, 2), "log"},
+		{"last missing", 1, remove(2), names[2]},
+		{"last missing, checkpoint at its beginning", 7, remove(2), names[2]},
+		{"last two missing", 1, remove(1, 2), names[2]},
+		{"all missing", 1, remove(0, 1, 2), names[2]},
+		{"mark missing", 1, unmark, "log"},
+		{"last and mark missing", 1, both(remove(2), unmark), "log"},
+		{"first alone, without mark", 1, both(remove(1, 2), unmark), "log"},
+		{"mark of a file before the last", 1, both(unmark, marked(2)), ""},
+		{"two marks", 1, marked(1), ""},
+		{"mark of nothing", 1, marked(4), "log/0000000000000004.wal"},
+		{"last missing, mark set back by hand", 1, both(remove(2), unmark, marked(2)), "-3"},
+		{"none", 1, both(remove(0, 1, 2), unmark), "-9"},
+		{"none, checkpoint beyond", 2, both(remove(0, 1, 2), unmark), "log"},
 		{"checkpoint beyond the end", 11, remove(), names[2]},
 		{"checkpoint at the end", 10, remove(), ""},
 		{"other store", 1, take(1, Options{Store: seal.ID{2}}, 1), names[1]},
@@ -375,7 +407,8 @@ func TestFiles(t *testing.T) {
 		{"other store altogether", 1, func(fs *faultfs.FS) error {
 			return errors.Join(take(0, Options{Store: seal.ID{2}}, 0)(fs), take(1, Options{Store: seal.ID{2}}, 1)(fs), take(2, Options{Store: seal.ID{2}}, 2)(fs))
 		}, names[2]},
-		{"renamed", 1, func(fs *faultfs.FS) error { return fs.Rename(names[2], "log/0000000000000004.wal") }, "log/0000000000000004.wal"},
+		{"renamed", 1, rename, names[2]},
+		{"renamed with its mark", 1, both(rename, unmark, marked(4)), "log/0000000000000004.wal"},
 		{"magic", 1, patch(1, 0, 'X'), names[1]},
 		{"version without checksum", 1, patch(1, 8, 9), names[1]},
 		{"not a file", 1, func(fs *faultfs.FS) error { return fs.Mkdir("log/0000000000000004.wal") }, "log/0000000000000004.wal"},
@@ -386,11 +419,12 @@ func TestFiles(t *testing.T) {
 			t.Fatalf("%s: %v", c.name, err)
 		}
 		n, err := read(fs, c.from, o)
-		if c.file != "" {
+		lost, unnoticed := strconv.Atoi(c.file)
+		if c.file != "" && unnoticed != nil {
 			wantCorrupt(t, c.name, c.file, err)
 			continue
 		}
-		if want := 10 - int(c.from); err != nil || n != want && c.name != "none" {
+		if want := 10 - int(c.from) + lost; err != nil || n != want {
 			t.Errorf("%s: %d entries, %v, want %d", c.name, n, err, want)
 			continue
 		}
@@ -444,7 +478,7 @@ func TestOtherFormat(t *testing.T) {
 		{"no key for a sealed log", sealed, plain, disk.Version, seal.KindLog, disk.ErrKey},
 	} {
 		fs := shelf(t, c.made)
-		name := fs.Files()[2]
+		name := walFiles(fs)[2]
 		b := content(t, fs, name)
 		h, err := disk.DecodeHeader(b)
 		if err != nil {

@@ -15,6 +15,10 @@ const (
 	dir       = "log"
 	suffix    = ".wal"
 	tmpSuffix = ".tmp"
+
+	// maxFrames is how many frames a file may hold, so that one key of a file
+	// never seals more blocks than it may.
+	maxFrames = 1 << 20
 )
 
 // file is a file of the log as the log remembers it.
@@ -53,7 +57,7 @@ func appendPrelude(b []byte, id disk.Header, begin start, s seal.Sealer) ([]byte
 	var buf [startSize]byte
 	plain, _ := begin.AppendBinary(buf[:0])
 	plain = binary.LittleEndian.AppendUint64(plain, begin.chain)
-	if b, err = s.Seal(b, plain, id.Address(0), nil); err != nil {
+	if b, err = s.Seal(b, plain, id.Address(0), b[from:]); err != nil { // the number is in no address
 		return nil, 0, fmt.Errorf("seal position: %w", err)
 	}
 	sum := seal.Sum(b[from:], id.Address(0))
@@ -83,7 +87,7 @@ func decodeHeader(b []byte, name string, number uint64, o Options) (disk.Header,
 	}
 	s, err := o.Keys.Reader(id.Address(0), id.KeyID)
 	if err != nil {
-		return id, nil, fmt.Errorf("%s: %w", name, err)
+		return id, nil, fmt.Errorf("%s: key %d: %w", name, id.KeyID, err)
 	}
 	return id, s, nil
 }
@@ -99,7 +103,7 @@ func decodePrelude(b []byte, name string, id disk.Header, s seal.Sealer) (begin 
 	if sum != binary.LittleEndian.Uint64(b[end:]) {
 		return begin, 0, corrupt(name, disk.HeaderSize, "position: %w", errChecksum)
 	}
-	plain, err := s.Open(nil, b[disk.HeaderSize:end], id.Address(0), nil)
+	plain, err := s.Open(nil, b[disk.HeaderSize:end], id.Address(0), b[:disk.HeaderSize])
 	if err != nil {
 		return begin, 0, corrupt(name, disk.HeaderSize, "position: %w", err)
 	}
@@ -118,10 +122,33 @@ type tail struct {
 	f     vfs.File
 	id    disk.Header
 	seal  seal.Sealer
+	begin start
 	end   int64  // of the durable frames
 	index uint64 // of the last frame
 	sum   uint64 // its checksum
 	buf   []byte // the frame that is written, kept for the next one
+}
+
+// chain is the checksum of the last frame, in whatever file.
+func (t *tail) chain() uint64 {
+	if t.index == 0 {
+		return t.begin.chain
+	}
+	return t.sum
+}
+
+// full tells that the next frame belongs into a new file.
+func (t *tail) full(o Options) bool {
+	return t.index > 0 && t.end >= o.MaxFile || t.index >= maxFrames
+}
+
+// stale tells that a new file would be sealed with another key.
+func (t *tail) stale(o Options) (bool, error) {
+	s, err := o.Keys.Writer(t.id.Address(0))
+	if err != nil {
+		return false, err
+	}
+	return s.KeyID() != t.id.KeyID, nil
 }
 
 // carried is a frame that recovery writes again.
@@ -133,10 +160,11 @@ type carried struct {
 }
 
 // create makes a new file that begins at begin, holding the frame c if there
-// is one. When it returns, the file is durable under its name. soft tells that
-// an error left nothing behind that matters: no sync, and no renaming, failed.
+// is one. When it returns, the file is durable under its name, and marked as
+// the newest. soft tells that an error left nothing behind that matters: no
+// sync, and no renaming, failed.
 func create(fs vfs.FS, number uint64, begin start, c *carried, o Options) (t *tail, soft bool, err error) {
-	t = &tail{id: disk.Header{Kind: seal.KindLog, Version: disk.Version, Store: o.Store, File: o.NewID(), Number: number}}
+	t = &tail{begin: begin, id: disk.Header{Kind: seal.KindLog, Version: disk.Version, Store: o.Store, File: o.NewID(), Number: number}}
 	if t.seal, err = o.Keys.Writer(t.id.Address(0)); err != nil {
 		return nil, true, err
 	}
@@ -153,11 +181,14 @@ func create(fs vfs.FS, number uint64, begin start, c *carried, o Options) (t *ta
 		}
 	}
 	t.end, t.sum = int64(len(b)), sum
+	if soft, err := draftMark(fs, number); err != nil {
+		return nil, soft, err
+	}
 	if t.f, err = fs.Create(tmpName(number)); err != nil {
-		return nil, true, err
+		return nil, true, errors.Join(err, fs.Remove(markTmpName(number)))
 	}
 	if err := writeAll(t.f, b); err != nil {
-		return nil, errors.Is(err, vfs.ErrNoSpace), errors.Join(err, t.f.Close(), fs.Remove(tmpName(number)))
+		return nil, errors.Is(err, vfs.ErrNoSpace), errors.Join(err, t.f.Close(), fs.Remove(tmpName(number)), fs.Remove(markTmpName(number)))
 	}
 	err = t.f.Sync()
 	if err == nil {
@@ -165,6 +196,9 @@ func create(fs vfs.FS, number uint64, begin start, c *carried, o Options) (t *ta
 	}
 	if err == nil {
 		err = fs.SyncDir(dir)
+	}
+	if err == nil {
+		err = setMark(fs, number)
 	}
 	if err != nil {
 		return nil, false, errors.Join(err, t.f.Close())

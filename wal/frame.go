@@ -31,25 +31,35 @@ func (h head) size() int64 { return frameOverhead + int64(h.length) }
 
 // appendFrame appends the frame of body, whose entries are encoded as a
 // uvarint length and the payload each, and returns the frame's checksum. The
-// length is filled in here.
+// length is filled in here. The head is bound to the sealed body: checksums
+// can be made by anybody, and nobody may change what a frame says of itself.
 func appendFrame(b, body []byte, h head, id disk.Header, s seal.Sealer) ([]byte, uint64, error) {
 	start := len(b)
 	at := id.Address(h.index)
-	b = append(b, make([]byte, headSize)...)
-	b, err := s.Seal(b, body, at, nil)
-	if err != nil {
-		return b[:start], 0, fmt.Errorf("seal frame %d: %w", h.index, err)
+	h.length = uint32(len(body) + s.Overhead())
+	b = h.append(b, at)
+	b, err := s.Seal(b, body, at, b[start:start+headSumAt])
+	if err == nil && len(b)-start-headSize != int(h.length) {
+		err = fmt.Errorf("%d bytes became %d instead of %d", len(body), len(b)-start-headSize, h.length)
 	}
-	frame := b[start:]
-	copy(frame, frameMagic)
-	binary.LittleEndian.PutUint32(frame[4:], uint32(len(frame)-headSize))
-	binary.LittleEndian.PutUint64(frame[8:], h.index)
-	binary.LittleEndian.PutUint64(frame[16:], h.first)
-	binary.LittleEndian.PutUint32(frame[24:], h.count)
-	binary.LittleEndian.PutUint64(frame[32:], h.prev)
-	binary.LittleEndian.PutUint64(frame[headSumAt:], seal.Sum(frame[:headSumAt], at))
-	sum := seal.Sum(frame, at)
+	if err != nil {
+		return b[:min(start, len(b))], 0, fmt.Errorf("seal frame %d: %w", h.index, err)
+	}
+	sum := seal.Sum(b[start:], at)
 	return binary.LittleEndian.AppendUint64(b, sum), sum, nil
+}
+
+// append appends the headSize bytes of h.
+func (h head) append(b []byte, at seal.Address) []byte {
+	start := len(b)
+	b = append(b, frameMagic...)
+	b = binary.LittleEndian.AppendUint32(b, h.length)
+	b = binary.LittleEndian.AppendUint64(b, h.index)
+	b = binary.LittleEndian.AppendUint64(b, h.first)
+	b = binary.LittleEndian.AppendUint32(b, h.count)
+	b = binary.LittleEndian.AppendUint32(b, h.spare)
+	b = binary.LittleEndian.AppendUint64(b, h.prev)
+	return binary.LittleEndian.AppendUint64(b, seal.Sum(b[start:], at))
 }
 
 // decodeHead reads the header of a frame, b having headSize bytes. It believes

@@ -38,7 +38,7 @@ func FuzzBody(f *testing.F) {
 func FuzzFrame(f *testing.F) {
 	o := Options{Store: seal.ID{1}}
 	fs := shelf(f, o)
-	name := fs.Files()[0]
+	name := walFiles(fs)[0]
 	whole := content(f, fs, name)
 	at := offsets(f, fs, name, o)
 	f.Add(whole[at[0]:], false)
@@ -56,6 +56,7 @@ func FuzzFrame(f *testing.F) {
 		}
 		fs := faultfs.New(1)
 		put(t, fs, name, append(bytes.Clone(whole[:at[0]]), frame...))
+		put(t, fs, markName(1), nil)
 		checkDirectory(t, fs, o)
 	})
 }
@@ -75,18 +76,25 @@ func must(b []byte, _ uint64, err error) []byte {
 	return b
 }
 
-// FuzzLog opens a directory of two files that hold anything.
+// FuzzLog opens a directory of two files that hold anything, with a mark for
+// the file of a number, or none.
 func FuzzLog(f *testing.F) {
 	o := Options{Store: seal.ID{1}}
 	fs := shelf(f, o)
-	names := fs.Files()
-	f.Add(content(f, fs, names[0]), content(f, fs, names[1]))
-	f.Add(content(f, fs, names[0]), content(f, fs, names[0]))
-	f.Add([]byte{}, content(f, fs, names[0])[:200])
-	f.Fuzz(func(t *testing.T, a, b []byte) {
+	names := walFiles(fs)
+	f.Add(content(f, fs, names[0]), content(f, fs, names[1]), uint64(2))
+	f.Add(content(f, fs, names[0]), content(f, fs, names[0]), uint64(2))
+	f.Add([]byte{}, content(f, fs, names[0])[:200], uint64(2))
+	f.Add(content(f, fs, names[0])[:200], []byte{}, uint64(1))
+	f.Add(content(f, fs, names[0]), content(f, fs, names[1]), uint64(0))
+	f.Add(content(f, fs, names[0]), content(f, fs, names[1]), uint64(3))
+	f.Fuzz(func(t *testing.T, a, b []byte, newest uint64) {
 		fs := faultfs.New(1)
 		put(t, fs, names[0], a)
 		put(t, fs, names[1], b)
+		if newest > 0 {
+			put(t, fs, markName(newest), nil)
+		}
 		checkDirectory(t, fs, o)
 	})
 }

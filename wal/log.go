@@ -20,7 +20,8 @@ type Log struct {
 
 	// Of the committer alone, and of Replay before it runs.
 	tail   *tail
-	number uint64 // largest file number ever given
+	number uint64   // largest file number ever given
+	marks  []uint64 // that were there when the log was opened
 
 	done    chan struct{} // closed when the committer has ended
 	waiters sync.Pool     // of *waiter
@@ -44,8 +45,8 @@ type Log struct {
 
 // Open reads the directory "log" of fs. from is the first position that must
 // be there, which is the one after the last that the checkpoint covers: files
-// that end below it are ignored, and may be missing. Call Replay to its end
-// before the first Append. Errors: disk.CorruptError, disk.ErrFormat for a
+// that end below it are ignored, and may be missing; the newest file may not.
+// Call Replay to its end before the first Append. Errors: disk.CorruptError, disk.ErrFormat for a
 // file of a newer version, disk.ErrKey, ErrEpoch. Nothing is written.
 func Open(fs vfs.FS, from Position, o Options) (*Log, error) {
 	l := &Log{fs: fs, o: o.withDefaults(), from: from, done: make(chan struct{})}
@@ -63,14 +64,21 @@ func Open(fs vfs.FS, from Position, o Options) (*Log, error) {
 // holds the position from. Files before that one are of no interest, be they
 // damaged or missing.
 func (l *Log) find() (err error) {
-	l.files, l.number, err = listFiles(l.fs)
-	if err != nil && !errors.Is(err, iofs.ErrNotExist) {
+	found, err := list(l.fs)
+	if err == nil {
+		err = found.missing()
+	}
+	if err != nil {
 		return err
 	}
-	if len(l.files) == 0 {
-		if l.from.Seq > 1 {
-			return corrupt(dir, 0, "no file, but the checkpoint covers entries up to %d", l.from.Seq-1)
-		}
+	l.files, l.number, l.marks = found.files, found.number, found.marks
+	switch {
+	case len(l.files) > 0:
+	case l.from.Seq > 1:
+		return corrupt(dir, 0, "no file, but the checkpoint covers entries up to %d", l.from.Seq-1)
+	case l.o.Existing:
+		return corrupt(dir, 0, "no file, but there was a log")
+	default:
 		return nil
 	}
 	begin := Position{Epoch: l.o.Epoch, Seq: noLimit}
@@ -84,7 +92,10 @@ func (l *Log) find() (err error) {
 		if err != nil {
 			return err
 		}
-		if err := r.close(); err != nil {
+		if len(l.marks) == 0 && i == len(l.files)-1 {
+			err = r.unmarked()
+		}
+		if err := errors.Join(err, r.close()); err != nil {
 			return err
 		}
 		f.begin = r.begin.Position
@@ -228,8 +239,11 @@ func (l *Log) fail(cause error) error {
 	return l.err
 }
 
-// Rotate starts a new file, unless the last one holds no entry yet. It may
-// not be called from an entry's done.
+// Rotate starts a new file, sealed with the newest key, unless the last one
+// holds no entry yet and has that key. It may not be called from an entry's
+// done.
+//
+// After Rotate, Release(End()) leaves no file with an entry in it.
 func (l *Log) Rotate() error {
 	l.mu.Lock()
 	if err := l.unwritable(); err != nil {

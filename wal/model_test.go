@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/chromad/chromad/internal/disk"
 	"github.com/chromad/chromad/internal/seal"
 	"github.com/chromad/chromad/internal/vfs"
 	"github.com/chromad/chromad/internal/vfs/faultfs"
@@ -231,8 +232,42 @@ func (w *world) round() error {
 	if cut {
 		w.disk = w.disk.Crash(w.rng)
 	}
+	if err := w.theft(); err != nil {
+		return fmt.Errorf("newest files taken away: %w", err)
+	}
 	if errors.Is(err, faultfs.ErrCrashed) || errors.Is(err, syscall.EIO) || errors.Is(err, vfs.ErrNoSpace) {
 		return nil
+	}
+	return err
+}
+
+// theft takes the newest files away from a copy of the disk. Either that is
+// noticed, or nothing that was acknowledged was in them.
+func (w *world) theft() error {
+	d, o := w.disk.Clone(), w.o
+	o.ReadOnly = true
+	names := walFiles(d)
+	for range min(len(names), 1+w.rng.IntN(2)) {
+		if err := d.Remove(names[len(names)-1]); err != nil {
+			return err
+		}
+		names = names[:len(names)-1]
+	}
+	l, err := Open(d, Position{Seq: w.from}, o)
+	n := w.from - 1
+	if err == nil {
+		for _, err = range l.Replay() {
+			if err != nil {
+				break
+			}
+			n++
+		}
+	}
+	if errors.Is(err, disk.ErrCorrupt) {
+		return nil
+	}
+	if err == nil && n < uint64(len(w.durable)) {
+		err = fmt.Errorf("%d entries of %d are left, and no error", n, len(w.durable))
 	}
 	return err
 }

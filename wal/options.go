@@ -32,6 +32,10 @@ type Options struct {
 	// Epoch stands in the positions of new entries. It may not be smaller
 	// than that of the entries that are there.
 	Epoch uint64
+	// Existing says that the log was made before, so that no file at all means
+	// that they are lost. Without it, that is an empty log when Open asks for
+	// the first position.
+	Existing bool
 	// NewID draws the identity of a new file: never the same twice, and not
 	// to be guessed by those who write entries, or they could forge frames
 	// inside their payloads. nil: drawn from the seeds of hash/maphash.

@@ -117,8 +117,26 @@ func (r *reader) close() error { return r.f.Close() }
 type frame struct {
 	head
 	off  int64
-	body []byte // valid until the next read
+	sum  uint64 // its checksum
+	body []byte // opened; valid until the next read
 }
+
+// TornTail says that a file ends in a frame that was never acknowledged, and
+// that this is no damage: the log ends before it.
+type TornTail struct {
+	File   string
+	Offset int64 // of the frame, in bytes
+	Bytes  int64 // from there to the end of the file
+	Err    error // what is wrong with the frame
+}
+
+// Error says where the tail is and how it is torn.
+func (t *TornTail) Error() string {
+	return fmt.Sprintf("%s: at %d: torn tail of %d bytes: %v", t.File, t.Offset, t.Bytes, t.Err)
+}
+
+// Unwrap returns Err.
+func (t *TornTail) Unwrap() error { return t.Err }
 
 // tornError is a frame that is damaged: cut short, or not what its checksums
 // say. Only its surroundings tell what that means.
@@ -130,19 +148,19 @@ func (e *tornError) Error() string { return e.err.Error() }
 // it, a *tornError that it is damaged. A disk.CorruptError is an intact frame
 // that does not belong here.
 func (r *reader) next() (frame, error) {
-	h, stored, sum, err := r.load()
+	h, raw, sum, err := r.load()
 	if _, torn := errors.AsType[*tornError](err); torn {
 		// A damaged frame decides over what was acknowledged, so what the
 		// device says is not believed on one reading.
 		r.win.buf = r.win.buf[:0]
-		h, stored, sum, err = r.load()
+		h, raw, sum, err = r.load()
 	}
 	if err != nil {
 		return frame{}, err
 	}
-	body := stored // with an overhead of 0 it is the block itself
+	body := raw[headSize:] // with an overhead of 0 it is the block itself
 	if r.sealer.Overhead() > 0 {
-		if body, err = r.sealer.Open(r.body[:0], stored, r.id.Address(h.index), nil); err != nil {
+		if body, err = r.sealer.Open(r.body[:0], body, r.id.Address(h.index), raw[:headSumAt]); err != nil {
 			return frame{}, corrupt(r.name, r.off, "frame %d: %w", h.index, err)
 		}
 		r.body = body
@@ -150,14 +168,15 @@ func (r *reader) next() (frame, error) {
 	if err := checkBody(body, h.count); err != nil {
 		return frame{}, corrupt(r.name, r.off, "frame %d: %w", h.index, err)
 	}
-	f := frame{head: h, off: r.off, body: body}
+	f := frame{head: h, off: r.off, body: body, sum: sum}
 	r.off += h.size()
 	r.index, r.seq, r.sum = h.index+1, r.seq+uint64(h.count), sum
 	return f, nil
 }
 
-// load reads and checks the bytes of the expected frame.
-func (r *reader) load() (h head, stored []byte, sum uint64, err error) {
+// load reads and checks the bytes of the expected frame, and returns those
+// that its checksum sum covers.
+func (r *reader) load() (h head, raw []byte, sum uint64, err error) {
 	left := r.win.size - r.off
 	if left == 0 {
 		return h, nil, 0, io.EOF
@@ -189,7 +208,66 @@ func (r *reader) load() (h head, stored []byte, sum uint64, err error) {
 	if sum != binary.LittleEndian.Uint64(b[end:]) {
 		return h, nil, 0, &tornError{fmt.Errorf("frame %d: %w", h.index, errChecksum)}
 	}
-	return h, b[headSize:end], sum, nil
+	return h, b[:end], sum, nil
+}
+
+// continues checks that the file takes up where the file before, whose last
+// frame has the checksum sum, ends.
+func (r *reader) continues(before string, sum uint64) error {
+	if r.begin.chain != sum {
+		return corrupt(r.name, disk.HeaderSize, "file does not continue %s", before)
+	}
+	return nil
+}
+
+// chain is the checksum of the last frame read, in whatever file.
+func (r *reader) chain() uint64 {
+	if r.index == 1 {
+		return r.begin.chain
+	}
+	return r.sum
+}
+
+// What proves that a file has no torn frame.
+const (
+	isFollowed = "another file follows"
+	isDurable  = "it was durable"
+)
+
+// step reads the next frame of those before limit, the entry with which the
+// next file begins, or noLimit. Instead of a frame it returns io.EOF at their
+// end, a *TornTail, or what is wrong. proof says why no frame of the file can
+// be torn, and is empty when the last one can.
+func (r *reader) step(limit uint64, proof string) (frame, error) {
+	if r.seq >= limit {
+		return frame{}, io.EOF
+	}
+	f, err := r.next()
+	_, torn := errors.AsType[*tornError](err)
+	switch {
+	case torn:
+		return frame{}, r.judge(proof, err)
+	case err == io.EOF && limit != noLimit:
+		return frame{}, corrupt(r.name, r.off, "file ends before entry %d, the next one begins at %d", r.seq, limit)
+	case err == nil && r.seq > limit:
+		return frame{}, corrupt(r.name, f.off, "entries %d to %d, but the next file begins at %d", f.first, r.seq-1, limit)
+	}
+	return f, err
+}
+
+// judge decides what a damaged frame means.
+func (r *reader) judge(proof string, damage error) error {
+	if proof != "" {
+		return corrupt(r.name, r.off, "%w, and %s", damage, proof)
+	}
+	off, found, err := r.later()
+	switch {
+	case err != nil:
+		return err
+	case found:
+		return corrupt(r.name, r.off, "%w, and a later frame follows at %d", damage, off)
+	}
+	return &TornTail{File: r.name, Offset: r.off, Bytes: r.win.size - r.off, Err: damage}
 }
 
 // again reads the frame f, which next has returned, once more.

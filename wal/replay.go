@@ -8,7 +8,6 @@ import (
 	"slices"
 
 	"github.com/chromad/chromad/internal/disk"
-	"github.com/chromad/chromad/internal/vfs"
 )
 
 // Entry is a payload and its place in the log.
@@ -93,56 +92,38 @@ func (p *pass) file(f file, limit uint64, end int64) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, r.close()) }()
-	if p.name != "" && r.begin.chain != p.sum {
-		return corrupt(r.name, disk.HeaderSize, "file does not continue %s", p.name)
-	}
-	p.sum = r.begin.chain
-	var last frame
-	for r.seq < limit {
-		fr, err := r.next()
-		if _, torn := errors.AsType[*tornError](err); torn {
-			err = p.judge(r, limit, err)
+	if p.name != "" {
+		if err := r.continues(p.name, p.sum); err != nil {
+			return err
 		}
-		if err == io.EOF {
+	}
+	proof := ""
+	switch {
+	case limit != noLimit:
+		proof = isFollowed
+	case p.durable:
+		proof = isDurable
+	}
+	var last frame
+	for {
+		fr, err := r.step(limit, proof)
+		if _, torn := errors.AsType[*TornTail](err); torn || err == io.EOF {
 			break
 		}
 		if err != nil {
 			return err
 		}
-		if r.seq > limit {
-			return corrupt(r.name, fr.off, "entries %d to %d, but the next file begins at %d", fr.first, r.seq-1, limit)
-		}
 		if err := p.entries(fr, r.begin.Epoch); err != nil {
 			return err
 		}
-		last, p.sum = fr, r.sum
+		last = fr
 	}
-	if limit != noLimit && r.seq < limit {
-		return corrupt(r.name, r.off, "file ends before entry %d, the next one begins at %d", r.seq, limit)
-	}
+	p.sum = r.chain()
 	p.name, p.off, p.seq, p.last = r.name, r.off, r.seq, nil
 	if limit == noLimit && !p.durable && !p.l.o.ReadOnly && last.count > 0 {
 		return p.carry(r, last)
 	}
 	return nil
-}
-
-// judge decides what a damaged frame means: io.EOF for a torn tail.
-func (p *pass) judge(r *reader, limit uint64, damage error) error {
-	if limit != noLimit {
-		return corrupt(r.name, r.off, "%w, and another file follows", damage)
-	}
-	if p.durable {
-		return corrupt(r.name, r.off, "%w, but it was durable", damage)
-	}
-	off, found, err := r.later()
-	switch {
-	case err != nil:
-		return err
-	case found:
-		return corrupt(r.name, r.off, "%w, and a later frame follows at %d", damage, off)
-	}
-	return io.EOF
 }
 
 // entries yields those entries of a frame that are not before the start.
@@ -214,15 +195,20 @@ func (l *Log) renovate(next start, last *carried) error {
 	if err != nil {
 		return err
 	}
-	if err := l.supersede(); err != nil {
+	if err := errors.Join(l.supersede(), removeMarks(l.fs, l.marks...)); err != nil {
 		return errors.Join(err, t.f.Close())
 	}
+	l.marks = nil
 	if begin.Epoch < l.o.Epoch { // an epoch is a whole file's: new entries need their own
 		if err := t.f.Close(); err != nil {
 			return err
 		}
-		if t, err = l.extend(start{next.Position, t.sum}, nil); err != nil {
+		old := t.id.Number
+		if t, err = l.extend(start{next.Position, t.chain()}, nil); err != nil {
 			return err
+		}
+		if err := removeMarks(l.fs, old); err != nil {
+			return errors.Join(err, t.f.Close())
 		}
 	}
 	l.tail = t
@@ -249,16 +235,18 @@ func (l *Log) sweep() error {
 		return err
 	}
 	for _, i := range list {
-		number, ours := disk.Number(i.Name, tmpSuffix)
-		if !ours {
-			continue
-		}
-		l.number = max(l.number, number) // in case it cannot be removed
-		if !i.Regular {
-			continue
-		}
-		if err := l.fs.Remove(tmpName(number)); err != nil {
-			return err
+		for _, suffix := range []string{tmpSuffix, markTmpSuffix} {
+			number, ours := disk.Number(i.Name, suffix)
+			if !ours {
+				continue
+			}
+			l.number = max(l.number, number) // in case it cannot be removed
+			if !i.Regular {
+				continue
+			}
+			if err := l.fs.Remove(disk.Name(dir, number, suffix)); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -279,25 +267,4 @@ func (l *Log) supersede() error {
 	l.files = slices.Delete(l.files, n, last)
 	l.mu.Unlock()
 	return nil
-}
-
-// listFiles finds the files of the log, ascending by number, and the largest
-// number. A missing directory holds none.
-func listFiles(fs vfs.FS) (files []file, number uint64, err error) {
-	list, err := fs.List(dir)
-	if err != nil {
-		return nil, 0, err
-	}
-	for _, i := range list { // sorted by name, so by number
-		n, ours := disk.Number(i.Name, suffix)
-		if !ours {
-			continue
-		}
-		if !i.Regular {
-			return nil, 0, corrupt(fileName(n), 0, "not a regular file")
-		}
-		files = append(files, file{number: n, size: i.Size})
-		number = n
-	}
-	return files, number, nil
 }
