@@ -16,11 +16,13 @@
 // block is verified when it is first touched, every index decoded when it is
 // first asked. A file that is damaged, truncated under a running query or
 // not the one that was meant gives disk.ErrCorrupt, never a wrong answer and
-// never the end of the process. Damage in the graph alone costs speed only:
-// searches scan instead (Reader.Degraded tells).
+// never the end of the process. Damage in graph, filter index or id table
+// costs speed only: what they were made of is asked instead (degraded.go;
+// Reader.Degraded tells).
 //
 // Where to read on: layout.go (what a file holds), builder.go (how it is
-// written), reader.go, search.go (how a query is planned), merge.go. The
+// written), reader.go, search.go (how a query is planned), merge.go, check.go
+// (all that is wrong), repair.go (what can be read all the same). The
 // bytes are drawn in docs/format/segment.md.
 //
 // This package may change in any release. The compatibility promise covers

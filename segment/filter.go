@@ -19,14 +19,39 @@ func (r *Reader) Filter(ctx context.Context, e *filter.Expr) (rows *roaring.Bitm
 			rows.AddRange(0, uint64(r.rows))
 			return nil
 		}
-		ix, err := r.filterIndex()
-		if err != nil {
-			return err
-		}
-		rows, err = ix.Eval(ctx, e, r.documents.again)
-		return r.indexDamage(err)
+		rows, err = r.filtered(ctx, e)
+		return err
 	})
 	return rows, err
+}
+
+// filtered asks the index, or every row when the index is damaged.
+func (r *Reader) filtered(ctx context.Context, e *filter.Expr) (*roaring.Bitmap, error) {
+	damage := r.badFilter.get()
+	if damage == nil {
+		rows, err := r.indexed(ctx, e)
+		if !errors.Is(err, disk.ErrCorrupt) {
+			return rows, err
+		}
+		damage = err
+	}
+	rows, err := r.scan(ctx, e)
+	if errors.Is(err, disk.ErrCorrupt) {
+		return nil, damage // it was not, or not only, the index
+	}
+	if err == nil {
+		r.badFilter.set(damage)
+	}
+	return rows, err
+}
+
+func (r *Reader) indexed(ctx context.Context, e *filter.Expr) (*roaring.Bitmap, error) {
+	ix, err := r.filterIndex()
+	if err != nil {
+		return nil, err
+	}
+	rows, err := ix.Eval(ctx, e, r.documents.again)
+	return rows, r.indexDamage(err)
 }
 
 // indexDamage makes the filter's finding one of this file.

@@ -68,17 +68,17 @@ func buildTable(ids *columnWriter, hashes []uint64) ([]uint32, error) {
 	return table, nil
 }
 
-// lookup finds the row whose id is id.
-func (r *Reader) lookup(id string) (uint32, bool, error) {
+// probe goes through the slots at which id may be: those of table, or of the
+// file when it is nil.
+func (r *Reader) probe(table []uint32, id string) (uint32, bool, error) {
 	slots := slotCount(r.rows)
 	mask := uint32(1)<<bits.Len32(r.rows) - 1
 	slot, tag := slotOf(hashID(r.seed, id), r.rows, slots)
 	for range slots {
-		b, err := r.table.Bytes(slot*4, 4)
+		entry, err := r.slot(table, slot)
 		if err != nil {
 			return 0, false, err
 		}
-		entry := binary.LittleEndian.Uint32(b)
 		if entry == 0 {
 			return 0, false, nil
 		}
@@ -100,4 +100,16 @@ func (r *Reader) lookup(id string) (uint32, bool, error) {
 		}
 	}
 	return 0, false, damaged(r.table, 0, "the id table has no free slot")
+}
+
+// slot reads a slot of table, or of the file when it is nil.
+func (r *Reader) slot(table []uint32, n int) (uint32, error) {
+	if table != nil {
+		return table[n], nil
+	}
+	b, err := r.table.Bytes(n*4, 4)
+	if err != nil {
+		return 0, err
+	}
+	return binary.LittleEndian.Uint32(b), nil
 }

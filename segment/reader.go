@@ -43,6 +43,9 @@ type Reader struct {
 	index lazy[*filter.Index]
 	graph lazy[*hnsw.Graph]
 
+	badFilter, badTable damageMet
+	ownTable            lazy[[]uint32] // in the place of a damaged id table
+
 	scratch  sync.Pool // of *scratch
 	decoders sync.Pool // of *zstd.Decoder
 }

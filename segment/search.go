@@ -148,10 +148,3 @@ func (r *Reader) decodeGraph() (g *hnsw.Graph, err error) {
 	})
 	return g, r.named(err)
 }
-
-// Degraded is what is wrong with the graph, as far as searches have found:
-// they scan instead. A Merge of the segment alone makes it anew.
-func (r *Reader) Degraded() error {
-	_, _, err := r.graph.peek()
-	return err
-}

@@ -50,17 +50,26 @@ func (f *File) Check(ctx context.Context, step func(bytes int64), found func(Dam
 type Part struct {
 	Kind      uint16
 	Offset    int64 // of its first stored byte
+	End       int64 // of its last stored byte, and one
 	Length    int64 // of its plain bytes
 	BlockSize int
 	Blocks    int
 	First     uint64 // number of its first block in the file
 }
 
+// Part tells where the section stands.
+func (s *Section) Part() Part {
+	return Part{
+		Kind: s.kind, Offset: s.offset, End: s.end(s.file.sealer.Overhead()), Length: s.length,
+		BlockSize: s.blockSize, Blocks: s.blocks(), First: s.first,
+	}
+}
+
 // Parts lists the sections in the order of the file, for those who show it.
 func (f *File) Parts() []Part {
 	out := make([]Part, len(f.sections))
 	for i, s := range f.sections {
-		out[i] = Part{Kind: s.kind, Offset: s.offset, Length: s.length, BlockSize: s.blockSize, Blocks: s.blocks(), First: s.first}
+		out[i] = s.Part()
 	}
 	return out
 }
