@@ -41,9 +41,13 @@ func (r *Ring) Destroy(ids ...seal.ID) ([]KeyInfo, error) {
 	}
 	defer r.change.Unlock()
 	var doomed []*dataKey
+	seen := map[seal.ID]bool{}
 	r.mu.RLock()
 	for _, id := range ids {
-		doomed = append(doomed, r.data[id]...)
+		if !seen[id] {
+			doomed = append(doomed, r.data[id]...)
+		}
+		seen[id] = true
 	}
 	r.mu.RUnlock()
 	return r.remove(doomed)

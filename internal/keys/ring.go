@@ -153,6 +153,14 @@ func (r *Ring) first(ctx context.Context, converting bool) error {
 	if converting {
 		ks.flags |= flagConverting
 	}
+	// A directory that an interrupted Create left may not be durable, and
+	// nobody syncs one that is there.
+	if err := r.fs.Mkdir(Dir); err != nil {
+		return err
+	}
+	if err := r.fs.SyncDir("."); err != nil {
+		return err
+	}
 	r.change.Lock()
 	defer r.change.Unlock()
 	return r.replace(ctx, ks, r.op)

@@ -133,7 +133,10 @@ func (r *Ring) Retire(ctx context.Context) ([]uint32, error) {
 	if err != nil {
 		return nil, err
 	}
-	return left.Retire, r.replace(ctx, next, r.op)
+	if err := r.replace(ctx, next, r.op); err != nil {
+		return nil, err
+	}
+	return left.Retire, nil
 }
 
 // Rewrap puts the keyset under another operator's key. From then on the store
