@@ -1,0 +1,118 @@
+package gcpkms
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"regexp"
+	"strings"
+
+	"golang.org/x/oauth2"
+	"golang.org/x/oauth2/google"
+
+	"github.com/chromad/chromad/engine/keys"
+	"github.com/chromad/chromad/engine/keys/internal/remote"
+)
+
+// Scheme is what URIs of this package begin with.
+const Scheme = "gcp-kms://"
+
+const (
+	endpoint     = "https://cloudkms.googleapis.com"
+	scope        = "https://www.googleapis.com/auth/cloudkms"
+	maxPlaintext = 64 << 10 // of the service, in bytes; 8 KiB for keys in hardware
+)
+
+var resource = regexp.MustCompile(`^projects/[A-Za-z0-9.:_-]+/locations/[A-Za-z0-9-]+/keyRings/[A-Za-z0-9_-]+/cryptoKeys/[A-Za-z0-9_-]+$`)
+
+// Open makes an operator's key of a URI. Credentials are looked for, and the
+// service is asked, when the key is used.
+func Open(ctx context.Context, uri string) (keys.Operator, error) {
+	transport, ok := http.DefaultTransport.(*http.Transport)
+	if !ok {
+		transport = &http.Transport{Proxy: http.ProxyFromEnvironment}
+	}
+	return open(ctx, uri, endpoint, transport.Clone(), remote.Standard())
+}
+
+func open(ctx context.Context, uri, endpoint string, base http.RoundTripper, policy remote.Policy) (keys.Operator, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, &keys.Error{URI: uri, Op: "open", Kind: err}
+	}
+	name := strings.TrimPrefix(uri, Scheme)
+	if name == uri || !resource.MatchString(name) {
+		e := &keys.Error{URI: uri, Op: "open", Kind: keys.ErrConfig, Detail: "it is not the name of a key",
+			Check: "write gcp-kms://projects/PROJECT/locations/LOCATION/keyRings/RING/cryptoKeys/KEY"}
+		if strings.Contains(name, "/cryptoKeyVersions/") {
+			e.Detail = "it names a version of a key, and the service finds versions itself"
+		}
+		return nil, e
+	}
+	return remote.New(uri, &key{name, endpoint, base}, remote.Options{Policy: policy, MaxPlaintext: maxPlaintext}), nil
+}
+
+type key struct {
+	name     string
+	endpoint string
+	base     http.RoundTripper
+}
+
+// errCredentials is any reason for which there are none. Google's own errors
+// quote answers of token servers.
+var errCredentials = errors.New("no credentials")
+
+// refused is what a token server says when it gives no token.
+type refused struct {
+	status int
+	code   string
+}
+
+func (r refused) Error() string { return "token refused: " + r.code }
+
+// token gets an access token. The credentials are read anew each time: calls
+// are rare, and a file that was replaced meanwhile counts.
+func (k *key) token(ctx context.Context) (string, error) {
+	// The library's requests carry no context of their own.
+	client := &http.Client{Transport: remote.Bind(ctx, k.base)}
+	with := context.WithValue(ctx, oauth2.HTTPClient, client)
+	found, err := google.FindDefaultCredentials(with, scope)
+	if err != nil {
+		return "", cause(ctx, errCredentials)
+	}
+	t, err := found.TokenSource.Token()
+	if err == nil {
+		return t.AccessToken, nil
+	}
+	if r, ok := errors.AsType[*oauth2.RetrieveError](err); ok && r.Response != nil {
+		return "", refused{r.Response.StatusCode, r.ErrorCode}
+	}
+	return "", cause(ctx, err)
+}
+
+// cause is the end of the context if that is why err is there.
+func cause(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return err
+}
+
+// Explain implements remote.Service.
+func (k *key) Explain(op string, err error) remote.Failure {
+	const credentials = "check GOOGLE_APPLICATION_CREDENTIALS, gcloud auth application-default login, or the service account of this machine"
+	if errors.Is(err, errCredentials) {
+		return remote.Failure{Kind: keys.ErrDenied, Detail: "no credentials for Google Cloud can be had", Check: credentials}
+	}
+	if r, ok := errors.AsType[refused](err); ok {
+		f := remote.Status(r.status)
+		if f.Kind != keys.ErrUnavailable {
+			f.Kind = keys.ErrDenied
+		}
+		f.Detail, f.Check = "no access token: "+r.code, credentials
+		return f
+	}
+	if a, ok := errors.AsType[*apiError](err); ok {
+		return a.failure(op)
+	}
+	return remote.Failure{Kind: keys.ErrDenied, Detail: "no access token can be had", Check: credentials}
+}
