@@ -3,8 +3,11 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"errors"
+	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"os"
 	"os/exec"
@@ -130,14 +133,24 @@ func again(t *testing.T, prepare func(cmd *exec.Cmd)) (child bool) {
 	for name := range strings.SplitSeq(t.Name(), "/") {
 		pattern = append(pattern, "^"+name+"$")
 	}
-	cmd := exec.Command(os.Args[0], "-test.run="+strings.Join(pattern, "/"), "-test.v="+fmt.Sprint(testing.Verbose()), "-test.timeout=100s")
+	cmd := exec.Command(os.Args[0], "-test.run="+strings.Join(pattern, "/"), "-test.v", "-test.timeout=100s")
+	flag.Visit(func(f *flag.Flag) {
+		if !strings.HasPrefix(f.Name, "test.") || f.Name == "test.short" {
+			cmd.Args = append(cmd.Args, "-"+f.Name+"="+f.Value.String())
+		}
+	})
 	cmd.Env = append(os.Environ(), variable+"="+t.Name(), "TMPDIR="+t.TempDir())
 	if prepare != nil {
 		prepare(cmd)
 	}
 	out, err := cmd.CombinedOutput()
-	if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrPermission) && cmd.Process == nil:
+		t.Skipf("the system starts no process of this kind: %v", err)
+	case err != nil:
 		t.Fatalf("in a process of its own: %v\n%s", err, out)
+	case bytes.Contains(out, []byte("--- SKIP")):
+		t.Skipf("%s", out)
 	}
 	t.Logf("in a process of its own:\n%s", out)
 	return false
