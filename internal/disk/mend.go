@@ -201,7 +201,7 @@ func (m *mender) bytesOfHeader() error {
 		_, err := DecodeHeader(m.file)
 		return err == nil
 	}
-	if search(m.head(), 256, fits) {
+	if OneByte(m.head(), 256, fits) {
 		return nil
 	}
 	return err
@@ -259,16 +259,16 @@ func (m *mender) oneByte() bool {
 		if work > mendWork {
 			return false
 		}
-		if search(m.table, values, m.exact) || search(m.head(), values, m.exact) {
+		if OneByte(m.table, values, m.exact) || OneByte(m.head(), values, m.exact) {
 			return true
 		}
 	}
 	return false
 }
 
-// search changes one byte of b until fits holds, and leaves it so: to every
+// OneByte changes one byte of b until fits holds, and leaves it so: to every
 // other value, or, with values 8, by a single bit.
-func search(b []byte, values int, fits func() bool) bool {
+func OneByte(b []byte, values int, fits func() bool) bool {
 	for i, old := range b {
 		for v := range values {
 			if b[i] = old ^ byte(v); values == 8 {
