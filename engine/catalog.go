@@ -60,18 +60,28 @@ func (db *DB) commitCatalog(e *catalogEntry) error {
 	if err := db.commitLocked(e.append(nil)); err != nil {
 		return err
 	}
-	return db.applyCatalog(e)
+	dropped, err := db.applyDropping(e)
+	if err != nil {
+		return err
+	}
+	return db.destroyKeys(dropped)
 }
 
 // applyCatalog makes e's change, in the same way when it is written and when
 // the log is replayed. An entry that does not fit the catalog is corruption:
 // it was checked before it was logged.
 func (db *DB) applyCatalog(e *catalogEntry) error {
+	_, err := db.applyDropping(e)
+	return err
+}
+
+// applyDropping returns the collections that e took away.
+func (db *DB) applyDropping(e *catalogEntry) ([]*Collection, error) {
 	dropped, err := db.changeMaps(e)
 	for _, c := range dropped {
 		c.retire()
 	}
-	return err
+	return dropped, err
 }
 
 // changeMaps returns the collections that are no more.

@@ -64,7 +64,10 @@ type Collection struct {
 	// Guarded by DB.catMu (and, to change it, maint too): the durable files.
 	manifest *manifest
 
+	unread error // why an edit after the checkpoint could not be opened
+
 	writeMu sync.Mutex
+	sealing sealing
 	pending pendingWrites
 
 	applyMu   sync.Mutex
@@ -273,7 +276,7 @@ func (c *Collection) Modify(ctx context.Context, ch Change) error {
 // applied, so what is in memory is not what the log says. Other collections
 // go on.
 func (c *Collection) breakWith(err error) {
-	if !errors.Is(err, ErrCorrupt) {
+	if !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrKey) {
 		err = fmt.Errorf("collection %s cannot be brought up to date until the store is opened again: %w", c.id, err)
 	}
 	c.broken.CompareAndSwap(nil, &err)

@@ -190,6 +190,9 @@ func (c *Collection) compact(ctx context.Context, pick picker) (did bool, err er
 	if err = w.merge(ctx, number, m.dimension); err == nil {
 		err = w.install(ctx)
 	}
+	if c.dropped.Load() && errors.Is(err, ErrKey) {
+		return false, nil
+	}
 	if err != nil {
 		return false, db.diskError(fmt.Errorf("compact collection %s: %w", c.id, err))
 	}

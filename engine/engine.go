@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/chromad/chromad/internal/keys"
 	"github.com/chromad/chromad/internal/seal"
 	"github.com/chromad/chromad/internal/vfs"
 	"github.com/chromad/chromad/segment"
@@ -22,6 +23,7 @@ type DB struct {
 	fs      vfs.FS
 	root    io.Closer // of fs, if we opened it
 	keys    seal.Keys
+	ring    *keys.Ring // the same, nil when the store is plain
 	lock    io.Closer
 	store   seal.ID
 	log     *wal.Log
@@ -39,9 +41,11 @@ type DB struct {
 	checkpoint checkpointState // guarded by catMu
 	tried      uint64          // newest number ever given to a checkpoint; guarded by catMu
 	reserve    reserve
-	replaying  bool // the log cannot be added to yet
+	replaying  bool   // the log cannot be added to yet
+	opened     []byte // memory for entries that are replayed
 
 	nextFile atomic.Uint64 // number of the last file made
+	rotation waitLock      // held by whoever changes keys; before all other locks
 
 	mu      sync.RWMutex
 	catalog *catalog
@@ -59,7 +63,7 @@ func Open(dir string, opts *Options) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	db := &DB{opts: o, fs: o.fs, keys: seal.Plain(), files: liveFiles{refs: map[uint64]int{}}, catMu: newWaitLock()}
+	db := &DB{opts: o, fs: o.fs, keys: seal.Plain(), files: liveFiles{refs: map[uint64]int{}}, catMu: newWaitLock(), rotation: newWaitLock()}
 	db.gate.init()
 	if db.fs == nil {
 		root, err := openRoot(dir, o.ReadOnly)
@@ -69,8 +73,8 @@ func Open(dir string, opts *Options) (*DB, error) {
 		db.fs, db.root = root, root
 	}
 	db.texts = segment.NewCache(o.TextCache)
-	db.readers = &readerCache{fs: db.fs, keys: db.keys, max: o.OpenSegments}
-	if err := db.open(); err != nil {
+	db.readers = &readerCache{fs: db.fs, max: o.OpenSegments}
+	if err := db.open(dir); err != nil {
 		return nil, errors.Join(fmt.Errorf("open store: %w", err), db.closeFiles())
 	}
 	return db, nil
@@ -83,13 +87,16 @@ func openRoot(dir string, readOnly bool) (*vfs.Root, error) {
 	return vfs.Make(dir)
 }
 
-func (db *DB) open() error {
+func (db *DB) open(dir string) error {
 	if !db.opts.ReadOnly {
 		lock, err := db.fs.Lock("LOCK", "chromad store")
 		if err != nil {
 			return err
 		}
 		db.lock = lock
+	}
+	if err := db.openKeys(dir); err != nil {
+		return err
 	}
 	if err := db.recover(); err != nil {
 		return err
@@ -141,6 +148,9 @@ func (db *DB) closeFiles() error {
 		errs = append(errs, db.log.Close())
 	}
 	errs = append(errs, db.readers.close())
+	if db.ring != nil {
+		errs = append(errs, db.ring.Close())
+	}
 	for _, c := range []io.Closer{db.lock, db.root} {
 		if c != nil {
 			errs = append(errs, c.Close())
@@ -237,7 +247,7 @@ func (db *DB) report(op string, err error, failed bool) {
 // commitLocked logs an entry that changes catalog or files, and waits; catMu
 // is held, so such entries are applied in the order of the log.
 func (db *DB) commitLocked(payload []byte) error {
-	frees := op(payload[0]).frees()
+	frees := op(payload[0]).plain().frees()
 	if !frees {
 		if err := db.reserveSpent(); err != nil {
 			return err

@@ -39,7 +39,7 @@ const (
 
 // isData tells the entries that change records from those that change the
 // catalog or the files of a collection.
-func (o op) isData() bool { return o == opWrite || o == opDelete }
+func (o op) isData() bool { return o.plain() == opWrite || o.plain() == opDelete }
 
 // decodeOp reads the first byte of an entry that is of one kind.
 func decodeOp(d *disk.Decoder, want op) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/chromad/chromad/internal/disk"
+	"github.com/chromad/chromad/internal/seal"
 	"github.com/chromad/chromad/internal/vfs"
 	"github.com/chromad/chromad/wal"
 )
@@ -49,6 +50,12 @@ var (
 	// ErrCorrupt: bytes are not what was written; the text names file and
 	// offset. From Open it is the store's, from a collection that one's alone.
 	ErrCorrupt = disk.ErrCorrupt
+	// ErrKey: a key is missing or is not the right one; the text says which is
+	// needed, never what it is. From Open nothing was written, from a
+	// collection it is that one's alone.
+	ErrKey = seal.ErrKey
+	// ErrRollback: the store is older than Options.MinGeneration.
+	ErrRollback = errors.New("store is older than it has to be")
 	// ErrFormat: a file has a version that this code does not know. When Open
 	// returns it, nothing was changed.
 	ErrFormat = disk.ErrFormat

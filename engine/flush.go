@@ -69,6 +69,9 @@ func (db *DB) flushTable(ctx context.Context, c *Collection, f *frozenTable) err
 		defer db.files.release(number)
 		var err error
 		info, err = segment.Write(ctx, db.fs, db.keys, c.segmentSpec(number, newFileID(), f.dimension), f.segmentRows())
+		if c.dropped.Load() && errors.Is(err, ErrKey) {
+			return nil // its key is destroyed, and so is what it would have written
+		}
 		if err = db.written(segment.Name(number), err); err != nil {
 			return db.diskError(fmt.Errorf("flush collection %s: %w", c.id, err))
 		}
@@ -185,8 +188,11 @@ func (c *Collection) commitEdit(m *manifest) error {
 		c.manifest = m
 		return nil
 	}
-	payload, err := appendEdit(nil, c.id, m)
+	payload, err := appendEdit(c.db.entryBuffer(0), c.id, m)
 	if err != nil {
+		return err
+	}
+	if payload, _, err = c.sealEntry(payload); err != nil {
 		return err
 	}
 	if err := c.db.commitLocked(payload); err != nil {

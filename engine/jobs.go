@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/chromad/chromad/internal/keys"
 )
 
 // jobs is the background work of a store: one goroutine flushes memtables
@@ -65,6 +67,9 @@ func (j *jobs) start(db *DB) {
 	j.mu.Unlock()
 	j.wg.Go(func() { j.flusher(db) })
 	j.wg.Go(func() { j.compacter(db) })
+	if db.ring != nil && !db.opts.convert {
+		j.wg.Go(func() { j.rotater(db) })
+	}
 	for _, c := range db.all() {
 		c.scheduleFlush()
 		c.scheduleCompact()
@@ -446,7 +451,7 @@ func passes(err error) bool {
 // state of the disk is unknown and the store accepts no more writes.
 func (db *DB) diskError(err error) error {
 	switch {
-	case err == nil, passes(err), errors.Is(err, ErrCorrupt), errors.Is(err, ErrFailed),
+	case err == nil, passes(err), errors.Is(err, ErrCorrupt), errors.Is(err, ErrKey) && !errors.Is(err, keys.ErrFailed), errors.Is(err, ErrFailed),
 		errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
 	}

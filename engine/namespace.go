@@ -176,7 +176,7 @@ func (n *Namespace) GetOrCreate(ctx context.Context, name string, spec Spec) (c 
 		return c, false, nil
 	}
 	e := &catalogEntry{op: opCreateCollection, tenant: n.key.tenant, database: n.key.database, name: name, id: newID(), spec: spec}
-	if err := n.db.commitCatalog(e); err != nil {
+	if err := n.db.createCollection(e); err != nil {
 		return nil, false, err
 	}
 	return d.byName[name], true, nil

@@ -36,9 +36,17 @@ type Options struct {
 	// Workers is how many goroutines build a graph. 0: GOMAXPROCS.
 	Workers int
 	Limits  Limits
+	// Keys is the operator's key under which the store is encrypted. A new
+	// store is made with it or plain, for good: Encrypt converts a plain one.
+	// nil: the store is plain.
+	Keys OperatorKey
+	// MinGeneration refuses a store whose Generation is smaller (ErrRollback):
+	// somebody has put an older copy in its place.
+	MinGeneration uint64
 	// Events is told about background work. nil: nobody is.
 	Events *Events
 
+	convert bool   // a plain store becomes an encrypted one
 	fs      vfs.FS // tests put a file system of their own in place
 	reserve int64  // and need not fill disks with a whole reserve
 }
@@ -91,7 +99,7 @@ type CheckpointEvent struct {
 
 // ErrorEvent tells of background work that failed.
 type ErrorEvent struct {
-	Op     string // "write", "apply", "flush", "compact", "relieve pressure" (of memory and log), "remove" (of files nobody needs), "reserve"
+	Op     string // "write", "apply", "flush", "compact", "relieve pressure" (of memory and log), "remove" (of files nobody needs), "reserve", "rotate keys"
 	Err    error
 	Failed bool // no more writes are accepted
 }

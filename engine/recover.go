@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/chromad/chromad/internal/disk"
+	"github.com/chromad/chromad/internal/seal"
 	"github.com/chromad/chromad/segment"
 	"github.com/chromad/chromad/wal"
 )
@@ -30,6 +31,9 @@ func (db *DB) recover() error {
 			return err
 		}
 	}
+	if n := db.checkpoint.number; n < db.opts.MinGeneration {
+		return fmt.Errorf("generation %d, it has to be %d or more: %w", n, db.opts.MinGeneration, ErrRollback)
+	}
 	db.work.checkpoint.Store(db.checkpoint.number)
 	db.giveUpReserve()
 	db.log, err = wal.Open(db.fs, db.checkpoint.from, wal.Options{
@@ -46,6 +50,9 @@ func (db *DB) recover() error {
 	if err := db.findLastFile(); err != nil {
 		return err
 	}
+	if err := db.checkCollectionKeys(); err != nil {
+		return err
+	}
 	db.replaying = true
 	if err := db.replay(db.replayRecords); err != nil {
 		return err
@@ -56,7 +63,7 @@ func (db *DB) recover() error {
 	}
 	db.tidy()
 	db.keepReserve()
-	return nil
+	return db.destroyOrphans()
 }
 
 // giveUpReserve makes room for opening the store on a full disk: it ends with
@@ -70,10 +77,10 @@ func (db *DB) giveUpReserve() {
 	}
 }
 
-// initStore writes the first checkpoint of a new store. Everything else needs
-// one, so a directory with other files of ours and no checkpoint has lost it.
-func (db *DB) initStore() error {
-	if db.opts.ReadOnly {
+// mayCreate tells whether there may be a new store. Everything else needs a
+// checkpoint, so a directory with other files of ours and none has lost it.
+func (db *DB) mayCreate() error {
+	if db.opts.ReadOnly || db.opts.convert {
 		return fmt.Errorf("no store here: %w", ErrNotFound)
 	}
 	for _, dir := range []string{"log", segmentDir} {
@@ -83,6 +90,11 @@ func (db *DB) initStore() error {
 			return err
 		}
 	}
+	return nil
+}
+
+// initStore writes the first checkpoint of a new store.
+func (db *DB) initStore() error {
 	for _, dir := range []string{disk.TmpDir, checkpointDir, "log", segmentDir} {
 		if err := db.fs.Mkdir(dir); err != nil {
 			return err
@@ -91,7 +103,9 @@ func (db *DB) initStore() error {
 	if err := db.fs.SyncDir("."); err != nil {
 		return err
 	}
-	db.store = newFileID()
+	if db.store == (seal.ID{}) { // else it was drawn with the keys
+		db.store = newFileID()
+	}
 	db.catalog = newCatalog()
 	first := wal.Position{Epoch: 1, Seq: 1}
 	db.tried = 1
@@ -122,21 +136,40 @@ func (db *DB) replayCatalog(seq uint64, o op, payload []byte) error {
 	if o.isData() || seq <= db.checkpoint.position.Seq {
 		return nil
 	}
-	if o == opEdit {
-		id, m, err := decodeEdit(payload)
-		if err != nil {
-			return fmt.Errorf("%w: edit: %w", ErrCorrupt, err)
-		}
-		if c := db.catalog.collections[id]; c != nil {
-			c.load(m)
-		}
-		return nil
+	if o.plain() == opEdit {
+		return db.replayEdit(payload)
 	}
 	e, err := decodeCatalogEntry(payload)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
 	return db.applyCatalog(e)
+}
+
+// replayEdit gives a collection the files that an edit names. One that cannot
+// be opened for want of the collection's key is that collection's alone.
+func (db *DB) replayEdit(payload []byte) error {
+	id, err := entryCollection(payload)
+	if err != nil {
+		return err
+	}
+	c := db.catalog.collections[id]
+	if c == nil {
+		return nil // deleted, and the key with it
+	}
+	if payload, err = db.openEntry(nil, payload); err != nil {
+		if _, refused := errors.AsType[*refusedError](err); refused {
+			c.unread, err = err, nil
+		}
+		return err
+	}
+	_, m, err := decodeEdit(payload)
+	if err != nil {
+		return fmt.Errorf("%w: edit: %w", ErrCorrupt, err)
+	}
+	c.load(m)
+	c.unread = nil
+	return nil
 }
 
 // replayRecords applies an entry to its collection. Damage that the entry
@@ -146,22 +179,32 @@ func (db *DB) replayRecords(seq uint64, o op, payload []byte) error {
 	if !o.isData() {
 		return nil
 	}
-	t := &ticket{seq: seq}
-	var id ID
-	var err error
-	if o == opWrite {
-		if t.write, err = decodeWriteEntry(payload); err == nil {
-			id = t.write.collection
-		}
-	} else if t.del, err = decodeDeleteEntry(payload); err == nil {
-		id = t.del.collection
-	}
+	id, err := entryCollection(payload)
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrCorrupt, err)
+		return err
 	}
 	c := db.catalog.collections[id]
 	if c == nil || seq <= c.manifest.flushed {
 		return nil
+	}
+	if payload, err = db.openEntry(db.opened, payload); err != nil {
+		if _, refused := errors.AsType[*refusedError](err); refused {
+			c.refuse(seq, err)
+			err = nil
+		}
+		return err
+	}
+	if o&opSealed != 0 && cap(payload) <= keepOpened {
+		db.opened = payload
+	}
+	t := &ticket{seq: seq}
+	if o.plain() == opWrite {
+		t.write, err = decodeWriteEntry(payload)
+	} else {
+		t.del, err = decodeDeleteEntry(payload)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
 	if err := c.applyBatch([]*ticket{t}); err != nil {
 		return err
@@ -239,7 +282,7 @@ func (db *DB) tidy() {
 		db.report("remove", err, false)
 	}
 	for _, n := range segs {
-		if !db.files.needed(n) {
+		if !db.files.needed(n) && !db.maybeUnread(n) {
 			remove(segment.Name(n))
 		}
 	}

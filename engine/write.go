@@ -113,13 +113,19 @@ func (c *Collection) write(ctx context.Context, kind writeKind, recs []Record) e
 		return nil
 	}
 	e := &writeEntry{collection: c.id, kind: kind, records: cloneRecords(recs)}
-	payload := e.append(make([]byte, 0, size))
 	if err := c.db.room(ctx, c); err != nil {
+		return err
+	}
+	payload, term, err := c.sealEntry(e.append(c.db.entryBuffer(size)))
+	if err != nil {
 		return err
 	}
 	t := &ticket{write: e, done: make(chan struct{})}
 	c.writeMu.Lock()
 	err = c.checkDimension(dim)
+	if err == nil && term != c.sealing.now() { // the key was changed meanwhile
+		payload, _, err = c.sealEntry(e.append(c.db.entryBuffer(size)))
+	}
 	if err == nil {
 		err = c.submit(t, payload, dim)
 	}
@@ -339,7 +345,12 @@ func (c *Collection) submitDelete(ctx context.Context, t *ticket, sel Selection)
 		return nil
 	}
 	t.del = &deleteEntry{collection: c.id, ids: ids}
-	return c.submit(t, t.del.append(nil), 0)
+	payload, _, err := c.sealEntry(t.del.append(c.db.entryBuffer(0)))
+	if err != nil {
+		t.del = nil
+		return err
+	}
+	return c.submit(t, payload, 0)
 }
 
 func (c *Collection) selectIDs(ctx context.Context, sel Selection) ([]string, error) {

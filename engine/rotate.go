@@ -1,0 +1,499 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/chromad/chromad/internal/disk"
+	"github.com/chromad/chromad/internal/keys"
+	"github.com/chromad/chromad/internal/seal"
+	"github.com/chromad/chromad/segment"
+)
+
+// A change of keys is a state that the store converges to, read off what is on
+// disk, so it can be interrupted anywhere and goes on where it was:
+//
+//	every data key has a newest generation under the keyset's primary key
+//	the log begins with entries under those
+//	segments and checkpoint are under those
+//	older generations, which nothing needs any more, are dropped
+//	keys of the keyset that wrap nothing any more are destroyed
+//
+// A plain store that is being encrypted is the same with a generation 0.
+
+// RotateProgress tells how far a change of keys is. Segments of collections
+// are written again one by one; everything else is quick.
+type RotateProgress struct {
+	Segments, SegmentsDone int
+	Bytes, BytesDone       int64 // of those segments' files
+}
+
+// RotateKeys puts everything under new keys and destroys the old ones: those
+// of the keyset, and those of every collection. Reads and writes go on
+// meanwhile. One that was interrupted is finished, in the background since the
+// store was opened, and then no further one is begun. progress (nil: nobody)
+// is called between segments. An error, a context that ends included, leaves
+// a store that is as usable as before; the next call goes on. ErrCorrupt,
+// ErrKey: of a damaged collection, whose old keys stay.
+func (db *DB) RotateKeys(ctx context.Context, progress func(RotateProgress)) error {
+	if err := db.enterWrite(ctx); err != nil {
+		return err
+	}
+	if db.ring == nil {
+		db.leave()
+		return fmt.Errorf("rotate keys: the store is not encrypted: %w", ErrKey)
+	}
+	return db.await(ctx, func() error {
+		err := db.rotate(ctx, progress)
+		if err != nil {
+			return fmt.Errorf("rotate keys: %w", err)
+		}
+		return nil
+	})
+}
+
+func (db *DB) rotate(ctx context.Context, progress func(RotateProgress)) error {
+	settled, err := db.settled()
+	if err != nil {
+		return err
+	}
+	if err := db.rotation.lock(ctx); err != nil {
+		return err
+	}
+	defer db.rotation.Unlock()
+	if settled {
+		if err := db.ring.AddPrimary(ctx); err != nil {
+			return db.keyError(err)
+		}
+	}
+	return db.converge(ctx, progress)
+}
+
+// Encrypt makes the plain store in dir, which nobody has open, an encrypted
+// one: everything is written again under keys of opts.Keys. It needs room for
+// the largest segment. A conversion that was interrupted is finished by the
+// next call, and the background of whoever opens the store with opts.Keys
+// meanwhile. An encrypted store is left as it is.
+func Encrypt(ctx context.Context, dir string, opts *Options, progress func(RotateProgress)) error {
+	o := Options{}
+	if opts != nil {
+		o = *opts
+	}
+	if o.ReadOnly {
+		return fmt.Errorf("encrypt store: %w", ErrReadOnly)
+	}
+	if o.Keys == nil {
+		return &InvalidError{Field: "Options.Keys", Index: -1, Reason: "an operator's key is needed to encrypt a store"}
+	}
+	o.convert = true
+	db, err := Open(dir, &o)
+	if err != nil {
+		return err
+	}
+	err = db.rotation.lock(ctx)
+	if err == nil {
+		err = db.converge(ctx, progress)
+		db.rotation.Unlock()
+	}
+	if err != nil {
+		err = fmt.Errorf("encrypt store: %w", err)
+	}
+	return errors.Join(err, db.Close())
+}
+
+// rotater finishes in the background what was begun before the store was opened.
+func (j *jobs) rotater(db *DB) {
+	for {
+		settled, err := db.settled()
+		if err == nil && !settled {
+			if db.rotation.lock(j.ctx) != nil {
+				return
+			}
+			err = db.converge(j.ctx, nil)
+			db.rotation.Unlock()
+		}
+		if err == nil || j.ctx.Err() != nil {
+			return
+		}
+		db.report("rotate keys", err, db.failed() != nil)
+		if !passes(err) || !pauseFor(j.ctx, retryAfter) {
+			return
+		}
+	}
+}
+
+// pauseFor waits; false: ctx has ended.
+func pauseFor(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-time.After(d):
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// settled tells that everything is under the newest keys.
+func (db *DB) settled() (bool, error) {
+	if db.converting() {
+		return false, nil
+	}
+	left, err := db.ring.Rotation()
+	return err == nil && left.Done(), err
+}
+
+// convergence is one run towards that state.
+type convergence struct {
+	db     *DB
+	cut    uint64 // sequence number: entries from here on are under the newest keys
+	report func(RotateProgress)
+	done   RotateProgress
+	edited bool         // since the last checkpoint
+	hurt   map[ID]error // damaged collections
+}
+
+// converge is called with DB.rotation held.
+func (db *DB) converge(ctx context.Context, progress func(RotateProgress)) error {
+	if settled, err := db.settled(); settled || err != nil {
+		return err
+	}
+	v := &convergence{db: db, report: progress, hurt: map[ID]error{}}
+	if err := v.renew(ctx); err != nil {
+		return err
+	}
+	if err := v.begin(ctx); err != nil {
+		return err
+	}
+	for wait := retryAfter / 100; ; wait = min(2*wait, retryAfter) {
+		if err := v.rewrite(ctx); err != nil {
+			return err
+		}
+		left, err := v.drop(ctx)
+		if err != nil || !left {
+			return errors.Join(err, v.damage())
+		}
+		// Somebody still reads files that were replaced, or an entry of before
+		// is on its way into a memtable.
+		if !pauseFor(ctx, wait) {
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// renew makes the new generations.
+func (v *convergence) renew(ctx context.Context) error {
+	left, err := v.db.ring.Rotation()
+	if err != nil {
+		return err
+	}
+	for _, id := range left.Renew {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		// One that was deleted meanwhile has no key.
+		if _, err := v.db.ring.Renew(id); err != nil && !errors.Is(err, keys.ErrShredded) {
+			return v.db.keyError(err)
+		}
+	}
+	return nil
+}
+
+// begin has entries sealed under the newest keys from now on, and the log go
+// on in a file of its own.
+func (v *convergence) begin(ctx context.Context) error {
+	db := v.db
+	if err := db.catMu.lock(ctx); err != nil {
+		return err
+	}
+	for _, c := range db.all() {
+		c.writeMu.Lock()
+		c.sealing.renew()
+		c.writeMu.Unlock()
+	}
+	// An entry that changes nothing: the log rotates only behind an entry, and
+	// those that were sealed before are before it.
+	db.mu.RLock()
+	e := &catalogEntry{op: opSetTenant, tenant: DefaultTenant, resource: db.catalog.tenants[DefaultTenant]}
+	db.mu.RUnlock()
+	err := db.commitLocked(e.append(nil))
+	db.catMu.Unlock()
+	if err == nil {
+		err = logError(db.log.Rotate())
+	}
+	if err != nil {
+		return err
+	}
+	v.cut = db.log.End().Seq
+	return nil
+}
+
+// rewrite brings every file under the newest keys.
+func (v *convergence) rewrite(ctx context.Context) error {
+	db := v.db
+	covered, err := v.covered(ctx)
+	if err != nil {
+		return err
+	}
+	if !covered {
+		if err := db.flushAll(ctx); err != nil && !contained(err) {
+			return err
+		}
+	}
+	if err := v.count(); err != nil {
+		return err
+	}
+	for _, c := range db.all() {
+		err := c.usable()
+		if err == nil {
+			err = v.collection(ctx, c)
+		}
+		switch {
+		case err == nil:
+			delete(v.hurt, c.id)
+		case c.dropped.Load():
+		case contained(err):
+			v.hurt[c.id] = err
+		default:
+			return err
+		}
+	}
+	if !covered || v.edited {
+		v.edited = false
+		return db.writeCheckpoint(ctx)
+	}
+	if err := db.catMu.lock(ctx); err != nil {
+		return err
+	}
+	defer db.catMu.Unlock()
+	if _, err := db.sweep(ctx); err != nil {
+		db.report("remove", err, false)
+	}
+	return db.failed()
+}
+
+// covered tells that recovery needs nothing of the log that is under old keys.
+func (v *convergence) covered(ctx context.Context) (bool, error) {
+	if err := v.db.catMu.lock(ctx); err != nil {
+		return false, err
+	}
+	defer v.db.catMu.Unlock()
+	return v.db.checkpoint.from.Seq >= v.cut, nil
+}
+
+// contained tells the errors that concern one collection alone.
+func contained(err error) bool {
+	return (errors.Is(err, ErrCorrupt) || errors.Is(err, ErrKey)) && !errors.Is(err, ErrFailed)
+}
+
+func (v *convergence) damage() error {
+	var errs []error
+	for _, err := range v.hurt {
+		errs = append(errs, fmt.Errorf("its old keys stay: %w", err))
+	}
+	return errors.Join(errs...)
+}
+
+// count learns how much there is to do.
+func (v *convergence) count() error {
+	if v.report == nil || v.done.Segments > 0 {
+		return nil
+	}
+	files, err := v.db.keyFiles()
+	if err != nil {
+		return err
+	}
+	newest := v.db.newestKeys()
+	for _, f := range files {
+		if f.kind == seal.KindSegment && f.key != newest[f.collection] {
+			v.done.Segments++
+			v.done.Bytes += f.size
+		}
+	}
+	v.report(v.done)
+	return nil
+}
+
+// collection writes the collection's segments again that are under old keys.
+func (v *convergence) collection(ctx context.Context, c *Collection) error {
+	if err := c.jobs.one.lock(ctx); err != nil {
+		return err
+	}
+	defer c.jobs.one.Unlock()
+	// A flush that began under the old key is done when we get the lock.
+	if err := c.maint.lock(ctx); err != nil {
+		return err
+	}
+	c.maint.Unlock()
+	m, view, err := c.manifestView(ctx)
+	if err != nil {
+		return ignoreDropped(err)
+	}
+	defer view.close()
+	newest := v.db.newestKeys()[seal.ID(c.id)]
+	for i, s := range m.segments {
+		h, err := disk.ReadHeader(v.db.fs, segment.Name(s.info.Number))
+		if isNotExist(err) {
+			err = fmt.Errorf("%w: %w", ErrCorrupt, err)
+		}
+		if err == nil && h.KeyID != newest {
+			err = c.reseal(ctx, view, i, m.dimension)
+			v.edited = true
+			v.step(s.info.Length)
+		}
+		if err != nil {
+			return fmt.Errorf("collection %s: %w", c.id, err)
+		}
+	}
+	return nil
+}
+
+func (v *convergence) step(bytes int64) {
+	v.done.SegmentsDone++
+	v.done.BytesDone += bytes
+	if v.report != nil {
+		v.report(v.done)
+	}
+}
+
+// reseal replaces segment i of the view with a copy under the newest key;
+// jobs.one is held.
+func (c *Collection) reseal(ctx context.Context, v *view, i, dim int) error {
+	db := c.db
+	old := v.version.segments[i].info
+	r, err := v.reader(i)
+	if err != nil {
+		return err
+	}
+	number := db.newNumber()
+	defer db.files.release(number)
+	info, err := segment.Copy(ctx, db.fs, db.keys, c.segmentSpec(number, newFileID(), dim), r)
+	if err = db.written(segment.Name(number), err); err == nil {
+		err = c.replace(ctx, old, info, dim)
+	}
+	if c.dropped.Load() {
+		return nil
+	}
+	if err != nil {
+		return db.diskError(err)
+	}
+	db.jobs.waste(old.Length)
+	return nil
+}
+
+// replace logs the edit and puts a copy with the same rows in the place of a
+// segment.
+func (c *Collection) replace(ctx context.Context, old, info segment.Info, dim int) error {
+	if err := c.maint.lock(ctx); err != nil {
+		return err
+	}
+	defer c.maint.Unlock()
+	if err := c.db.catMu.lock(ctx); err != nil {
+		return err
+	}
+	defer c.db.catMu.Unlock()
+	if c.dropped.Load() {
+		return nil
+	}
+	m := *c.manifest
+	m.segments = slices.Clone(m.segments)
+	for i := range m.segments {
+		if m.segments[i].info.Number == old.Number {
+			m.segments[i].info = info
+		}
+	}
+	if err := c.commitEdit(&m); err != nil {
+		return err
+	}
+	c.applyMu.Lock()
+	defer c.applyMu.Unlock()
+	s := *c.state.Load()
+	handles := slices.Clone(s.version.segments)
+	for i, h := range handles {
+		if h.info.Number == old.Number {
+			handles[i] = c.newHandle(info, dim)
+		}
+	}
+	c.install(&s, handles)
+	return nil
+}
+
+// drop destroys the keys that nothing needs any more; left tells that some
+// still are, but not for long.
+func (v *convergence) drop(ctx context.Context) (left bool, err error) {
+	db := v.db
+	if err := db.catMu.lock(ctx); err != nil {
+		return false, err
+	}
+	from, position := db.checkpoint.from.Seq, db.checkpoint.position.Seq
+	db.catMu.Unlock()
+	if position+1 < v.cut { // edits of before are needed, so all old keys are
+		return len(v.hurt) == 0, nil
+	}
+	// What was removed stays so before its keys go.
+	for _, dir := range []string{segmentDir, checkpointDir} {
+		if err := db.fs.SyncDir(dir); err != nil {
+			return false, db.fail(err)
+		}
+	}
+	files, err := db.keyFiles()
+	if err != nil {
+		return false, err
+	}
+	newest := db.newestKeys()
+	needed := map[seal.ID]bool{} // old generations of this collection
+	for _, f := range files {
+		if f.key != newest[f.collection] && (f.collection == seal.ID{} || newest[f.collection] != 0 || f.key == 0) {
+			needed[f.collection] = true
+		}
+	}
+	needed[seal.ID{}] = needed[seal.ID{}] || from < v.cut
+	todo, err := db.ring.Rotation()
+	if err != nil {
+		return false, err
+	}
+	for _, k := range todo.Stale {
+		if needed[k.Collection] || v.inLog(k.Collection) {
+			needed[k.Collection] = true
+			continue
+		}
+		if err := db.ring.Drop(k.Collection, k.Generation); err != nil {
+			return false, db.keyError(err)
+		}
+	}
+	if left = v.waits(needed); left || len(v.hurt) > 0 {
+		return left, nil
+	}
+	if _, err := db.ring.Retire(ctx); err != nil {
+		return false, db.keyError(err)
+	}
+	return false, db.keyError(db.ring.Settle(ctx))
+}
+
+// inLog tells that the log may hold entries of the collection under old keys
+// that recovery needs.
+func (v *convergence) inLog(id seal.ID) bool {
+	v.db.mu.RLock()
+	c := v.db.catalog.collections[ID(id)]
+	v.db.mu.RUnlock()
+	if c == nil {
+		return false
+	}
+	if v.hurt[c.id] != nil || c.usable() != nil {
+		return true
+	}
+	first := c.firstUnflushed()
+	return first != 0 && first < v.cut
+}
+
+// waits tells whether it is worth waiting for the old keys of these
+// collections: damaged ones do not end by themselves, and keep the store's.
+func (v *convergence) waits(needed map[seal.ID]bool) bool {
+	for id, is := range needed {
+		if is && v.hurt[ID(id)] == nil && (id != seal.ID{} || len(v.hurt) == 0) {
+			return true
+		}
+	}
+	return false
+}
