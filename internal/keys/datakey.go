@@ -112,7 +112,7 @@ func (k *dataKey) read(fsys vfs.FS) error {
 	if k.file != (seal.ID{}) {
 		return nil
 	}
-	h, err := disk.ReadHeader(fsys, k.name())
+	h, err := headerOf(fsys, k.name())
 	if err != nil {
 		return missing(err)
 	}

@@ -79,7 +79,7 @@ func (s *sealedKeyset) write(fs vfs.FS) error {
 // readKeyset reads a keyset's file.
 func readKeyset(fs vfs.FS, number uint64) (sealedKeyset, error) {
 	s := sealedKeyset{number: number}
-	h, err := disk.ReadHeader(fs, s.name())
+	h, err := headerOf(fs, s.name())
 	if err != nil {
 		return s, err
 	}
@@ -128,6 +128,18 @@ func writeBody(fs vfs.FS, name string, h disk.Header, body []byte) error {
 		return err
 	})
 	return err
+}
+
+// headerOf reads the header of a file of ours.
+func headerOf(fs vfs.FS, name string) (disk.Header, error) {
+	st, err := fs.Stat(name)
+	if err != nil {
+		return disk.Header{}, err
+	}
+	if !st.Regular {
+		return disk.Header{}, &disk.CorruptError{File: name, Err: errors.New("not a regular file")}
+	}
+	return disk.ReadHeader(fs, name)
 }
 
 // readBody reads the section of such a file, every byte of which is checked.
