@@ -39,7 +39,7 @@ func (db *DB) recover() error {
 	db.log, err = wal.Open(db.fs, db.checkpoint.from, wal.Options{
 		Store: db.store, Keys: db.keys, ReadOnly: db.opts.ReadOnly,
 		Epoch: db.checkpoint.from.Epoch, NewID: newFileID, MaxFile: db.opts.logFile(),
-		Existing: found && db.checkpoint.number > 1, // only the first is written before the log
+		Existing: db.checkpoint.number > 1, // only the first is written before the log
 	})
 	if err != nil {
 		return err

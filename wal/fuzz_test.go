@@ -3,6 +3,7 @@ package wal
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"fmt"
 	"testing"
 
@@ -33,40 +34,52 @@ func FuzzBody(f *testing.F) {
 	})
 }
 
-// FuzzFrame puts bytes behind the header of a file. Sums are made right on
-// demand, so that what is behind them is reached.
+// FuzzFrame puts bytes behind the header of a file, plain or sealed. Sums, and
+// the seal, are made right on demand, so that what is behind them is reached.
 func FuzzFrame(f *testing.F) {
-	o := Options{Store: seal.ID{1}}
-	fs := shelf(f, o)
-	name := walFiles(fs)[0]
-	whole := content(f, fs, name)
-	at := offsets(f, fs, name, o)
-	f.Add(whole[at[0]:], false)
-	f.Add(whole[at[0]:at[1]], true)
-	f.Add(whole[at[1]:], true)
-	f.Add(bytes.Repeat([]byte(frameMagic), 50), false)
-	id, err := disk.DecodeHeader(whole)
-	if err != nil {
-		f.Fatal(err)
+	type front struct {
+		o     Options
+		bytes []byte
+		id    disk.Header
+		s     seal.Sealer
 	}
-	f.Fuzz(func(t *testing.T, frame []byte, right bool) {
-		frame = bytes.Clone(frame)
+	var fronts []front
+	for _, kind := range []string{"plain", "sealed"} {
+		o := sealers()[kind].withDefaults()
+		fs := shelf(f, o)
+		whole := content(f, fs, fileName(1))
+		at := offsets(f, fs, fileName(1), o)
+		id, s, err := decodeHeader(whole, fileName(1), 1, o)
+		if err != nil {
+			f.Fatal(err)
+		}
+		fronts = append(fronts, front{o, whole[:at[0]], id, s})
+		f.Add(whole[at[0]:], false, kind == "sealed")
+		f.Add(whole[at[0]:at[1]], true, kind == "sealed")
+		f.Add(whole[at[1]:], true, kind == "sealed")
+	}
+	f.Add(bytes.Repeat([]byte(frameMagic), 50), false, false)
+	f.Fuzz(func(t *testing.T, frame []byte, right, sealed bool) {
+		file := fronts[0]
+		if sealed {
+			file = fronts[1]
+		}
 		if right && len(frame) >= frameOverhead {
-			mend(frame, id)
+			frame = mend(frame, file.bytes, file.id, file.s)
 		}
 		fs := faultfs.New(1)
-		put(t, fs, name, append(bytes.Clone(whole[:at[0]]), frame...))
+		put(t, fs, fileName(1), append(bytes.Clone(file.bytes), frame...))
 		put(t, fs, markName(1), nil)
-		checkDirectory(t, fs, o)
+		checkDirectory(t, fs, file.o)
 	})
 }
 
-// mend gives a frame the length and the checksums that it should have.
-func mend(frame []byte, id disk.Header) {
-	h, _ := decodeHead(frame[:headSize], id)
-	h.index = 1
-	body := frame[headSize : len(frame)-sumSize]
-	copy(frame, must(appendFrame(nil, body, h, id, seal.Plain())))
+// mend makes a frame that follows the front of a file out of bytes: they say
+// how many entries it has, and are its body.
+func mend(frame, front []byte, id disk.Header, s seal.Sealer) []byte {
+	prev := binary.LittleEndian.Uint64(front[len(front)-sumSize:])
+	h := head{index: 1, first: 1, count: binary.LittleEndian.Uint32(frame[24:]), prev: prev}
+	return must(appendFrame(nil, frame[headSize:len(frame)-sumSize], h, id, s))
 }
 
 func must(b []byte, _ uint64, err error) []byte {

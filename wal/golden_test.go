@@ -2,6 +2,7 @@ package wal
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"flag"
 	"fmt"
@@ -162,5 +163,33 @@ func annotate(s *strings.Builder, at int, b []byte, text string) {
 		}
 		fmt.Fprintf(s, "%s\n", strings.TrimRight(fmt.Sprintf("%4d  %-24s %s", at+i, fmt.Sprintf("% x", line), text), " "))
 		text = ""
+	}
+}
+
+// TestSealedFrame opens a frame with nothing but what the format page says.
+func TestSealedFrame(t *testing.T) {
+	keys := newSealed()
+	o := Options{Store: seal.ID{1}, Keys: keys}
+	fs := shelf(t, o)
+	b := content(t, fs, fileName(2))
+	h, err := disk.DecodeHeader(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	open := func(from, to int, block uint64, more []byte) []byte {
+		address, _ := h.Address(block).AppendBinary(nil)
+		plain, err := keys.aead.Open(nil, b[from:from+12], b[from+12:to], append(address, more...))
+		if err != nil {
+			t.Fatalf("block %d: %v", block, err)
+		}
+		return plain
+	}
+	const start, frame, body = 128, 128 + 24 + 28 + 8, 8 + 28
+	begin := open(start, frame-8, 0, b[:128])
+	if seq := binary.LittleEndian.Uint64(begin[8:]); seq != 4 || len(begin) != 24 {
+		t.Errorf("the file begins with entry %d: %x", seq, begin)
+	}
+	if got := open(frame+48, frame+48+body, 1, b[frame:frame+40]); string(got) != "\x07entry 4" {
+		t.Errorf("%q", got)
 	}
 }

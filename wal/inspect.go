@@ -6,6 +6,7 @@ import (
 	"iter"
 	"slices"
 
+	"github.com/chromad/chromad/internal/disk"
 	"github.com/chromad/chromad/internal/seal"
 	"github.com/chromad/chromad/internal/vfs"
 )
@@ -96,6 +97,9 @@ func Files(fs vfs.FS, o Options) iter.Seq2[FileInfo, error] {
 func (i *FileInfo) read(fs vfs.FS, o Options, last bool) error {
 	r, err := openReader(fs, i.Number, -1, o)
 	if err != nil {
+		if h, e := disk.ReadHeader(fs, i.Name); e == nil { // of a file without its key
+			i.ID, i.KeyID = h.File, h.KeyID
+		}
 		return err
 	}
 	i.ID, i.KeyID, i.Begin, i.Chain, i.Frames = r.id.File, r.id.KeyID, r.begin.Position, r.begin.chain, r.off

@@ -35,7 +35,8 @@ type world struct {
 	o     Options
 	ids   uint64 // file identities drawn
 	tries uint64 // payloads made
-	wide  bool   // concurrent writers; their frames differ from run to run
+	keys  generations
+	wide  bool // concurrent writers; their frames differ from run to run
 
 	mu       sync.Mutex
 	durable  []record // entry i+1: acknowledged, or shown to a reader
@@ -53,7 +54,9 @@ func newWorld(seed uint64) *world {
 	}}
 	w.wide = seed%8 == 7
 	if seed%4 == 1 {
-		w.o.Keys = newSealed()
+		w.keys = generations{}
+		w.keys.add(1)
+		w.o.Keys = w.keys
 	}
 	return w
 }
@@ -192,6 +195,9 @@ func (w *world) work() {
 			at, err := w.log.Commit(context.Background(), p)
 			w.heard(string(p))(at, err)
 		case n < 9:
+			if w.keys != nil && w.rng.IntN(2) == 0 {
+				w.keys.add(uint32(len(w.keys) + 1))
+			}
 			w.log.Rotate() // its failures are seen by the next entry
 		default:
 			w.from = min(uint64(len(w.durable))+1, w.from+uint64(w.rng.IntN(20)))
