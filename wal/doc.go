@@ -12,6 +12,7 @@
 //	log/0000000000000001.wal    released when a checkpoint covers it
 //	log/0000000000000002.wal
 //	log/0000000000000003.wal    the last one, appended to
+//	log/0000000000000003.newest empty: says that 3 must be there
 //
 // A file begins with a header (identity, and the position at which it begins)
 // and goes on with frames. A frame holds the entries of one fsync; its
@@ -20,7 +21,9 @@
 //
 // A new file is written under a temporary name, synced, renamed into place,
 // and its directory synced, before any frame is added to it. So a file that
-// can be seen has a whole header.
+// can be seen has a whole header. Then it is marked as the newest, in the same
+// way, and the mark of the one before is removed. So a log that has lost its
+// newest files is not taken for a shorter one.
 //
 // # What is durable
 //
@@ -44,8 +47,9 @@
 //
 // Everything else is a disk.CorruptError: damage in a file that another one
 // follows, damage with a later frame behind it, and a later frame, or one of
-// another history, in the place of the expected one. What a file holds beyond the position at which the
-// next file begins is a dead tail, and is not looked at.
+// another history, in the place of the expected one. What a file holds beyond
+// the position at which the next file begins is a dead tail, and is not looked
+// at.
 //
 // A device that damages the last frame after its fsync succeeded is not told
 // from a power cut, unless the checkpoint lies beyond.

@@ -246,6 +246,9 @@ func TestDiskFull(t *testing.T) {
 		if refused == 0 {
 			t.Fatalf("room %d: nothing was refused", room)
 		}
+		if slices.ContainsFunc(w.disk.Files(), func(n string) bool { return strings.HasSuffix(n, tmpSuffix) }) {
+			t.Fatalf("room %d: left behind: %v", room, w.disk.Files())
+		}
 		w.disk.Budget(-1)
 		w.group(2)
 		if err := w.log.Close(); err != nil {
