@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 
 	"github.com/chromad/chromad/internal/seal"
 	"github.com/chromad/chromad/internal/vfs"
@@ -26,24 +25,22 @@ func Mend(fs vfs.FS, name string, h *Header, want Info) (mended vfs.FS, info Inf
 	if err != nil {
 		return nil, Info{}, err
 	}
-	m := mender{file: b.Bytes(), want: want, id: h}
+	m := mender{file: b, want: want, id: h}
 	if want.Length > 0 && int64(len(m.file)) > want.Length {
 		m.file = m.file[:want.Length]
 	}
 	info, err = m.mend()
 	if err != nil {
-		return nil, Info{}, joinClose(in(name, err), b)
+		return nil, Info{}, in(name, err)
 	}
-	return &image{FS: fs, name: name, memory: b, bytes: m.file}, info, nil
+	return &image{FS: fs, name: name, bytes: m.file}, info, nil
 }
 
-// image is a file system with one file replaced by memory, which goes when
-// the file that is opened there is closed.
+// image is a file system with one file replaced by memory.
 type image struct {
 	vfs.FS
-	name   string
-	memory vfs.Mapping
-	bytes  []byte
+	name  string
+	bytes []byte
 }
 
 func (m *image) Stat(name string) (vfs.Info, error) {
@@ -61,20 +58,17 @@ func (m *image) Map(name string, size int64) (vfs.Mapping, error) {
 	if size != int64(len(m.bytes)) {
 		return nil, fmt.Errorf("%s: %d bytes of %d", name, size, len(m.bytes))
 	}
-	return &part{m.memory, m.bytes}, nil
+	return memory(m.bytes), nil
 }
 
-func joinClose(err error, c io.Closer) error { return errors.Join(err, c.Close()) }
+// memory is a mapping that the garbage collector gives back.
+type memory []byte
 
-type part struct {
-	vfs.Mapping
-	bytes []byte
-}
+func (m memory) Bytes() []byte { return m }
+func (m memory) Close() error  { return nil }
 
-func (p *part) Bytes() []byte { return p.bytes }
-
-// readWhole copies a file into memory of its own.
-func readWhole(fs vfs.FS, name string) (vfs.Mapping, error) {
+// readWhole copies a file into memory.
+func readWhole(fs vfs.FS, name string) ([]byte, error) {
 	f, err := fs.Open(name)
 	if err != nil {
 		return nil, err
@@ -84,20 +78,17 @@ func readWhole(fs vfs.FS, name string) (vfs.Mapping, error) {
 		err = &CorruptError{File: name, Offset: size, Err: fmt.Errorf("file ends after %d bytes", size)}
 	}
 	if err != nil {
-		return nil, joinClose(err, f)
+		return nil, errors.Join(err, f.Close())
 	}
-	m, err := vfs.Anonymous(int(size)) // as long as the file is
-	if err != nil {
-		return nil, joinClose(err, f)
-	}
-	n, err := f.ReadAt(m.Bytes(), 0)
+	b := make([]byte, size) // as long as the file is
+	n, err := f.ReadAt(b, 0)
 	if int64(n) == size {
 		err = nil // an io.EOF at the very end is none
 	}
-	if err = joinClose(err, f); err != nil {
-		return nil, joinClose(fmt.Errorf("%s: %w", name, err), m)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	return m, nil
+	return b, nil
 }
 
 // mender works on a copy of the whole file.

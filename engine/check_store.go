@@ -1,0 +1,331 @@
+package engine
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/chromad/chromad/internal/disk"
+	"github.com/chromad/chromad/internal/seal"
+	"github.com/chromad/chromad/internal/vfs"
+	"github.com/chromad/chromad/segment"
+	"github.com/chromad/chromad/wal"
+)
+
+const keysDir = "keys"
+
+// store checks everything: checkpoint, log, segments, the directory.
+func (k *checkup) store() error {
+	db := k.db
+	if k.locked != "" {
+		k.note("LOCK", "the lock was not taken (%s): make sure that nobody has the store open", k.locked)
+	}
+	if err := k.measure(); err != nil {
+		return err
+	}
+	if err := k.load(); err != nil {
+		return err
+	}
+	if k.broken != nil {
+		k.tell(Damage, nil, checkpointDir, "", k.broken)
+	} else {
+		k.report.Store, k.report.Checkpoint = db.store.String(), db.checkpoint.number
+	}
+	if err := k.checkpoints(); err != nil {
+		return err
+	}
+	if err := k.logFiles(); err != nil {
+		return err
+	}
+	if k.found {
+		for _, c := range db.byName() {
+			if err := k.collection(c); err != nil {
+				return err
+			}
+		}
+	}
+	return k.directory()
+}
+
+// listed are the entries of a directory of the store; a missing one has none.
+func (k *checkup) listed(dir string) ([]vfs.Info, error) {
+	infos, err := k.db.fs.List(dir)
+	if isNotExist(err) {
+		return nil, nil
+	}
+	return infos, err
+}
+
+// measure counts the files that will be read.
+func (k *checkup) measure() error {
+	for dir, suffix := range map[string]string{checkpointDir: checkpointSuffix, "log": ".wal", segmentDir: segmentSuffix, keysDir: ""} {
+		infos, err := k.listed(dir)
+		if err != nil {
+			return err
+		}
+		for _, i := range infos {
+			if i.Regular && strings.HasSuffix(i.Name, suffix) {
+				k.report.Files++
+				k.total += i.Size
+			}
+		}
+	}
+	return nil
+}
+
+// checkpoints reads the blocks of every checkpoint. Only the newest one counts.
+func (k *checkup) checkpoints() error {
+	numbers, err := numberedFiles(k.db.fs, checkpointDir, checkpointSuffix)
+	if err != nil {
+		return err
+	}
+	for i, n := range numbers {
+		severity := Damage
+		if i < len(numbers)-1 {
+			severity = Note
+			k.note(checkpointName(n), "an older checkpoint, which the next one removes")
+		}
+		if err := k.wholeFile(checkpointName(n), severity, k.db.keys); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// wholeFile reads every block of a file that nobody says anything about.
+func (k *checkup) wholeFile(name string, severity Severity, keys seal.Keys) error {
+	h, err := disk.ReadHeader(k.db.fs, name)
+	var f *disk.File
+	if err == nil {
+		k.report.Encrypted = k.report.Encrypted || h.KeyID != 0
+		f, err = disk.OpenFile(k.db.fs, name, h, disk.Info{}, keys)
+	}
+	if errors.Is(err, ErrCorrupt) || errors.Is(err, ErrFormat) {
+		k.tell(severity, nil, name, "", err)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Check(k.ctx, k.step, func(d disk.Damage) { k.tell(severity, nil, name, "", d.Err) })
+}
+
+// logFiles reads every frame that the checkpoint needs, and tells of the other
+// files.
+func (k *checkup) logFiles() error {
+	o, from := k.logOptions(), k.db.checkpoint.from
+	if !k.found {
+		from = wal.Position{Seq: 1}
+		o.Store = k.anyStore()
+	}
+	if k.log != nil {
+		k.tell(Damage, nil, "log", "", k.log)
+	}
+	needed := map[string]bool{}
+	var last wal.FileInfo
+	for f, err := range wal.Files(k.db.fs, o) {
+		k.report.Encrypted = k.report.Encrypted || f.KeyID != 0
+		if last.Name != "" && f.Begin.Seq > 0 {
+			needed[last.Name] = f.Begin.Seq > from.Seq
+		}
+		needed[f.Name], last = true, f
+		k.step(f.Size)
+		if errors.Is(err, ErrKey) {
+			return err
+		}
+		if err != nil {
+			defer k.tell(k.ofLog(needed, f.Name), nil, f.Name, "", err)
+		}
+	}
+	for name, is := range needed {
+		if !is {
+			k.note(name, "nothing in it is needed any more: the checkpoint covers it")
+		}
+	}
+	for e, err := range wal.Salvage(k.db.fs, from, o) {
+		if k.ctx.Err() != nil {
+			return k.ctx.Err()
+		}
+		torn, isTorn := errors.AsType[*wal.TornTail](err)
+		switch {
+		case err == nil:
+			if err := decodable(e.Payload); err != nil {
+				k.tell(Damage, nil, "log", "", fmt.Errorf("entry %s: %w", e.Position, err))
+			}
+		case isTorn && k.log == nil:
+			k.note(torn.File, "the last %d bytes, at %d, are no whole frame: what a power cut leaves of writes that nobody acknowledged, "+
+				"or damage in the last ones (%v)", torn.Bytes, torn.Offset, torn.Err)
+		case errors.Is(err, ErrCorrupt):
+			c, ok := errors.AsType[*disk.CorruptError](err)
+			severity := Damage
+			if ok {
+				severity = k.ofLog(needed, c.File)
+			}
+			k.tell(severity, nil, "log", "", err)
+		default:
+			return err
+		}
+	}
+	return nil
+}
+
+// ofLog is what damage in a file of the log means.
+func (k *checkup) ofLog(needed map[string]bool, name string) Severity {
+	if is, known := needed[name]; known && !is {
+		return Note
+	}
+	return Damage
+}
+
+// anyStore is the identity of the store as the first file tells it whose
+// header can be read.
+func (k *inspection) anyStore() seal.ID {
+	for _, dir := range []string{checkpointDir, segmentDir, "log"} {
+		infos, err := k.db.fs.List(dir)
+		for _, i := range infos {
+			if !i.Regular || err != nil {
+				continue
+			}
+			if h, err := disk.ReadHeader(k.db.fs, dir+"/"+i.Name); err == nil {
+				return h.Store
+			}
+		}
+	}
+	return seal.ID{}
+}
+
+// decodable tells whether an entry says something.
+func decodable(payload []byte) (err error) {
+	if len(payload) == 0 {
+		return fmt.Errorf("%w: empty", ErrCorrupt)
+	}
+	switch op(payload[0]) {
+	case opWrite:
+		_, err = decodeWriteEntry(payload)
+	case opDelete:
+		_, err = decodeDeleteEntry(payload)
+	case opEdit:
+		_, _, err = decodeEdit(payload)
+	default:
+		_, err = decodeCatalogEntry(payload)
+	}
+	return err
+}
+
+// directory tells of files that nobody names, and reads those that only this
+// program knows: segments of a store without a catalog, and keys.
+func (k *checkup) directory() error {
+	named := map[uint64]bool{}
+	for _, c := range k.db.all() {
+		for _, s := range c.manifest.segments {
+			named[s.info.Number] = true
+		}
+	}
+	for _, dir := range []string{".", "log", segmentDir, checkpointDir, disk.TmpDir, keysDir} {
+		infos, err := k.listed(dir)
+		if err != nil {
+			return err
+		}
+		for _, i := range infos {
+			if err := k.entry(dir, i, named); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// entry judges an entry of a directory.
+func (k *checkup) entry(dir string, i vfs.Info, named map[uint64]bool) error {
+	name := dir + "/" + i.Name
+	number := func(suffix string) uint64 {
+		n, ours := disk.Number(i.Name, suffix)
+		if !ours || !i.Regular {
+			return 0
+		}
+		return n
+	}
+	switch dir {
+	case ".":
+		known := []string{"LOCK", reserveName, "log", segmentDir, checkpointDir, disk.TmpDir, keysDir}
+		for _, n := range known {
+			if i.Name == n {
+				return nil
+			}
+		}
+		name = i.Name
+	case disk.TmpDir:
+		k.note(name, "unfinished; the next start removes it")
+		return nil
+	case keysDir:
+		if i.Regular {
+			return k.wholeFile(name, Damage, seal.Plain())
+		}
+	case checkpointDir:
+		if number(checkpointSuffix) > 0 {
+			return nil
+		}
+	case "log":
+		if cmp.Or(number(".wal"), number(".newest")) > 0 {
+			return nil
+		}
+		if strings.HasSuffix(i.Name, ".tmp") {
+			k.note(name, "unfinished; the next start removes it")
+			return nil
+		}
+	case segmentDir:
+		n := number(segmentSuffix)
+		switch {
+		case named[n] && n > 0:
+			return nil
+		case n > 0 && k.found:
+			k.note(name, "a segment of no collection, left over from work that did not end; the next start removes it")
+			return nil
+		case n > 0:
+			return k.loneSegment(n)
+		}
+	}
+	k.note(name, "not a file of a store; it is left alone")
+	return nil
+}
+
+// loneSegment checks a segment that no catalog is there to name.
+func (k *checkup) loneSegment(number uint64) error {
+	name := segment.Name(number)
+	h, err := disk.ReadHeader(k.db.fs, name)
+	if err != nil {
+		if errors.Is(err, ErrCorrupt) || errors.Is(err, ErrFormat) {
+			k.tell(Damage, nil, name, "", err)
+			return nil
+		}
+		return err
+	}
+	spec := segment.Spec{Store: h.Store, Collection: h.Collection, Number: number, File: h.File}
+	r, err := segment.Open(k.db.fs, k.db.keys, spec, segment.Info{})
+	if errors.Is(err, ErrCorrupt) {
+		k.tell(Damage, nil, name, "", err)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	k.report.Segments++
+	return r.Check(k.ctx, k.step, func(f segment.Finding) { k.tell(severityOf(f), nil, name, sectionOf(f), f.Err) })
+}
+
+func severityOf(f segment.Finding) Severity {
+	if f.Index {
+		return Repairable
+	}
+	return Damage
+}
+
+func sectionOf(f segment.Finding) string {
+	if f.Section == 0 {
+		return ""
+	}
+	return segment.SectionName(f.Section)
+}
