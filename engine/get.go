@@ -266,7 +266,7 @@ func loadRow(reader *segment.Reader, row uint32, inc Include, r *Record) error {
 		if err != nil {
 			return err
 		}
-		r.Embedding = slices.Clone(v)
+		r.Embedding = v
 	}
 	if inc&IncludeMetadata != 0 {
 		m, err := reader.Metadata(row)

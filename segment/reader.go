@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"sort"
 	"sync"
 
@@ -16,9 +17,8 @@ import (
 )
 
 // Reader is an open segment. Its methods may be called concurrently, Close
-// included, which waits for the calls that run. What aliases the file (Vector)
-// must not be used after Close: the engine closes a Reader when the last view
-// that holds it is gone.
+// included, which waits for the calls that run. What they return does not alias
+// the file.
 type Reader struct {
 	mu     sync.RWMutex // held for reading by every call, for writing by Close
 	closed bool
@@ -240,11 +240,12 @@ func (r *Reader) FindOrder(order uint64) (row uint32, found bool, err error) {
 	return row, found, err
 }
 
-// Vector is the embedding of row. It aliases the file's memory: it must not
-// be changed, nor used after Close.
+// Vector is a copy of the embedding of row: outside the guard the file's memory
+// may fault.
 func (r *Reader) Vector(row uint32) (v []float32, err error) {
-	err = r.at(row, func() (err error) {
-		v, err = r.vector(row)
+	err = r.at(row, func() error {
+		mapped, err := r.vector(row)
+		v = slices.Clone(mapped)
 		return err
 	})
 	return v, err
