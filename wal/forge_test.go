@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -13,7 +12,6 @@ import (
 
 	"github.com/chromad/chromad/internal/disk"
 	"github.com/chromad/chromad/internal/seal"
-	"github.com/chromad/chromad/internal/vfs"
 	"github.com/chromad/chromad/internal/vfs/faultfs"
 )
 
@@ -268,34 +266,5 @@ func TestForgedNumber(t *testing.T) {
 		}
 		_, err = read(fs, 1, o)
 		wantCorrupt(t, fmt.Sprintf("file %d as %d", c.from, c.to), f.name, err)
-	}
-}
-
-// TestMarkRefused goes on in the old file while there is no room, or no handle,
-// for a mark.
-func TestMarkRefused(t *testing.T) {
-	for _, cause := range []error{vfs.ErrNoSpace, vfs.ErrNoHandle} {
-		w := newWorld(0)
-		if _, err := w.open(); err != nil {
-			t.Fatal(err)
-		}
-		w.log.o.MaxFile = 1
-		w.group(1)
-		rule := w.disk.Inject(faultfs.Rule{Op: faultfs.OpCreate, Path: "log/*" + markTmpSuffix, Err: cause, Forever: true})
-		w.group(1)
-		if err := w.log.Rotate(); !errors.Is(err, cause) {
-			t.Errorf("rotate: %v", err)
-		}
-		if files := walFiles(w.disk); len(files) != 1 || len(w.durable) != 2 || w.log.Err() != nil {
-			t.Errorf("%v: files %v, %d entries, %v", cause, files, len(w.durable), w.log.Err())
-		}
-		rule.Remove()
-		w.group(1)
-		if files := walFiles(w.disk); len(files) != 2 || len(w.durable) != 3 {
-			t.Errorf("%v, and gone: files %v, %d entries", cause, files, len(w.durable))
-		}
-		if err := errors.Join(w.log.Close(), w.settle(cuts[0])); err != nil {
-			t.Error(err)
-		}
 	}
 }
