@@ -32,7 +32,7 @@ func network(err error) (Failure, bool) {
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return certificate(err), true
 	}
-	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok || errors.Is(err, http.ErrSchemeMismatch) {
 		return Failure{Kind: keys.ErrConfig, Detail: "what answers does not speak TLS", Check: "check port and scheme of the address"}, true
 	}
 	if dns, ok := errors.AsType[*net.DNSError](err); ok {
