@@ -33,13 +33,14 @@ func tour(ctx context.Context, db *DB) (before, after model, failed error) {
 		func(db *DB) error { return db.Flush(ctx) },
 		func(db *DB) error { return db.writeCheckpoint(ctx) },
 		func(db *DB) error { return db.Compact(ctx) },
+		func(db *DB) error { return rotateIfKeyed(ctx, db) },
 	}
 	for i := range 24 {
 		if !do(ops.op(m)) {
 			return before, after, failed
 		}
 		if i%4 == 3 {
-			step := steps[i/4%3]
+			step := steps[i/4%4]
 			if !do(modelOp{"step", func(_ context.Context, db *DB) error { return step(db) }, func(model) {}}) {
 				return before, after, failed
 			}
@@ -55,14 +56,14 @@ func tour(ctx context.Context, db *DB) (before, after model, failed error) {
 }
 
 // tourOptions leave nothing to the background, so that calls come in one order.
-func tourOptions(fs *faultfs.FS) *Options {
-	return &Options{GraphMin: 4, OpenSegments: 2, Workers: 1, LogLimit: 16 << 10, fs: fs, reserve: 600}
+func tourOptions(fs *faultfs.FS, key OperatorKey) *Options {
+	return &Options{Keys: key, GraphMin: 4, OpenSegments: 2, Workers: 1, LogLimit: 16 << 10, fs: fs, reserve: 600}
 }
 
 // reopened opens what is left, wants one of the two models, uses it and closes it.
-func reopened(fs *faultfs.FS, before, after model) error {
+func reopened(fs *faultfs.FS, key OperatorKey, before, after model) error {
 	ctx := context.Background()
-	db, err := Open("", tourOptions(fs))
+	db, err := Open("", tourOptions(fs, key))
 	if err != nil {
 		return fmt.Errorf("open: %w", err)
 	}
@@ -81,7 +82,15 @@ func reopened(fs *faultfs.FS, before, after model) error {
 
 // Power fails at every operation of a store's life, from the first Open on,
 // with nothing, half and all of the unsynced work on the disk.
-func TestCrashEverywhere(t *testing.T) {
+func TestCrashEverywhere(t *testing.T) { bothWays(t, crashEverywhere) }
+
+// bothWays runs a test on plain stores and on encrypted ones.
+func bothWays(t *testing.T, test func(t *testing.T, key OperatorKey)) {
+	t.Run("plain", func(t *testing.T) { test(t, nil) })
+	t.Run("encrypted", func(t *testing.T) { test(t, operator("a")) })
+}
+
+func crashEverywhere(t *testing.T, key OperatorKey) {
 	ctx := context.Background()
 	step := 1
 	if testing.Short() {
@@ -91,7 +100,7 @@ func TestCrashEverywhere(t *testing.T) {
 		fs := faultfs.New(uint64(k))
 		fs.CrashAt(k)
 		before, after := model{}, model{}
-		db, err := Open("", tourOptions(fs))
+		db, err := Open("", tourOptions(fs, key))
 		if err == nil {
 			before, after, _ = tour(ctx, db)
 			db.Close()
@@ -100,7 +109,7 @@ func TestCrashEverywhere(t *testing.T) {
 		for _, keep := range []int{0, 50, 100} {
 			r := rand.New(rand.NewPCG(uint64(k), uint64(keep)))
 			left := fs.CrashWith(r, faultfs.Cut{Sector: 512, Keep: keep, Extend: keep == 50})
-			if err := reopened(left, before, after); err != nil {
+			if err := reopened(left, key, before, after); err != nil {
 				t.Fatalf("power cut at operation %d, %d %% kept: %v", k, keep, err)
 			}
 		}
@@ -119,7 +128,8 @@ func TestCrashInRecovery(t *testing.T) {
 	for seed := range uint64(rounds(100)) {
 		r := rand.New(rand.NewPCG(seed, 3))
 		fs := faultfs.New(seed)
-		db, err := Open("", tourOptions(fs))
+		key := keysOf(seed, fs)
+		db, err := Open("", tourOptions(fs, key))
 		check(t, err)
 		fs.CrashAt(fs.Ops() + r.IntN(300))
 		before, after, _ := tour(ctx, db)
@@ -127,11 +137,11 @@ func TestCrashInRecovery(t *testing.T) {
 		for range 5 {
 			fs = fs.Crash(r)
 			fs.CrashAt(fs.Ops() + r.IntN(12))
-			if db, err := Open("", tourOptions(fs)); err == nil {
+			if db, err := Open("", tourOptions(fs, key)); err == nil {
 				db.Close()
 			}
 		}
-		if err := reopened(fs.Crash(r), before, after); err != nil {
+		if err := reopened(fs.Crash(r), key, before, after); err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
 	}
@@ -140,7 +150,9 @@ func TestCrashInRecovery(t *testing.T) {
 // The k-th write, sync or sync of a directory fails, once or for ever: the
 // caller is told, no write is acknowledged after a sync that failed, reads go
 // on, and the next Open finds all that was acknowledged.
-func TestFaultEverywhere(t *testing.T) {
+func TestFaultEverywhere(t *testing.T) { bothWays(t, faultEverywhere) }
+
+func faultEverywhere(t *testing.T, key OperatorKey) {
 	ctx := context.Background()
 	for _, op := range []faultfs.Op{faultfs.OpWrite, faultfs.OpSync, faultfs.OpSyncDir, faultfs.OpCreate, faultfs.OpRename, faultfs.OpRemove} {
 		for _, forever := range []bool{false, true} {
@@ -148,7 +160,7 @@ func TestFaultEverywhere(t *testing.T) {
 				fs := faultfs.New(uint64(k))
 				rule := fs.Inject(faultfs.Rule{Op: op, Nth: k, Forever: forever})
 				before, after := model{}, model{}
-				db, err := Open("", tourOptions(fs))
+				db, err := Open("", tourOptions(fs, key))
 				if err == nil {
 					before, after, err = tour(ctx, db)
 					if err != nil {
@@ -161,7 +173,7 @@ func TestFaultEverywhere(t *testing.T) {
 				fired := rule.Fired() > 0
 				rule.Remove()
 				if err == nil {
-					err = reopened(fs.Crash(rand.New(rand.NewPCG(uint64(k), 5))), before, after)
+					err = reopened(fs.Crash(rand.New(rand.NewPCG(uint64(k), 5))), key, before, after)
 				}
 				if err != nil {
 					t.Fatalf("%v %d fails (for ever: %v): %v\n%s", op, k, forever, err, strings.Join(fs.Trace(), "\n"))
@@ -283,7 +295,7 @@ func TestDiskFullInBackground(t *testing.T) {
 		if names := fs.Files(); len(names) != 5 { // LOCK, RESERVE, a checkpoint, a segment, the log
 			t.Fatalf("%d bytes free: files %v", free, names)
 		}
-		if err := reopened(fs, model{"c": want}, model{"c": want}); err != nil {
+		if err := reopened(fs, nil, model{"c": want}, model{"c": want}); err != nil {
 			t.Fatalf("%d bytes free: %v", free, err)
 		}
 		if done {

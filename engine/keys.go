@@ -67,6 +67,11 @@ func (db *DB) usePlain(found bool) error {
 	if found {
 		return nil
 	}
+	if left, err := keys.Inspect(db.fs); err == nil {
+		return fmt.Errorf("the making of an encrypted store was interrupted here, and is finished with the operator's key %q: %w", left.URI, ErrKey)
+	} else if !errors.Is(err, ErrKey) {
+		return err
+	}
 	return db.mayCreate()
 }
 

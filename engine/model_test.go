@@ -167,6 +167,8 @@ func (r *opMaker) op(m model) modelOp {
 		return modelOp{"flush", func(ctx context.Context, db *DB) error { return db.Flush(ctx) }, func(model) {}}
 	case n < 19:
 		return modelOp{"checkpoint", func(ctx context.Context, db *DB) error { return db.writeCheckpoint(ctx) }, func(model) {}}
+	case r.IntN(6) == 0:
+		return modelOp{"rotate keys", rotateIfKeyed, func(model) {}}
 	case r.IntN(4) > 0:
 		return modelOp{"compact", func(ctx context.Context, db *DB) error { return db.Compact(ctx) }, func(model) {}}
 	}
@@ -175,6 +177,14 @@ func (r *opMaker) op(m model) modelOp {
 		func(ctx context.Context, db *DB) error { return db.Default().Delete(ctx, name) },
 		func(m model) { delete(m, name) },
 	}
+}
+
+// rotateIfKeyed changes the keys of a store that has some.
+func rotateIfKeyed(ctx context.Context, db *DB) error {
+	if db.ring == nil {
+		return nil
+	}
+	return db.RotateKeys(ctx, nil)
 }
 
 func (r *opMaker) create(name string) modelOp {

@@ -21,8 +21,9 @@ var (
 )
 
 // Power is cut at a random operation of the disk while a writer works and
-// flushes, compactions and checkpoints go on, up to three times in a row; now
-// and then the disk is full.
+// flushes, compactions, checkpoints and changes of keys go on, up to three
+// times in a row; now and then the disk is full. Half of the stores are
+// encrypted from the beginning, and of the others half become so.
 // After each cut the store must be the model before or after the call that
 // was under way, record by record.
 func TestPowerCut(t *testing.T) { runSeeds(t, powerCutOne) }
@@ -55,8 +56,9 @@ func runSeeds(t *testing.T, run func(seed uint64) error) {
 }
 
 // cutOptions make everything happen early: tiny memtables, graphs and logs.
-func cutOptions(r *rand.Rand, fs *faultfs.FS) *Options {
+func cutOptions(seed uint64, r *rand.Rand, fs *faultfs.FS) *Options {
 	return &Options{
+		Keys:         keysOf(seed, fs),
 		MemtableRows: 1 + r.IntN(30), GraphMin: 1 + r.IntN(12), LogLimit: int64(1000 + r.IntN(20000)),
 		OpenSegments: 1 + r.IntN(4), Workers: 1, MemoryLimit: int64(2000 + r.IntN(40000)), fs: fs, reserve: 600,
 	}
@@ -70,9 +72,9 @@ func powerCutOne(seed uint64) error {
 	m := model{}
 	for cut := range 1 + r.IntN(3) {
 		fs.CrashAt(fs.Ops() + r.IntN(250))
-		before, after, trail := writeUntilCut(ctx, r, fs, ops, m)
+		before, after, trail := writeUntilCut(ctx, seed, r, fs, ops, m)
 		fs = fs.Crash(r)
-		db, err := Open("", cutOptions(r, fs))
+		db, err := Open("", cutOptions(seed, r, fs))
 		if err != nil {
 			return fmt.Errorf("cut %d: open: %w%s", cut, err, trail)
 		}
@@ -92,9 +94,12 @@ func powerCutOne(seed uint64) error {
 
 // writeUntilCut works until the disk stops, and returns the model before and
 // after the call that the cut hit.
-func writeUntilCut(ctx context.Context, r *rand.Rand, fs *faultfs.FS, ops *opMaker, m model) (before, after model, trail string) {
+func writeUntilCut(ctx context.Context, seed uint64, r *rand.Rand, fs *faultfs.FS, ops *opMaker, m model) (before, after model, trail string) {
 	var log strings.Builder
-	db, err := Open("", cutOptions(r, fs))
+	if err := encryptSome(ctx, seed, r, fs); err != nil {
+		return m, m, "\n  in encrypt: " + err.Error()
+	}
+	db, err := Open("", cutOptions(seed, r, fs))
 	if err != nil {
 		return m, m, "\n  in open: " + err.Error()
 	}
@@ -173,11 +178,11 @@ func powerCutMany(seed uint64) error {
 	for cut := range 1 + r.IntN(3) {
 		fs.CrashAt(fs.Ops() + 20 + r.IntN(400))
 		before, after := make([]model, writers), make([]model, writers)
-		if err := writeTogether(ctx, r, fs, models, before, after); err != nil {
+		if err := writeTogether(ctx, seed, r, fs, models, before, after); err != nil {
 			return fmt.Errorf("cut %d: %w", cut, err)
 		}
 		fs = fs.Crash(r)
-		db, err := Open("", cutOptions(r, fs))
+		db, err := Open("", cutOptions(seed, r, fs))
 		if err != nil {
 			return fmt.Errorf("cut %d: open: %w", cut, err)
 		}
@@ -199,10 +204,13 @@ func powerCutMany(seed uint64) error {
 
 func prefixOf(writer int) string { return fmt.Sprintf("w%d-", writer) }
 
-func writeTogether(ctx context.Context, r *rand.Rand, fs *faultfs.FS, models, before, after []model) error {
+func writeTogether(ctx context.Context, seed uint64, r *rand.Rand, fs *faultfs.FS, models, before, after []model) error {
 	copy(before, models)
 	copy(after, models)
-	db, err := Open("", cutOptions(r, fs))
+	if err := encryptSome(ctx, seed, r, fs); err != nil && !fs.Crashed() {
+		return fmt.Errorf("encrypt: %w", err)
+	}
+	db, err := Open("", cutOptions(seed, r, fs))
 	if err != nil {
 		if !fs.Crashed() {
 			return fmt.Errorf("open before the cut: %w", err)

@@ -1,0 +1,339 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/chromad/chromad/internal/disk"
+	"github.com/chromad/chromad/internal/seal"
+	"github.com/chromad/chromad/internal/vfs/faultfs"
+)
+
+// underKeys returns the files of the store by the key in their header, the
+// files of keys apart, which name none.
+func underKeys(t testing.TB, fs *faultfs.FS) map[uint32][]string {
+	t.Helper()
+	out := map[uint32][]string{}
+	for _, name := range fs.Files() {
+		if !strings.Contains(name, "/") || strings.HasPrefix(name, "keys/") || strings.HasSuffix(name, ".newest") {
+			continue
+		}
+		h, err := disk.ReadHeader(fs, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out[h.KeyID] = append(out[h.KeyID], name)
+	}
+	return out
+}
+
+// aStore has two collections, with segments, deletions and records in the log,
+// and was left without being closed. It returns what must be in it.
+func aStore(t testing.TB, key OperatorKey) (*faultfs.FS, model) {
+	t.Helper()
+	ctx := t.Context()
+	fs := faultfs.New(1)
+	db := openOn(t, fs, Options{Keys: key, GraphMin: 4, Workers: 1})
+	db.jobs.stop() // so that calls come in one order
+	m := model{}
+	for n := range 2 {
+		name := fmt.Sprint("c", n)
+		c := newCollection(t, db, name)
+		m[name] = &modelCollection{}
+		for i := range 4 {
+			recs := []Record{
+				{ID: fmt.Sprint(i), Embedding: []float32{float32(i)}, Document: Optional("text"), Metadata: exampleMetadata()},
+				{ID: fmt.Sprint(i + 1), Embedding: []float32{float32(i + n)}},
+			}
+			check(t, c.Upsert(ctx, recs...))
+			m[name].write(writeUpsert, recs)
+			if i < 3 {
+				check(t, db.Flush(ctx))
+			}
+			if i == n {
+				check(t, db.writeCheckpoint(ctx))
+			}
+		}
+	}
+	left := fs.Clone()
+	db.Close()
+	return left, m
+}
+
+// Power fails at every operation of a change of keys, and again in what goes
+// on with it: nothing is lost, the next call finishes, and then nothing is
+// left under an old key, nor is the old key.
+func TestRotateCrash(t *testing.T) {
+	whole, m := aStore(t, operator("a"))
+	o := Options{Keys: operator("a"), GraphMin: 4, Workers: 1}
+	first := openOn(t, whole.Clone(), o)
+	before, err := first.KeyInfo(t.Context())
+	check(t, err)
+	check(t, first.Close())
+	crashLoop(t, whole, m, o, func(ctx context.Context, fs *faultfs.FS) error {
+		o := o
+		o.fs, o.reserve = fs, testReserve
+		db, err := Open("", &o)
+		if err != nil {
+			return err
+		}
+		return errors.Join(db.RotateKeys(ctx, nil), db.Close())
+	}, func(fs *faultfs.FS, now KeyInfo) error {
+		if slices.Contains(now.Keyset, before.Keyset[0]) {
+			return fmt.Errorf("keyset %v, it was %v", now.Keyset, before.Keyset)
+		}
+		if under := underKeys(t, fs); len(under[1]) > 0 || len(under[0]) > 0 {
+			return fmt.Errorf("files under old keys: %v", under)
+		}
+		return nil
+	})
+}
+
+// The same when a plain store is encrypted: afterwards no file is plain, and
+// none would be accepted.
+func TestEncryptCrash(t *testing.T) {
+	whole, m := aStore(t, nil)
+	o := Options{Keys: operator("a"), GraphMin: 4, Workers: 1}
+	crashLoop(t, whole, m, o, func(ctx context.Context, fs *faultfs.FS) error {
+		o := o
+		o.fs, o.reserve = fs, testReserve
+		return Encrypt(ctx, "", &o, nil)
+	}, func(fs *faultfs.FS, now KeyInfo) error {
+		if plain := underKeys(t, fs)[0]; len(plain) > 0 {
+			return fmt.Errorf("plain files: %v", plain)
+		}
+		if _, err := Open("", &Options{fs: fs}); !errors.Is(err, ErrKey) {
+			return fmt.Errorf("opened without a key: %w", err)
+		}
+		return nil
+	})
+}
+
+// crashLoop cuts power at the k-th operation of work, for every k, works again
+// with another cut, and once more to the end.
+func crashLoop(t *testing.T, whole *faultfs.FS, m model, o Options,
+	work func(context.Context, *faultfs.FS) error, finished func(*faultfs.FS, KeyInfo) error) {
+	ctx := context.Background()
+	step := 1
+	if testing.Short() {
+		step = 7
+	}
+	for k := 0; ; k += step {
+		r := rand.New(rand.NewPCG(uint64(k), 17))
+		fs := whole.Clone()
+		fs.CrashAt(fs.Ops() + k)
+		werr := work(ctx, fs)
+		cut := fs.Crashed()
+		if !cut && werr != nil {
+			t.Fatalf("operation %d: %v without a cut", k, werr)
+		}
+		fs = fs.CrashWith(r, faultfs.Cut{Sector: 512, Keep: []int{0, 50, 100}[k%3], Extend: k%2 == 0})
+		fs.CrashAt(fs.Ops() + r.IntN(60))
+		_ = work(ctx, fs)
+		fs = fs.Crash(r)
+		if err := work(ctx, fs); err != nil {
+			t.Fatalf("operation %d: the last time: %v\n%s", k, err, strings.Join(fs.Trace(), "\n"))
+		}
+		db := openOn(t, fs, o)
+		info, err := db.KeyInfo(ctx)
+		if err == nil && (info.OldFiles > 0 || info.Converting || len(info.Keyset) != 1 || len(info.Store) != 1) {
+			err = fmt.Errorf("not finished: %+v", info)
+		}
+		for _, c := range info.Collections {
+			if len(c.Generations) != 1 {
+				err = fmt.Errorf("not finished: %+v", info)
+			}
+		}
+		if err == nil {
+			_, err = settleModel(ctx, db, "", m, m)
+		}
+		if err == nil {
+			err = findEverything(ctx, db, m)
+		}
+		err = errors.Join(err, db.Close())
+		if err == nil {
+			err = finished(fs, info)
+		}
+		if err != nil {
+			t.Fatalf("operation %d: %v", k, err)
+		}
+		if !cut {
+			if k < 40 {
+				t.Fatalf("only %d operations", k)
+			}
+			return
+		}
+	}
+}
+
+// Whoever opens the store while a change of keys is unfinished need do nothing
+// for it to be finished.
+func TestRotateInBackground(t *testing.T) {
+	whole, m := aStore(t, nil)
+	o := Options{Keys: operator("a"), GraphMin: 4, Workers: 1}
+	for k := 20; k < 60; k += 5 {
+		fs := whole.Clone()
+		fs.CrashAt(fs.Ops() + k)
+		enc := o
+		enc.fs, enc.reserve = fs, testReserve
+		if err := Encrypt(t.Context(), "", &enc, nil); err == nil {
+			t.Fatalf("operation %d is beyond the conversion", k)
+		}
+		fs = fs.Crash(rand.New(rand.NewPCG(uint64(k), 1)))
+		if keysOf(1, fs) == nil {
+			continue // not begun
+		}
+		db := openOn(t, fs, o)
+		db.rotationDone(t)
+		if info, err := db.KeyInfo(t.Context()); err != nil || info.OldFiles > 0 || info.Converting {
+			t.Errorf("operation %d: %+v, %v", k, info, err)
+		}
+		check(t, findEverything(t.Context(), db, m))
+		check(t, db.Close())
+	}
+}
+
+// rotationDone waits until the background has changed the keys.
+func (db *DB) rotationDone(t testing.TB) {
+	t.Helper()
+	for {
+		settled, err := db.settled()
+		check(t, err)
+		if settled {
+			return
+		}
+		check(t, db.rotation.lock(t.Context()))
+		check(t, db.converge(t.Context(), nil))
+		db.rotation.Unlock()
+	}
+}
+
+// Readers keep the files that they read, and the keys of those, until they are
+// done; writers are not held up; and the old keys go in the end.
+func TestRotateUnderLoad(t *testing.T) {
+	ctx := t.Context()
+	fs, m := aStore(t, operator("a"))
+	db := openOn(t, fs, Options{Keys: operator("a"), GraphMin: 4, OpenSegments: 1, MemtableRows: 8})
+	c := collection(t, db, "c0")
+	reading, release := make(chan struct{}), make(chan struct{})
+	read := make(chan error)
+	go func() {
+		n := 0
+		for r, err := range c.Get(ctx, Selection{}, IncludeAll) {
+			if err != nil {
+				read <- err
+				return
+			}
+			if n == 0 {
+				close(reading)
+				<-release
+			}
+			if d := diffRecord(m["c0"].records[n], r); d != "" {
+				read <- errors.New(d)
+				return
+			}
+			n++
+		}
+		read <- nil
+	}()
+	<-reading
+	rotated := make(chan error)
+	go func() { rotated <- db.RotateKeys(ctx, nil) }()
+	for i := range 200 {
+		check(t, c.Upsert(ctx, rec(fmt.Sprint("new", i%30), float32(i))))
+		if i == 100 {
+			newCollection(t, db, "made")
+			check(t, db.Default().Delete(ctx, "c1"))
+		}
+	}
+	select {
+	case err := <-rotated:
+		t.Errorf("old keys went under a reader: %v", err)
+	default:
+	}
+	close(release)
+	check(t, <-read)
+	check(t, <-rotated)
+	info, err := db.KeyInfo(ctx)
+	check(t, err)
+	if info.OldFiles > 0 || len(info.Collections) != 2 || len(info.Keyset) != 1 {
+		t.Errorf("%+v", info)
+	}
+	check(t, db.Close())
+	db = openOn(t, fs, Options{Keys: operator("a")})
+	if n, err := collection(t, db, "c0").Count(ctx); err != nil || n != 5+30 {
+		t.Errorf("%d records, %v", n, err)
+	}
+	check(t, db.Close())
+}
+
+// Progress adds up, a context that ends stops a change of keys, and the next
+// call goes on with it and begins no other one.
+func TestRotateResumes(t *testing.T) {
+	fs, m := aStore(t, operator("a"))
+	db := openOn(t, fs, Options{Keys: operator("a"), GraphMin: 4})
+	db.jobs.stop() // the background would go on with it
+	ctx, cancel := context.WithCancel(t.Context())
+	var last RotateProgress
+	err := db.RotateKeys(ctx, func(p RotateProgress) {
+		last = p
+		if p.SegmentsDone == 2 {
+			cancel()
+		}
+	})
+	if !errors.Is(err, context.Canceled) || db.Err() != nil {
+		t.Fatalf("cancelled: %v, %v", err, db.Err())
+	}
+	check(t, db.rotation.lock(t.Context())) // what was left to itself ends
+	db.rotation.Unlock()
+	if last.Segments < 6 || last.SegmentsDone < 2 || last.SegmentsDone > last.Segments || last.BytesDone > last.Bytes || last.BytesDone == 0 {
+		t.Errorf("progress %+v", last)
+	}
+	between, err := db.KeyInfo(t.Context())
+	check(t, err)
+	if between.OldFiles == 0 || len(between.Keyset) != 2 {
+		t.Errorf("between: %+v", between)
+	}
+	check(t, db.RotateKeys(t.Context(), nil))
+	info, err := db.KeyInfo(t.Context())
+	check(t, err)
+	if info.OldFiles > 0 || len(info.Keyset) != 1 || info.Keyset[0].ID != between.Keyset[1].ID {
+		t.Errorf("%+v, before that %+v", info, between)
+	}
+	check(t, findEverything(t.Context(), db, m))
+	check(t, db.Close())
+}
+
+// A damaged collection keeps its old keys, and says so; the others get new ones.
+func TestRotateDamaged(t *testing.T) {
+	ctx := t.Context()
+	fs, m := aStore(t, operator("a"))
+	db := openOn(t, fs, Options{Keys: operator("a"), GraphMin: 4})
+	check(t, db.Compact(ctx))
+	c := collection(t, db, "c0")
+	id := seal.ID(c.id)
+	name := fmt.Sprintf("%s/%016x%s", segmentDir, c.manifest.segments[0].info.Number, segmentSuffix)
+	check(t, db.Close())
+	check(t, fs.Damage(name, func(b []byte) []byte { b[len(b)/2] ^= 1; b[200] ^= 1; return b }))
+	db = openOn(t, fs, Options{Keys: operator("a"), GraphMin: 4})
+	if err := db.RotateKeys(ctx, nil); !errors.Is(err, ErrCorrupt) || db.Err() != nil {
+		t.Fatalf("%v, %v", err, db.Err())
+	}
+	for other, generations := range db.ring.Collections() {
+		if want := "[2]"; other == id && fmt.Sprint(generations) != "[1 2]" || other != id && fmt.Sprint(generations) != want {
+			t.Errorf("collection %v has generations %v", other, generations)
+		}
+	}
+	check(t, model{"c1": m["c1"]}["c1"].findAll(ctx, collection(t, db, "c1")))
+	check(t, db.Default().Delete(ctx, "c0")) // the way out
+	check(t, db.RotateKeys(ctx, nil))
+	if info, err := db.KeyInfo(ctx); err != nil || info.OldFiles > 0 || len(info.Keyset) != 1 {
+		t.Errorf("%+v, %v", info, err)
+	}
+	check(t, db.Close())
+}
