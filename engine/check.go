@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/chromad/chromad/internal/disk"
+	"github.com/chromad/chromad/internal/keys"
 	"github.com/chromad/chromad/internal/seal"
 	"github.com/chromad/chromad/internal/vfs"
 	"github.com/chromad/chromad/segment"
@@ -120,12 +121,13 @@ func (db *DB) Verify(ctx context.Context) (*Report, error) {
 // inspection is a store that is looked at from outside: nothing of it is
 // changed, and it may be damaged.
 type inspection struct {
-	db     *DB // read-only; what could be read of it
-	open   bool
-	found  bool   // the catalog is known
-	broken error  // why not
-	log    error  // where the log stops to make sense
-	locked string // why the lock was not taken, when it was not
+	db        *DB // read-only; what could be read of it
+	open      bool
+	encrypted bool
+	found     bool   // the catalog is known
+	broken    error  // why not
+	log       error  // where the log stops to make sense
+	locked    string // why the lock was not taken, when it was not
 }
 
 // look takes the lock of the store in dir, and nothing else.
@@ -136,7 +138,10 @@ func look(dir string, opts *Options) (*inspection, error) {
 	}
 	o.ReadOnly = true
 	o.MemoryLimit = math.MaxInt64 / 4 // the log is read as a whole
-	db := &DB{opts: o, fs: o.fs, keys: seal.Plain(), files: liveFiles{refs: map[uint64]int{}}, catMu: newWaitLock(), catalog: newCatalog()}
+	db := &DB{
+		opts: o, fs: o.fs, keys: seal.Plain(), files: liveFiles{refs: map[uint64]int{}},
+		catMu: newWaitLock(), rotation: newWaitLock(), catalog: newCatalog(),
+	}
 	db.gate.init()
 	if db.fs == nil {
 		root, err := vfs.Open(dir)
@@ -146,12 +151,67 @@ func look(dir string, opts *Options) (*inspection, error) {
 		db.fs, db.root = root, root
 	}
 	db.texts = segment.NewCache(o.TextCache)
-	db.readers = &readerCache{fs: db.fs, keys: db.keys, max: o.OpenSegments}
+	db.readers = &readerCache{fs: db.fs, max: o.OpenSegments}
 	in := &inspection{db: db}
 	if err := in.lock(); err != nil {
 		return nil, errors.Join(err, in.close())
 	}
+	if err := in.openKeys(); err != nil {
+		return nil, errors.Join(err, in.close())
+	}
 	return in, nil
+}
+
+// openKeys finds the keys, whatever is damaged beside them. Damage of the keys
+// themselves is kept.
+func (in *inspection) openKeys() error {
+	db := in.db
+	h := in.anyHeader()
+	db.store, in.encrypted = h.Store, h.KeyID != 0
+	present, err := keys.Present(db.fs)
+	if err != nil {
+		return err
+	}
+	op := db.opts.Keys
+	switch {
+	case present:
+		in.encrypted = true
+		db.ring, err = keys.Open(context.Background(), db.fs, h.Store, op, true)
+		if errors.Is(err, ErrCorrupt) {
+			in.broken = err
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		db.store, db.keys = db.ring.Store(), db.ring
+	case in.encrypted:
+		in.broken = fmt.Errorf("%w: the store is encrypted, and there is no key in its directory %s: without them nothing can be read: %w", ErrCorrupt, keys.Dir, ErrKey)
+	case op != nil:
+		return fmt.Errorf("the store is not encrypted, and the operator's key %q is given: %w", op.URI(), ErrKey)
+	}
+	db.readers.keys = db.keys
+	return nil
+}
+
+// anyHeader is the header of the first file of which it can be read: newest
+// checkpoint, segments, log. Only store and key of it are of use.
+func (in *inspection) anyHeader() disk.Header {
+	for _, dir := range []string{checkpointDir, segmentDir, "log"} {
+		infos, err := in.db.fs.List(dir)
+		if err != nil {
+			continue
+		}
+		for _, i := range slices.Backward(infos) {
+			if !i.Regular {
+				continue
+			}
+			if h, err := disk.ReadHeader(in.db.fs, dir+"/"+i.Name); err == nil {
+				return h
+			}
+		}
+	}
+	return disk.Header{}
 }
 
 // lock keeps others from changing what is looked at. A directory that cannot
@@ -184,6 +244,9 @@ func (in *inspection) close() error { return in.db.closeFiles() }
 // above all.
 func (in *inspection) load() error {
 	db := in.db
+	if in.broken != nil {
+		return nil
+	}
 	found, err := db.loadCheckpoint()
 	switch {
 	case errors.Is(err, ErrCorrupt):
@@ -214,6 +277,9 @@ func (in *inspection) replay() (err error) {
 	damage := db.replay(db.replayCatalog)
 	if damage != nil && !errors.Is(damage, ErrCorrupt) {
 		return damage
+	}
+	if err := db.checkCollectionKeys(); err != nil {
+		return err
 	}
 	return cmp.Or(damage, db.replay(db.replayRecords))
 }

@@ -54,7 +54,7 @@ func (k *checkup) collection(c *Collection) error {
 func (cc *collectionCheck) take() (close func(), err error) {
 	c := cc.c
 	cc.readers = make([]*segment.Reader, len(c.state.Load().dead))
-	if err := c.usable(); errors.Is(err, ErrCorrupt) {
+	if err := c.usable(); err != nil && !errors.Is(err, ErrNotFound) {
 		cc.tell(Damage, c, "", "", err)
 		cc.whole = false
 		cc.state = c.state.Load() // as of the last entry that could be applied
@@ -103,6 +103,9 @@ func (cc *collectionCheck) segment(i int, h *handle) error {
 		}
 	} else {
 		r, damage, err = segment.OpenDamaged(cc.db.fs, cc.db.keys, h.spec, h.info)
+	}
+	if errors.Is(err, ErrKey) {
+		damage, err = err, nil // of this collection alone
 	}
 	if err != nil {
 		return err

@@ -7,13 +7,12 @@ import (
 	"strings"
 
 	"github.com/chromad/chromad/internal/disk"
+	"github.com/chromad/chromad/internal/keys"
 	"github.com/chromad/chromad/internal/seal"
 	"github.com/chromad/chromad/internal/vfs"
 	"github.com/chromad/chromad/segment"
 	"github.com/chromad/chromad/wal"
 )
-
-const keysDir = "keys"
 
 // store checks everything: checkpoint, log, segments, the directory.
 func (k *checkup) store() error {
@@ -27,10 +26,14 @@ func (k *checkup) store() error {
 	if err := k.load(); err != nil {
 		return err
 	}
+	k.report.Encrypted = k.encrypted
 	if k.broken != nil {
-		k.tell(Damage, nil, checkpointDir, "", k.broken)
+		k.tell(Damage, nil, "", "", k.broken)
 	} else {
 		k.report.Store, k.report.Checkpoint = db.store.String(), db.checkpoint.number
+	}
+	if k.encrypted && db.ring == nil {
+		return k.directory() // the files of the keys are not encrypted themselves
 	}
 	if err := k.checkpoints(); err != nil {
 		return err
@@ -59,7 +62,7 @@ func (k *checkup) listed(dir string) ([]vfs.Info, error) {
 
 // measure counts the files that will be read.
 func (k *checkup) measure() error {
-	for dir, suffix := range map[string]string{checkpointDir: checkpointSuffix, "log": ".wal", segmentDir: segmentSuffix, keysDir: ""} {
+	for dir, suffix := range map[string]string{checkpointDir: checkpointSuffix, "log": ".wal", segmentDir: segmentSuffix, keys.Dir: ""} {
 		infos, err := k.listed(dir)
 		if err != nil {
 			return err
@@ -98,7 +101,6 @@ func (k *checkup) wholeFile(name string, severity Severity, keys seal.Keys) erro
 	h, err := disk.ReadHeader(k.db.fs, name)
 	var f *disk.File
 	if err == nil {
-		k.report.Encrypted = k.report.Encrypted || h.KeyID != 0
 		f, err = disk.OpenFile(k.db.fs, name, h, disk.Info{}, keys)
 	}
 	if errors.Is(err, ErrCorrupt) || errors.Is(err, ErrFormat) {
@@ -118,7 +120,6 @@ func (k *checkup) logFiles() error {
 	o, from := k.logOptions(), k.db.checkpoint.from
 	if !k.found {
 		from = wal.Position{Seq: 1}
-		o.Store = k.anyStore()
 	}
 	if k.log != nil {
 		k.tell(Damage, nil, "log", "", k.log)
@@ -126,7 +127,6 @@ func (k *checkup) logFiles() error {
 	needed := map[string]bool{}
 	var last wal.FileInfo
 	for f, err := range wal.Files(k.db.fs, o) {
-		k.report.Encrypted = k.report.Encrypted || f.KeyID != 0
 		if last.Name != "" && f.Begin.Seq > 0 {
 			needed[last.Name] = f.Begin.Seq > from.Seq
 		}
@@ -151,7 +151,7 @@ func (k *checkup) logFiles() error {
 		torn, isTorn := errors.AsType[*wal.TornTail](err)
 		switch {
 		case err == nil:
-			if err := decodable(e.Payload); err != nil {
+			if err := k.decodable(e.Payload); err != nil {
 				k.tell(Damage, nil, "log", "", fmt.Errorf("entry %s: %w", e.Position, err))
 			}
 		case isTorn && k.log == nil:
@@ -179,35 +179,27 @@ func (k *checkup) ofLog(needed map[string]bool, name string) Severity {
 	return Damage
 }
 
-// anyStore is the identity of the store as the first file tells it whose
-// header can be read.
-func (k *inspection) anyStore() seal.ID {
-	for _, dir := range []string{checkpointDir, segmentDir, "log"} {
-		infos, err := k.db.fs.List(dir)
-		for _, i := range infos {
-			if !i.Regular || err != nil {
-				continue
-			}
-			if h, err := disk.ReadHeader(k.db.fs, dir+"/"+i.Name); err == nil {
-				return h.Store
-			}
-		}
-	}
-	return seal.ID{}
-}
-
-// decodable tells whether an entry says something.
-func decodable(payload []byte) (err error) {
+// decodable tells whether an entry says something. One whose key is gone was
+// of a collection that is, or concerns that collection.
+func (k *checkup) decodable(payload []byte) (err error) {
 	if len(payload) == 0 {
 		return fmt.Errorf("%w: empty", ErrCorrupt)
 	}
-	switch op(payload[0]) {
-	case opWrite:
-		_, err = decodeWriteEntry(payload)
-	case opDelete:
-		_, err = decodeDeleteEntry(payload)
-	case opEdit:
-		_, _, err = decodeEdit(payload)
+	switch o := op(payload[0]).plain(); o {
+	case opWrite, opDelete, opEdit:
+		payload, err = k.db.openEntry(nil, payload)
+		if _, refused := errors.AsType[*refusedError](err); refused {
+			return nil
+		}
+		switch {
+		case err != nil:
+		case o == opWrite:
+			_, err = decodeWriteEntry(payload)
+		case o == opDelete:
+			_, err = decodeDeleteEntry(payload)
+		default:
+			_, _, err = decodeEdit(payload)
+		}
 	default:
 		_, err = decodeCatalogEntry(payload)
 	}
@@ -223,7 +215,7 @@ func (k *checkup) directory() error {
 			named[s.info.Number] = true
 		}
 	}
-	for _, dir := range []string{".", "log", segmentDir, checkpointDir, disk.TmpDir, keysDir} {
+	for _, dir := range []string{".", "log", segmentDir, checkpointDir, disk.TmpDir, keys.Dir} {
 		infos, err := k.listed(dir)
 		if err != nil {
 			return err
@@ -249,7 +241,7 @@ func (k *checkup) entry(dir string, i vfs.Info, named map[uint64]bool) error {
 	}
 	switch dir {
 	case ".":
-		known := []string{"LOCK", reserveName, "log", segmentDir, checkpointDir, disk.TmpDir, keysDir}
+		known := []string{"LOCK", reserveName, "log", segmentDir, checkpointDir, disk.TmpDir, keys.Dir}
 		for _, n := range known {
 			if i.Name == n {
 				return nil
@@ -259,7 +251,7 @@ func (k *checkup) entry(dir string, i vfs.Info, named map[uint64]bool) error {
 	case disk.TmpDir:
 		k.note(name, "unfinished; the next start removes it")
 		return nil
-	case keysDir:
+	case keys.Dir:
 		if i.Regular {
 			return k.wholeFile(name, Damage, seal.Plain())
 		}
@@ -283,8 +275,10 @@ func (k *checkup) entry(dir string, i vfs.Info, named map[uint64]bool) error {
 		case n > 0 && k.found:
 			k.note(name, "a segment of no collection, left over from work that did not end; the next start removes it")
 			return nil
-		case n > 0:
+		case n > 0 && (k.db.ring != nil || !k.encrypted):
 			return k.loneSegment(n)
+		case n > 0:
+			return nil
 		}
 	}
 	k.note(name, "not a file of a store; it is left alone")

@@ -20,11 +20,11 @@ import (
 
 // lived is a store with three collections that have segments, deletions in
 // them, and records that are in the log only, left by a crash.
-func lived(t testing.TB) (*faultfs.FS, model) {
+func lived(t testing.TB, op OperatorKey) (*faultfs.FS, model) {
 	t.Helper()
 	ctx := context.Background()
 	fs := faultfs.New(1)
-	db := openOn(t, fs, Options{GraphMin: 4, Workers: 1, LogLimit: 1 << 20})
+	db := openOn(t, fs, Options{GraphMin: 4, Workers: 1, LogLimit: 1 << 20, Keys: op})
 	ops := &opMaker{Rand: rand.New(rand.NewPCG(3, 3)), collections: 3, ids: 60, batch: 8}
 	m := model{}
 	for i := range 90 {
@@ -43,9 +43,9 @@ func lived(t testing.TB) (*faultfs.FS, model) {
 	return fs, m
 }
 
-func checked(t testing.TB, fs *faultfs.FS) *Report {
+func checked(t testing.TB, fs *faultfs.FS, op OperatorKey) *Report {
 	t.Helper()
-	r, err := Check(context.Background(), "", &Options{fs: fs}, CheckOptions{})
+	r, err := Check(context.Background(), "", &Options{fs: fs, Keys: op}, CheckOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,39 +54,65 @@ func checked(t testing.TB, fs *faultfs.FS) *Report {
 
 // A store as a crash leaves it, and as Close leaves it, is clean.
 func TestCheckClean(t *testing.T) {
-	fs, m := lived(t)
-	r := checked(t, fs)
-	records := 0
-	for _, c := range m {
-		records += len(c.records)
-	}
-	if !r.Clean() || r.Collections != 3 || r.Records != int64(records) || r.Segments < 3 || r.Checkpoint < 3 || r.Err() != nil {
-		t.Errorf("%+v, want %d records", r, records)
-	}
-	db := openOn(t, fs, Options{})
-	if _, err := Check(t.Context(), "", &Options{fs: fs}, CheckOptions{}); !errors.Is(err, ErrLocked) {
-		t.Errorf("an open store: %v", err)
-	}
-	v, err := db.Verify(t.Context())
-	check(t, err)
-	if !v.Clean() || v.Records != int64(records) {
-		t.Errorf("verify: %+v", v)
-	}
-	check(t, db.Close())
-	if r := checked(t, fs); !r.Clean() {
-		t.Errorf("closed: %+v", r.Findings)
+	for _, op := range []OperatorKey{nil, operator("a")} {
+		fs, m := lived(t, op)
+		r := checked(t, fs, op)
+		records := 0
+		for _, c := range m {
+			records += len(c.records)
+		}
+		if !r.Clean() || r.Collections != 3 || r.Records != int64(records) || r.Segments < 3 || r.Checkpoint < 3 || r.Err() != nil || r.Encrypted != (op != nil) {
+			t.Errorf("%+v, want %d records", r, records)
+		}
+		db := openOn(t, fs, Options{Keys: op})
+		if _, err := Check(t.Context(), "", &Options{fs: fs, Keys: op}, CheckOptions{}); !errors.Is(err, ErrLocked) {
+			t.Errorf("an open store: %v", err)
+		}
+		v, err := db.Verify(t.Context())
+		check(t, err)
+		if !v.Clean() || v.Records != int64(records) {
+			t.Errorf("verify: %+v", v)
+		}
+		check(t, db.Close())
+		if r := checked(t, fs, op); !r.Clean() {
+			t.Errorf("closed: %+v", r.Findings)
+		}
 	}
 	if _, err := Check(t.Context(), "", &Options{fs: faultfs.New(1)}, CheckOptions{}); !errors.Is(err, ErrNotFound) {
 		t.Errorf("no store: %v", err)
 	}
 }
 
+// Keys that are not the right ones are no damage; keys that are damaged are.
+func TestCheckKeys(t *testing.T) {
+	fs, _ := lived(t, operator("a"))
+	for _, op := range []OperatorKey{nil, operator("b")} {
+		if _, err := Check(t.Context(), "", &Options{fs: fs, Keys: op}, CheckOptions{}); !errors.Is(err, ErrKey) {
+			t.Errorf("another key: %v", err)
+		}
+	}
+	for _, name := range fs.Files() {
+		if !strings.HasPrefix(name, "keys/") {
+			continue
+		}
+		hit := fs.Clone()
+		check(t, hit.Damage(name, func(b []byte) []byte {
+			b[200] ^= 1
+			return b
+		}))
+		r := checked(t, hit, operator("a"))
+		if !slices.ContainsFunc(r.Findings, func(f Finding) bool { return f.Severity == Damage && f.File == name }) {
+			t.Errorf("%s: %+v", name, r.Findings)
+		}
+	}
+}
+
 // A byte of each section, of log and checkpoint: the finding names the place
 // and the collection, and says whether something is lost.
 func TestCheckNamesThePlace(t *testing.T) {
-	fs, _ := lived(t)
+	fs, _ := lived(t, nil)
 	before := fs.Ops()
-	r := checked(t, fs)
+	r := checked(t, fs, nil)
 	if r.Bytes == 0 || fs.Ops() == before {
 		t.Fatal("nothing was read")
 	}
@@ -98,7 +124,7 @@ func TestCheckNamesThePlace(t *testing.T) {
 				b[p.at] ^= 1
 				return b
 			}))
-			r := checked(t, hit)
+			r := checked(t, hit, nil)
 			i := slices.IndexFunc(r.Findings, func(f Finding) bool {
 				return f.File == name && f.Section == p.section && f.Severity == p.severity && (p.section == "" || f.Collection != "")
 			})
@@ -189,7 +215,7 @@ func TestCheckContradictions(t *testing.T) {
 		tc.spoil(c)
 		check(t, db.writeCheckpoint(ctx))
 		check(t, db.Close())
-		r := checked(t, fs)
+		r := checked(t, fs, nil)
 		if !slices.ContainsFunc(r.Findings, func(f Finding) bool { return f.Severity == Damage && strings.Contains(f.Text, tc.want) }) {
 			t.Errorf("%s: %+v", name, r.Findings)
 		}
@@ -198,12 +224,12 @@ func TestCheckContradictions(t *testing.T) {
 
 // Files that nobody names are no damage, and are told.
 func TestCheckNotes(t *testing.T) {
-	fs, _ := lived(t)
+	fs, _ := lived(t, nil)
 	for _, name := range []string{"notes.txt", "seg/00000000000000ff.seg", "seg/readme", "tmp/x", "log/0000000000000009.tmp"} {
 		f, err := fs.Create(name)
 		check(t, err)
 		check(t, f.Close())
-		r := checked(t, fs)
+		r := checked(t, fs, nil)
 		if !r.Clean() || !slices.ContainsFunc(r.Findings, func(f Finding) bool { return f.Severity == Note && f.File == name }) {
 			t.Errorf("%s: %+v", name, r.Findings)
 		}
@@ -211,7 +237,7 @@ func TestCheckNotes(t *testing.T) {
 	segs, err := numberedFiles(fs, segmentDir, segmentSuffix)
 	check(t, err)
 	check(t, fs.Remove(segment.Name(segs[0])))
-	if r := checked(t, fs); r.Clean() {
+	if r := checked(t, fs, nil); r.Clean() {
 		t.Errorf("a missing segment: %+v", r.Findings)
 	}
 }
