@@ -311,7 +311,7 @@ func TestMappedReadOnly(t *testing.T) {
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		defer done.Store(true)
-		for i := range 1500 {
+		for i := range 600 {
 			v := []float32{float32(i % 200), float32(i)}
 			err := c.Upsert(ctx, engine.Record{ID: fmt.Sprint(i % 200), Embedding: v, Document: engine.Optional(text(i))})
 			if err == nil {
