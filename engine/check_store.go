@@ -241,7 +241,7 @@ func (k *checkup) entry(dir string, i vfs.Info, named map[uint64]bool) error {
 	}
 	switch dir {
 	case ".":
-		known := []string{"LOCK", reserveName, "log", segmentDir, checkpointDir, disk.TmpDir, keys.Dir}
+		known := []string{"LOCK", reserveNames[forCheckpoint], reserveNames[forEntries], "log", segmentDir, checkpointDir, disk.TmpDir, keys.Dir}
 		for _, n := range known {
 			if i.Name == n {
 				return nil

@@ -120,7 +120,7 @@ func (db *DB) writeCheckpoint(ctx context.Context) error {
 		return fmt.Errorf("checkpoint: %w", err)
 	}
 	if err = db.putCheckpoint(&ck, body); errors.Is(err, ErrDiskFull) && db.failed() == nil {
-		db.spendReserve()
+		db.spendReserve(forCheckpoint)
 		db.tried++
 		ck.number = db.tried
 		err = db.putCheckpoint(&ck, body)
@@ -207,6 +207,18 @@ func (db *DB) sweep(ctx context.Context) (removed int, err error) {
 		}
 	}
 	return removed, errors.Join(errs...)
+}
+
+// discard removes a segment whose edit was refused: the space may be what is
+// wanted. One that is there still goes with a later checkpoint, as does what
+// an entry in doubt may need.
+func (db *DB) discard(number uint64) {
+	if db.failed() != nil {
+		return
+	}
+	if err := db.fs.Remove(segment.Name(number)); err != nil && !isNotExist(err) {
+		db.report("remove", err, false)
+	}
 }
 
 // loadCheckpoint reads the newest checkpoint; found is false when there is none.

@@ -66,7 +66,7 @@ type Collection struct {
 
 	unread error // why an edit after the checkpoint could not be opened
 
-	writeMu sync.Mutex
+	writeMu waitLock
 	sealing sealing
 	pending pendingWrites
 
@@ -83,7 +83,7 @@ type Collection struct {
 
 func (db *DB) newCollection(e *catalogEntry) *Collection {
 	c := &Collection{db: db, id: e.id, name: e.name, tenant: e.tenant, database: e.database, spec: e.spec, maint: newWaitLock()}
-	c.jobs.one = newWaitLock()
+	c.writeMu, c.jobs.one = newWaitLock(), newWaitLock()
 	c.pending.init()
 	c.load(&manifest{nextOrder: 1})
 	return c
@@ -230,26 +230,44 @@ func (c *Collection) Update(ctx context.Context, recs ...Record) error {
 // Modify changes the collection's name, metadata or parameters. ErrExists:
 // another collection of the database has the new name.
 func (c *Collection) Modify(ctx context.Context, ch Change) error {
-	db := c.db
-	if err := db.enterWrite(ctx); err != nil {
-		return err
-	}
-	defer db.leave()
 	if ch.Name != nil && *ch.Name == "" {
 		return &InvalidError{Field: "name", Index: -1, Reason: reasonEmpty}
 	}
-	db.catMu.Lock()
-	defer db.catMu.Unlock()
-	if c.dropped.Load() {
-		return c.usable()
+	ch = ch.clone()
+	return c.db.changeCatalog(ctx, func() (*catalogEntry, error) { return c.modified(&ch) })
+}
+
+// clone copies what the caller may change after the call.
+func (ch Change) clone() Change {
+	if ch.Name != nil {
+		ch.Name = Optional(*ch.Name)
 	}
+	if ch.Metadata != nil {
+		ch.Metadata = Optional(maps.Clone(*ch.Metadata))
+	}
+	if ch.M != nil {
+		ch.M = Optional(*ch.M)
+	}
+	if ch.EFSearch != nil {
+		ch.EFSearch = Optional(*ch.EFSearch)
+	}
+	ch.Extension = slices.Clone(ch.Extension)
+	return ch
+}
+
+// modified is the entry that makes ch; catMu is held.
+func (c *Collection) modified(ch *Change) (*catalogEntry, error) {
+	if c.dropped.Load() {
+		return nil, c.usable()
+	}
+	db := c.db
 	db.mu.RLock()
 	e := &catalogEntry{op: opModifyCollection, id: c.id, tenant: c.tenant, database: c.database, name: c.name, spec: c.spec}
 	if ch.Name != nil && *ch.Name != c.name {
 		e.name = *ch.Name
 		if d := db.catalog.databases[dbKey{c.tenant, c.database}]; d != nil && d.byName[e.name] != nil {
 			db.mu.RUnlock()
-			return fmt.Errorf("collection %q: %w", e.name, ErrExists)
+			return nil, fmt.Errorf("collection %q: %w", e.name, ErrExists)
 		}
 	}
 	db.mu.RUnlock()
@@ -266,10 +284,8 @@ func (c *Collection) Modify(ctx context.Context, ch Change) error {
 		e.spec.Extension = ch.Extension
 	}
 	var err error
-	if e.spec, err = e.spec.withDefaults(&db.opts.Limits); err != nil {
-		return err
-	}
-	return db.commitCatalog(e)
+	e.spec, err = e.spec.withDefaults(&db.opts.Limits)
+	return e, err
 }
 
 // breakWith marks the collection as damaged: a durable entry could not be

@@ -30,7 +30,7 @@ func (db *DB) Compact(ctx context.Context) error {
 		err := db.compactAll(ctx)
 		for errors.Is(err, ErrDiskFull) && passes(err) {
 			// What shrinks most is rewritten first: it may make room for the rest.
-			db.spendReserve()
+			db.spendReserve(forEntries)
 			n, serr := db.compactSparse(ctx)
 			if n == 0 || serr != nil {
 				return errors.Join(err, serr)
@@ -158,6 +158,7 @@ type compaction struct {
 	readers []*segment.Reader
 	info    segment.Info // Rows 0: nothing is left
 	out     *handle
+	logged  bool // the edit is durable: the result is the collection's
 }
 
 // compact merges the segments that pick chooses; did is false when it chose none.
@@ -194,6 +195,9 @@ func (c *Collection) compact(ctx context.Context, pick picker) (did bool, err er
 		return false, nil
 	}
 	if err != nil {
+		if !w.logged {
+			db.discard(number)
+		}
 		return false, db.diskError(fmt.Errorf("compact collection %s: %w", c.id, err))
 	}
 	w.report(time.Since(start))
@@ -283,6 +287,7 @@ func (w *compaction) install(ctx context.Context) error {
 	if err := c.commitEdit(&m); err != nil {
 		return err
 	}
+	w.logged = true
 	return w.publish(out)
 }
 

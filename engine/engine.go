@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"sync"
 	"sync/atomic"
@@ -88,12 +89,8 @@ func openRoot(dir string, readOnly bool) (*vfs.Root, error) {
 }
 
 func (db *DB) open(dir string) error {
-	if !db.opts.ReadOnly {
-		lock, err := db.fs.Lock("LOCK", "chromad store")
-		if err != nil {
-			return err
-		}
-		db.lock = lock
+	if err := db.takeLock(); err != nil {
+		return err
 	}
 	if err := db.openKeys(dir); err != nil {
 		return err
@@ -105,6 +102,25 @@ func (db *DB) open(dir string) error {
 		db.jobs.start(db)
 	}
 	return nil
+}
+
+// takeLock keeps others away: everybody, or as a reader those who write. A
+// store that has no lock file, or one that may not be read, cannot be locked
+// by a reader, who must not make one.
+func (db *DB) takeLock() (err error) {
+	const name = "LOCK"
+	if !db.opts.ReadOnly {
+		db.lock, err = db.fs.Lock(name, "chromad store")
+		return err
+	}
+	lock, err := db.fs.LockShared(name)
+	if isNotExist(err) || errors.Is(err, fs.ErrPermission) {
+		return nil
+	}
+	if err == nil {
+		db.lock = lock
+	}
+	return err
 }
 
 // Close waits for calls that are running, flushes, writes a checkpoint and
@@ -255,7 +271,7 @@ func (db *DB) commitLocked(payload []byte) error {
 	}
 	_, err := db.log.Commit(context.Background(), payload)
 	if frees && errors.Is(err, ErrDiskFull) {
-		db.spendReserve()
+		db.spendReserve(forEntries)
 		_, err = db.log.Commit(context.Background(), payload)
 	}
 	db.wrote(len(payload))

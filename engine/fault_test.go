@@ -292,7 +292,7 @@ func TestDiskFullInBackground(t *testing.T) {
 			t.Fatalf("%d bytes free: %d segments after a compaction", free, n)
 		}
 		check(t, db.Close())
-		if names := fs.Files(); len(names) != 5 { // LOCK, RESERVE, a checkpoint, a segment, the log
+		if names := fs.Files(); len(names) != 7 { // LOCK, the reserve, a checkpoint, a segment, the log and its mark
 			t.Fatalf("%d bytes free: files %v", free, names)
 		}
 		if err := reopened(fs, nil, model{"c": want}, model{"c": want}); err != nil {

@@ -77,6 +77,9 @@ func (db *DB) flushTable(ctx context.Context, c *Collection, f *frozenTable) err
 		}
 	}
 	if err := c.installFlush(ctx, f, info); err != nil {
+		if info.Rows > 0 {
+			db.discard(info.Number)
+		}
 		return db.diskError(fmt.Errorf("flush collection %s: %w", c.id, err))
 	}
 	db.jobs.notifyFreed()

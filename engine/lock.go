@@ -1,6 +1,9 @@
 package engine
 
-import "context"
+import (
+	"context"
+	"fmt"
+)
 
 // waitLock is a mutex whose waiters may give up: what it guards is held over
 // writes to the disk, which take as long as they take.
@@ -52,6 +55,6 @@ func (db *DB) await(ctx context.Context, f func() error) error {
 	case err := <-done:
 		return err // both had happened
 	default:
-		return context.Cause(ctx)
+		return fmt.Errorf("%w: %w", ErrUnknown, context.Cause(ctx))
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -375,6 +376,16 @@ func (c *modelCollection) findAll(ctx context.Context, got *Collection) error {
 			if c.metric == L2 && ms[i].Distance != 0 {
 				return fmt.Errorf("by vector: %s at distance %v from itself", r.ID, ms[i].Distance)
 			}
+		}
+	}
+	return nil
+}
+
+// drain reads to the end.
+func drain[T any](seq iter.Seq2[T, error]) error {
+	for _, err := range seq {
+		if err != nil {
+			return err
 		}
 	}
 	return nil

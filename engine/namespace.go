@@ -119,14 +119,17 @@ func (db *DB) changeCatalog(ctx context.Context, check func() (*catalogEntry, er
 	if err := db.enterWrite(ctx); err != nil {
 		return err
 	}
-	defer db.leave()
-	db.catMu.Lock()
-	defer db.catMu.Unlock()
-	e, err := check()
-	if err != nil || e == nil {
-		return err
-	}
-	return db.commitCatalog(e)
+	return db.await(ctx, func() error {
+		if err := db.catMu.lock(ctx); err != nil {
+			return err
+		}
+		defer db.catMu.Unlock()
+		e, err := check()
+		if err != nil || e == nil {
+			return err
+		}
+		return db.commitCatalog(e)
+	})
 }
 
 // A Namespace is one database of one tenant. Collections are reached only
@@ -165,21 +168,33 @@ func (n *Namespace) GetOrCreate(ctx context.Context, name string, spec Spec) (c 
 	if err := n.db.enterWrite(ctx); err != nil {
 		return nil, false, err
 	}
-	defer n.db.leave()
-	n.db.catMu.Lock()
-	defer n.db.catMu.Unlock()
-	d := n.db.catalog.databases[n.key]
-	if d == nil {
-		return nil, false, fmt.Errorf("database %q: %w", n.key.database, ErrNotFound)
+	var out struct { // read only when await has waited
+		c       *Collection
+		created bool
 	}
-	if c := d.byName[name]; c != nil {
-		return c, false, nil
-	}
-	e := &catalogEntry{op: opCreateCollection, tenant: n.key.tenant, database: n.key.database, name: name, id: newID(), spec: spec}
-	if err := n.db.createCollection(e); err != nil {
+	err = n.db.await(ctx, func() error {
+		if err := n.db.catMu.lock(ctx); err != nil {
+			return err
+		}
+		defer n.db.catMu.Unlock()
+		d := n.db.catalog.databases[n.key]
+		if d == nil {
+			return fmt.Errorf("database %q: %w", n.key.database, ErrNotFound)
+		}
+		if out.c = d.byName[name]; out.c != nil {
+			return nil
+		}
+		e := &catalogEntry{op: opCreateCollection, tenant: n.key.tenant, database: n.key.database, name: name, id: newID(), spec: spec}
+		if err := n.db.createCollection(e); err != nil {
+			return err
+		}
+		out.c, out.created = d.byName[name], true
+		return nil
+	})
+	if err != nil {
 		return nil, false, err
 	}
-	return d.byName[name], true, nil
+	return out.c, out.created, nil
 }
 
 // withDefaults checks a spec and fills in what is zero.

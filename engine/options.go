@@ -11,8 +11,10 @@ import (
 // Options tune a store. The zero value is the recommended set.
 type Options struct {
 	// ReadOnly opens an existing store without writing a byte, for as many
-	// readers as like. It takes no lock and sees no later writes: nobody may
-	// have the store open for writing meanwhile, who would remove its files.
+	// readers as like; what the log holds is read into memory, and has to fit
+	// MemoryLimit (ErrTooLarge). Readers and a writer exclude each other with
+	// ErrLocked, since a writer removes files. Where LOCK is missing, as in a
+	// copy, or may not be read, nothing is locked: then nobody may write.
 	ReadOnly bool
 	// MemtableRows and MemtableBytes are how much of one collection is kept
 	// in memory before it is flushed into a segment. 0: 16,384 rows, 64 MiB.

@@ -35,7 +35,9 @@ func (db *DB) recover() error {
 		return fmt.Errorf("generation %d, it has to be %d or more: %w", n, db.opts.MinGeneration, ErrRollback)
 	}
 	db.work.checkpoint.Store(db.checkpoint.number)
-	db.giveUpReserve()
+	if !db.opts.ReadOnly {
+		db.giveUpReserve()
+	}
 	db.log, err = wal.Open(db.fs, db.checkpoint.from, wal.Options{
 		Store: db.store, Keys: db.keys, ReadOnly: db.opts.ReadOnly,
 		Epoch: db.checkpoint.from.Epoch, NewID: newFileID, MaxFile: db.opts.logFile(),
@@ -64,17 +66,6 @@ func (db *DB) recover() error {
 	db.tidy()
 	db.keepReserve()
 	return db.destroyOrphans()
-}
-
-// giveUpReserve makes room for opening the store on a full disk: it ends with
-// a new file of the log.
-func (db *DB) giveUpReserve() {
-	if _, err := db.fs.Stat(reserveName); db.opts.ReadOnly || isNotExist(err) {
-		return
-	}
-	if err := db.dropReserve(); err != nil {
-		db.report("reserve", err, false)
-	}
 }
 
 // mayCreate tells whether there may be a new store. Everything else needs a

@@ -121,7 +121,9 @@ func (c *Collection) write(ctx context.Context, kind writeKind, recs []Record) e
 		return err
 	}
 	t := &ticket{write: e, done: make(chan struct{})}
-	c.writeMu.Lock()
+	if err := c.writeMu.lock(ctx); err != nil {
+		return fmt.Errorf("%w: %w", ErrBusy, context.Cause(ctx)) // a delete that looks for its records
+	}
 	err = c.checkDimension(dim)
 	if err == nil && term != c.sealing.now() { // the key was changed meanwhile
 		payload, _, err = c.sealEntry(e.append(c.db.entryBuffer(size)))
@@ -307,7 +309,7 @@ func (c *Collection) Delete(ctx context.Context, sel Selection) (int, error) {
 	}
 	n, err := c.delete(ctx, sel)
 	if errors.Is(err, ErrDiskFull) {
-		c.db.spendReserve()
+		c.db.spendReserve(forEntries)
 		n, err = c.delete(ctx, sel)
 	}
 	return n, err
@@ -326,7 +328,9 @@ func (c *Collection) delete(ctx context.Context, sel Selection) (int, error) {
 
 // submitDelete leaves t.del nil when there is nothing to delete.
 func (c *Collection) submitDelete(ctx context.Context, t *ticket, sel Selection) error {
-	c.writeMu.Lock()
+	if err := c.writeMu.lock(ctx); err != nil {
+		return context.Cause(ctx)
+	}
 	defer c.writeMu.Unlock()
 	ids := slices.Clone(sel.IDs)
 	if sel.Where != nil || sel.Limit > 0 || sel.Offset > 0 {

@@ -25,11 +25,8 @@ func (r *Root) Lock(name, note string) (io.Closer, error) {
 	if err != nil {
 		return nil, wrap(err)
 	}
-	if err := lock(f); err != nil {
-		if errors.Is(err, ErrLocked) {
-			err = fmt.Errorf("%s: %w (%s)", name, ErrLocked, readNote(f))
-		}
-		return nil, errors.Join(err, f.Close())
+	if err := lock(f, true); err != nil {
+		return nil, refused(f, name, err)
 	}
 	host, err := os.Hostname()
 	if err != nil {
@@ -39,6 +36,27 @@ func (r *Root) Lock(name, note string) (io.Closer, error) {
 		return nil, errors.Join(err, f.Close())
 	}
 	return &held{f}, nil
+}
+
+// LockShared implements FS. It works on what may only be read too; where the
+// file system has no locks, nothing is held.
+func (r *Root) LockShared(name string) (io.Closer, error) {
+	f, _, err := r.open("lock", name, os.O_RDONLY)
+	if err != nil {
+		return nil, err
+	}
+	if err := lock(f, false); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		return nil, refused(f, name, err)
+	}
+	return f, nil
+}
+
+// refused closes a file that could not be locked.
+func refused(f *os.File, name string, err error) error {
+	if errors.Is(err, ErrLocked) {
+		err = fmt.Errorf("%s: %w (%s)", name, ErrLocked, readNote(f))
+	}
+	return errors.Join(err, f.Close())
 }
 
 func writeNote(f *os.File, note string) error {
@@ -53,7 +71,7 @@ func readNote(f *os.File) string {
 	b := make([]byte, noteMax)
 	n, err := f.ReadAt(b, 0)
 	if b = bytes.TrimSpace(b[:n]); len(b) == 0 || (err != nil && err != io.EOF) {
-		return "the holder left no note"
+		return "the holder left no note: a reader, perhaps"
 	}
 	return string(b)
 }

@@ -11,9 +11,13 @@ import (
 
 // lock uses flock: it belongs to the handle, so two handles of one process
 // exclude each other too, and it ends with the last copy of the handle.
-func lock(f *os.File) error {
+func lock(f *os.File, exclusive bool) error {
+	how := unix.LOCK_SH
+	if exclusive {
+		how = unix.LOCK_EX
+	}
 	for {
-		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		err := unix.Flock(int(f.Fd()), how|unix.LOCK_NB)
 		switch {
 		case errors.Is(err, unix.EINTR):
 			continue

@@ -40,6 +40,9 @@ type FS interface {
 	// Lock takes an exclusive lock that dies with the process. ErrLocked is
 	// returned at once, wrapped with the note that the holder left.
 	Lock(name, note string) (io.Closer, error)
+	// LockShared takes a lock that excludes Lock and nothing else, on a file
+	// that is there (fs.ErrNotExist). It writes nothing.
+	LockShared(name string) (io.Closer, error)
 	// Map maps the first size bytes of a file read-only. The file must be
 	// that long.
 	Map(name string, size int64) (Mapping, error)

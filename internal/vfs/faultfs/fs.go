@@ -38,6 +38,7 @@ type FS struct {
 	budget  int64 // bytes the whole tree may hold, or -1
 	handles int
 	locks   map[*inode]string // notes of the holders
+	shared  map[*inode]int    // how many hold a lock together
 	trace   []call
 	stored  int             // writes so far
 	junk    [junkMax][]byte // what the last of them wrote, for garbage
@@ -52,7 +53,7 @@ var _ vfs.FS = (*FS)(nil)
 func New(seed uint64) *FS {
 	return &FS{
 		root: newDir(), rand: rand.New(rand.NewPCG(seed, 0x66617573)),
-		crashAt: -1, budget: -1, locks: map[*inode]string{},
+		crashAt: -1, budget: -1, locks: map[*inode]string{}, shared: map[*inode]int{},
 	}
 }
 
@@ -274,6 +275,8 @@ func (f *FS) Lock(name, note string) (io.Closer, error) {
 	switch holder, isHeld := f.locks[n]; {
 	case d.live[base].dir != nil:
 		err = errIrregular
+	case n != nil && f.shared[n] > 0:
+		err = fmt.Errorf("%w (by %d readers)", vfs.ErrLocked, f.shared[n])
 	case n != nil && isHeld:
 		err = fmt.Errorf("%w (%s)", vfs.ErrLocked, holder)
 	case n == nil && s.happens():
@@ -286,6 +289,39 @@ func (f *FS) Lock(name, note string) (io.Closer, error) {
 	f.locks[n] = note
 	f.handles++
 	return &held{f, n}, nil
+}
+
+// LockShared implements vfs.FS.
+func (f *FS) LockShared(name string) (io.Closer, error) {
+	s := f.enter(OpOpen, name)
+	defer f.mu.Unlock()
+	n, err := f.regular(name)
+	if holder, isHeld := f.locks[n]; err == nil && isHeld {
+		err = fmt.Errorf("%w (%s)", vfs.ErrLocked, holder)
+	}
+	if err := s.leave(err); err != nil {
+		return nil, err
+	}
+	f.shared[n]++
+	f.handles++
+	return &sharing{f, n}, nil
+}
+
+type sharing struct {
+	fs  *FS
+	ino *inode
+}
+
+func (h *sharing) Close() error {
+	h.fs.mu.Lock()
+	defer h.fs.mu.Unlock()
+	if h.ino == nil {
+		return errClosed
+	}
+	h.fs.shared[h.ino]--
+	h.fs.handles--
+	h.ino = nil
+	return nil
 }
 
 type held struct {
