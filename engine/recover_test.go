@@ -70,7 +70,7 @@ func TestReplayWithinMemory(t *testing.T) {
 	// Nothing says yet whose the segments are: a power cut makes them nobody's.
 	left := disk.Crash(rand.New(rand.NewPCG(1, 1)))
 	db.Close()
-	if err := reopened(left, m, m); err != nil {
+	if err := reopened(left, nil, m, m); err != nil {
 		t.Error(err)
 	}
 	// With the background at work the log is behind the next checkpoint.
@@ -81,7 +81,7 @@ func TestReplayWithinMemory(t *testing.T) {
 	db = openOn(t, disk, o)
 	<-done
 	check(t, db.Close())
-	if err := reopened(disk, m, m); err != nil {
+	if err := reopened(disk, nil, m, m); err != nil {
 		t.Error(err)
 	}
 }
@@ -148,7 +148,7 @@ func TestCrashInReplay(t *testing.T) {
 		cut := fs.Crashed()
 		for _, keep := range []int{0, 50, 100} {
 			left := fs.CrashWith(rand.New(rand.NewPCG(uint64(k), uint64(keep))), faultfs.Cut{Sector: 512, Keep: keep})
-			if err := reopened(left, m, m); err != nil {
+			if err := reopened(left, nil, m, m); err != nil {
 				t.Fatalf("power cut at operation %d, %d %% kept: %v", k, keep, err)
 			}
 		}

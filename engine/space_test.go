@@ -86,7 +86,7 @@ func TestDeletingFreesSpace(t *testing.T) {
 				}
 				left := disk.Crash(rand.New(rand.NewPCG(uint64(free), 1)))
 				db.Close()
-				if err := reopened(left, m, m); err != nil {
+				if err := reopened(left, nil, m, m); err != nil {
 					t.Fatalf("%d bytes free: %v", free, err)
 				}
 			}
@@ -305,7 +305,7 @@ func TestFailedFlushIsUndone(t *testing.T) {
 		t.Errorf("%d rows in memory, %d bytes of %d accounted for", s.rows, db.memBytes.Load(), c.mem.bytes)
 	}
 	left := disk.Crash(rand.New(rand.NewPCG(1, 1)))
-	if err := reopened(left, model{"c": want}, model{"c": want}); err != nil {
+	if err := reopened(left, nil, model{"c": want}, model{"c": want}); err != nil {
 		t.Error(err)
 	}
 }
