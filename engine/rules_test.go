@@ -28,7 +28,7 @@ const (
 var mayPanic = map[string]string{
 	"internal/kernel/kernel.go": "slices of unequal length are a programmer's mistake that assembly would turn into a read beyond the end",
 	"internal/vfs/faultfs/":     "used by tests only: a fault that cannot happen would prove nothing",
-	"segment/guard.go":          "a fault outside our mappings is not ours to swallow: it is raised again",
+	"internal/disk/fault.go":    "a fault outside our mappings is not ours to swallow: it is raised again",
 	"filter/regex/parse.go":     "unwinds the parser, whose first function catches it",
 	"server/server.go":          "http.ErrAbortHandler is how net/http is told to cut a connection: it is raised again",
 }

@@ -100,7 +100,13 @@ func (b *builder) each(n int, f func(w *worker, i int)) error {
 	if helpers := min(len(b.workers), (n+share-1)/share); helpers > 1 {
 		var wg sync.WaitGroup
 		for _, w := range b.workers[:helpers] {
-			wg.Go(func() { run(w) })
+			wg.Go(func() {
+				if b.p.Guard != nil {
+					b.p.Guard(func() { run(w) })
+					return
+				}
+				run(w)
+			})
 		}
 		wg.Wait()
 	} else {

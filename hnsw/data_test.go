@@ -89,8 +89,16 @@ func walkOnly(g *Graph, v Vectors, q []float32, k, ef int, allowed []uint64, s *
 
 type searcher func(g *Graph, v Vectors, q []float32, k, ef int, allowed []uint64, s *Scratch) []Neighbor
 
+// all is what a search that nothing can end has found.
+func all(found []Neighbor, err error) []Neighbor {
+	if err != nil {
+		panic(err)
+	}
+	return found
+}
+
 func search(g *Graph, v Vectors, q []float32, k, ef int, allowed []uint64, s *Scratch) []Neighbor {
-	return g.Search(nil, v, q, k, ef, allowed, s)
+	return all(g.Search(nil, v, q, k, ef, allowed, s))
 }
 
 // recall is the share of the true nearest rows, or rows at the same distance
@@ -105,7 +113,7 @@ func recall(t testing.TB, f searcher, g *Graph, v Vectors, queries [][]float32, 
 		if allowed != nil {
 			set = allowed(i)
 		}
-		want := Exact(nil, v, q, k, set, &se)
+		want := all(Exact(nil, v, q, k, set, &se))
 		got := f(g, v, q, k, ef, set, &s)
 		wanted += len(want)
 		for j, n := range got {

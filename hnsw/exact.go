@@ -8,7 +8,7 @@ import (
 
 // Exact is Graph.Search without a graph: it compares q with every allowed
 // row.
-func Exact(dst []Neighbor, v Vectors, q []float32, k int, allowed []uint64, s *Scratch) []Neighbor {
+func Exact(dst []Neighbor, v Vectors, q []float32, k int, allowed []uint64, s *Scratch) ([]Neighbor, error) {
 	if s == nil {
 		s = new(Scratch)
 	}
@@ -18,12 +18,11 @@ func Exact(dst []Neighbor, v Vectors, q []float32, k int, allowed []uint64, s *S
 		matches = count(allowed, v.Rows)
 	}
 	if k = min(k, matches); k <= 0 {
-		return dst
+		return dst, nil
 	}
 	s.aim(v, q)
 	dst = exact(dst, v.Rows, k, allowed, s)
-	s.release()
-	return dst
+	return dst, s.release()
 }
 
 // scanBlock is the number of rows scored at a time: their distances stay in
@@ -35,7 +34,7 @@ func exact(dst []Neighbor, rows, k int, allowed []uint64, s *Scratch) []Neighbor
 	t := nearest{k: k, keys: slices.Grow(s.keys[:0], max(2*k, scanBlock)), worst: math.MaxUint64}
 	s.dist = slices.Grow(s.dist[:0], scanBlock)[:scanBlock]
 	if allowed == nil {
-		for first := 0; first < rows; first += scanBlock {
+		for first := 0; first < rows && s.err == nil; first += scanBlock {
 			s.scanRange(&t, first, min(rows, first+scanBlock))
 		}
 	} else {
@@ -43,13 +42,16 @@ func exact(dst []Neighbor, rows, k int, allowed []uint64, s *Scratch) []Neighbor
 	}
 	t.cut()
 	s.keys = t.keys
+	if s.err != nil {
+		return dst
+	}
 	return appendNeighbors(dst, t.keys)
 }
 
 // scanSet scores runs of whole words as ranges and the rest row by row.
 func (s *Scratch) scanSet(t *nearest, rows int, allowed []uint64) {
 	s.batch = s.batch[:0]
-	for w := 0; w < len(allowed); w++ {
+	for w := 0; w < len(allowed) && s.err == nil; w++ {
 		word := allowed[w]
 		if word == math.MaxUint64 && (w+1)*64 <= rows {
 			s.scanRange(t, w*64, w*64+64)
@@ -68,6 +70,15 @@ func (s *Scratch) scanSet(t *nearest, rows int, allowed []uint64) {
 }
 
 func (s *Scratch) scanRange(t *nearest, first, end int) {
+	if s.vectors.Touch != nil {
+		s.rows = s.rows[:0]
+		for row := first; row < end; row++ {
+			s.rows = append(s.rows, uint32(row))
+		}
+		if !s.touch(s.rows) {
+			return
+		}
+	}
 	dist := s.dist[:end-first]
 	s.scorer.scoreRange(first, dist)
 	for i, d := range dist {
@@ -76,6 +87,9 @@ func (s *Scratch) scanRange(t *nearest, first, end int) {
 }
 
 func (s *Scratch) scanBatch(t *nearest) {
+	if s.vectors.Touch != nil && !s.touch(s.batch) {
+		return
+	}
 	dist := s.dist[:len(s.batch)]
 	s.scorer.score(s.batch, dist)
 	for i, d := range dist {

@@ -45,7 +45,7 @@ func (g *Graph) hop(s *Scratch, ef int, allowed []uint64, matches int) bool {
 	s.spread(g.rows, allowed, matches)
 	s.offer(g)
 	bridged, scored := 0, 0
-	for at := 0; at < len(p.keys); {
+	for at := 0; at < len(p.keys) && s.err == nil; {
 		if p.keys[at]&expanded != 0 {
 			at++
 			continue

@@ -1,6 +1,7 @@
 package hnsw
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 
@@ -16,6 +17,11 @@ type Vectors struct {
 	Dim      int
 	Stride   int       // at least Dim
 	InvNorms []float32 // kernel.InvNorm of every row; cosine only
+
+	// Touch, when set, is called with rows before a search reads them: who
+	// holds the vectors may read, verify or decrypt them only then. Its error
+	// ends the search. A build reads everything, so it must be nil there.
+	Touch func(rows []uint32) error
 }
 
 // maxRows leaves the lowest bit of a key free.
@@ -23,6 +29,8 @@ const maxRows = 1 << 31
 
 func (v *Vectors) check() error {
 	switch {
+	case v.Touch != nil:
+		return errors.New("vectors: not all of them can be read")
 	case v.Metric > kernel.IP:
 		return fmt.Errorf("vectors: %v", v.Metric)
 	case v.Rows < 0 || int64(v.Rows) >= maxRows:
@@ -50,6 +58,10 @@ type Params struct {
 	Workers        int    // goroutines; default GOMAXPROCS. The result does not depend on it
 	// Progress, when set, is called from the goroutine that called Build.
 	Progress func(done, total int)
+	// Guard, when set, runs what a goroutine of the build's own does. It lets
+	// who called Build catch what reading the vectors may raise there; work
+	// that did not come to its end is followed by the end of ctx.
+	Guard func(work func())
 }
 
 const (

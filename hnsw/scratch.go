@@ -16,6 +16,7 @@ type Scratch struct {
 	keys    []uint64
 	scorer  scorer
 	vectors Vectors // what scorer scores, during a search
+	err     error   // of Vectors.Touch: the search is over
 }
 
 // aim prepares a search for q. The vectors are kept by value: a pointer to
@@ -25,9 +26,19 @@ func (s *Scratch) aim(v Vectors, q []float32) {
 	s.scorer.aim(&s.vectors, q)
 }
 
-// release keeps no vector alive.
-func (s *Scratch) release() {
-	s.vectors, s.scorer = Vectors{}, scorer{}
+// release keeps no vector alive and returns what ended the search.
+func (s *Scratch) release() error {
+	err := s.err
+	s.vectors, s.scorer, s.err = Vectors{}, scorer{}, nil
+	return err
+}
+
+// touch reports whether rows may be read.
+func (s *Scratch) touch(rows []uint32) bool {
+	if s.err == nil {
+		s.err = s.vectors.Touch(rows)
+	}
+	return s.err == nil
 }
 
 // begin forgets what was visited among n nodes.
@@ -47,7 +58,8 @@ func (s *Scratch) visit(node uint32) bool {
 	return true
 }
 
-// score returns the distances of nodes of level, valid until the next call.
+// score returns the distances of nodes of level, valid until the next call;
+// none when the search is over.
 func (s *Scratch) score(g *Graph, level int, nodes []uint32) []float32 {
 	s.dist = slices.Grow(s.dist[:0], len(nodes))[:len(nodes)]
 	rows := nodes
@@ -57,6 +69,9 @@ func (s *Scratch) score(g *Graph, level int, nodes []uint32) []float32 {
 			s.rows = append(s.rows, g.seatRow[n])
 		}
 		rows = s.rows
+	}
+	if s.vectors.Touch != nil && !s.touch(rows) {
+		return nil
 	}
 	s.scorer.score(rows, s.dist)
 	return s.dist

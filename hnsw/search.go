@@ -22,8 +22,9 @@ type Neighbor struct {
 // rows are allowed that comparing them all is cheaper than walking, and when
 // the walk meets fewer allowed rows than were asked for. v must be the
 // vectors that the graph was built over and q must have v.Dim numbers. s may
-// be nil; otherwise no other search may use it at the same time.
-func (g *Graph) Search(dst []Neighbor, v Vectors, q []float32, k, ef int, allowed []uint64, s *Scratch) []Neighbor {
+// be nil; otherwise no other search may use it at the same time. The error is
+// that of v.Touch, and dst is then returned as it was.
+func (g *Graph) Search(dst []Neighbor, v Vectors, q []float32, k, ef int, allowed []uint64, s *Scratch) ([]Neighbor, error) {
 	if s == nil {
 		s = new(Scratch)
 	}
@@ -34,21 +35,20 @@ func (g *Graph) Search(dst []Neighbor, v Vectors, q []float32, k, ef int, allowe
 	}
 	k = min(k, matches)
 	if k <= 0 {
-		return dst
+		return dst, nil
 	}
 	ef = max(ef, k)
 	s.aim(v, q)
 	ok := false
 	if !exactIsCheaper(v.Metric, matches, g.rows, ef) {
-		if ok = g.walk(s, k, ef, allowed, matches); ok {
+		if ok = g.walk(s, k, ef, allowed, matches) && s.err == nil; ok {
 			dst = appendNeighbors(dst, s.found.keys[:k])
 		}
 	}
-	if !ok {
+	if !ok && s.err == nil {
 		dst = exact(dst, g.rows, k, allowed, s)
 	}
-	s.release()
-	return dst
+	return dst, s.release()
 }
 
 // exactIsCheaper compares the rows that a walk scores, measured at about 14
@@ -120,7 +120,11 @@ func (g *Graph) descend(s *Scratch, level int) uint64 {
 		l = level
 	}
 	node := g.entryNode(l)
-	best := pack(s.score(g, l, []uint32{node})[0], node)
+	s.batch = append(s.batch[:0], node)
+	best := pack(0, node)
+	if dist := s.score(g, l, s.batch); dist != nil {
+		best = pack(dist[0], node)
+	}
 	for ; l > level; l-- {
 		for {
 			from := best
@@ -151,7 +155,7 @@ func (s *Scratch) start(ef int, first uint64) {
 // were not met before.
 func (g *Graph) expand(s *Scratch, level int) {
 	p := &s.pool
-	for at := 0; at < len(p.keys); {
+	for at := 0; at < len(p.keys) && s.err == nil; {
 		if p.keys[at]&expanded != 0 {
 			at++
 			continue

@@ -2,6 +2,7 @@ package segment
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/klauspost/compress/zstd"
@@ -16,7 +17,9 @@ import (
 
 // keepVectors is how many bytes of vectors are kept in memory for the graph.
 // Beyond, the graph is built over the file that is being written, mapped. The
-// vectors of an encrypted file are always kept: nobody can map those.
+// vectors of an encrypted file are always kept: nobody can map those, and a
+// build comes back to each so often that decrypting on demand would end with
+// all of them in memory too.
 const keepVectors = 64 << 20
 
 // checkEvery is how many rows are added between two looks at the context.
@@ -33,9 +36,11 @@ type builder struct {
 
 	rows               int
 	minOrder, maxOrder uint64
-	buf                []byte    // one row of the vectors section
-	vectors            []float32 // nil once there are too many
-	keep               int       // how many bytes of them are not too many
+	buf                []byte      // one row of the vectors section
+	vectors            []float32   // nil once there are too many
+	own                *vfs.Memory // where they are, when not on the heap
+	free               func()      // gives their bytes back to spec.Memory
+	keep               int         // how many bytes of them are not too many
 	spilled            bool
 	invNorms           []float32 // cosine only
 
@@ -48,19 +53,23 @@ type builder struct {
 	filter          *filter.Builder
 }
 
+// graphBuilder makes a graph of vectors.
+type graphBuilder func(context.Context, hnsw.Vectors, hnsw.Params) (*hnsw.Graph, error)
+
 // create writes the file of spec: add gives the builder its rows, build makes
 // the graph when there are enough of them.
 func create(ctx context.Context, fs vfs.FS, keys seal.Keys, spec Spec, add func(*builder) error,
-	build func(hnsw.Vectors) (*hnsw.Graph, error)) (Info, error) {
+	build graphBuilder) (Info, error) {
 	if err := spec.check(); err != nil {
 		return Info{}, fmt.Errorf("write %s: %w", Name(spec.Number), err)
 	}
 	var b *builder
+	defer func() { b.close() }()
 	info, err := disk.WriteFile(fs, Name(spec.Number), spec.header(), keys, func(w *disk.Writer) (err error) {
 		if b, err = newBuilder(w, spec, w.Sealed()); err != nil {
 			return err
 		}
-		if err := w.Section(sectionVectors, blockBulk); err != nil {
+		if err := w.Section(sectionVectors, blockRows); err != nil {
 			return err
 		}
 		if err := add(b); err != nil {
@@ -72,7 +81,7 @@ func create(ctx context.Context, fs vfs.FS, keys seal.Keys, spec Spec, add func(
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		return b.finish(build)
+		return b.finish(ctx, build)
 	})
 	if err != nil {
 		return Info{}, err
@@ -147,7 +156,7 @@ func (b *builder) addVector(v []float32) error {
 
 // finish writes all sections but the vectors, which are written. The graph
 // is last because it takes memory, which the others have then given back.
-func (b *builder) finish(build func(hnsw.Vectors) (*hnsw.Graph, error)) error {
+func (b *builder) finish(ctx context.Context, build graphBuilder) error {
 	p := properties{
 		dim: b.spec.Dim, metric: b.spec.Metric, rows: uint32(b.rows),
 		minOrder: b.minOrder, maxOrder: b.maxOrder,
@@ -159,7 +168,7 @@ func (b *builder) finish(build func(hnsw.Vectors) (*hnsw.Graph, error)) error {
 	if b.rows >= b.spec.graphMin() {
 		p.m, p.efConstruction = uint32(b.spec.Graph.M), uint32(b.spec.Graph.EFConstruction)
 		p.seed = b.spec.Graph.Seed
-		if err := b.finishGraph(build); err != nil {
+		if err := b.finishGraph(ctx, build); err != nil {
 			return err
 		}
 	}
@@ -213,23 +222,20 @@ func (b *builder) finishIDs() error {
 	return writeTable(b.out, table)
 }
 
-func (b *builder) finishGraph(build func(hnsw.Vectors) (*hnsw.Graph, error)) (err error) {
+func (b *builder) finishGraph(ctx context.Context, build graphBuilder) error {
 	v := hnsw.Vectors{
 		Metric: b.spec.Metric, Data: b.vectors, Rows: b.rows, Dim: b.spec.Dim,
 		Stride: b.stride, InvNorms: b.invNorms,
 	}
-	var mapping vfs.Mapping
+	var g *hnsw.Graph
+	var err error
 	if b.spilled {
-		m, bytes, err := b.out.MapSection(sectionVectors)
-		if err != nil {
-			return err
-		}
-		mapping, v.Data = m, floats(bytes)
+		g, err = b.buildMapped(ctx, v, build)
+	} else {
+		g, err = build(ctx, v, b.spec.Graph)
 	}
-	g, err := build(v)
-	b.vectors = nil
-	if mapping != nil {
-		err = joinClose(err, mapping)
+	if err := b.close(); err != nil {
+		return err
 	}
 	if err != nil {
 		return fmt.Errorf("graph: %w", err)
@@ -238,7 +244,50 @@ func (b *builder) finishGraph(build func(hnsw.Vectors) (*hnsw.Graph, error)) (er
 	if err != nil {
 		return fmt.Errorf("graph: %w", err)
 	}
-	return b.section(sectionGraph, blockBulk, encoded)
+	return b.section(sectionGraph, blockGraph, encoded)
+}
+
+var errCut = errors.New("the file was truncated while it was being written")
+
+// buildMapped builds over the vectors in the file that is being written. Should
+// somebody truncate it, every goroutine of the build meets a fault: the first
+// ends the build.
+func (b *builder) buildMapped(ctx context.Context, v hnsw.Vectors, build graphBuilder) (g *hnsw.Graph, err error) {
+	mapping, bytes, err := b.out.MapSection(sectionVectors)
+	if err != nil {
+		return nil, err
+	}
+	v.Data = floats(bytes)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	p := b.spec.Graph
+	p.Guard = func(work func()) {
+		if disk.Faults("", bytes, func() error { work(); return nil }) != nil {
+			cancel(errCut)
+		}
+	}
+	p.Guard(func() { g, err = build(ctx, v, p) })
+	if context.Cause(ctx) == errCut {
+		err = errCut
+	}
+	return g, joinClose(err, mapping)
+}
+
+// close lets go of the vectors. Closing again does nothing.
+func (b *builder) close() (err error) {
+	if b == nil {
+		return nil
+	}
+	b.vectors = nil
+	if b.own != nil {
+		err = b.own.Close()
+		b.own = nil
+	}
+	if b.free != nil {
+		b.free()
+		b.free = nil
+	}
+	return err
 }
 
 func (b *builder) section(kind uint16, blockSize int, p []byte) error {

@@ -61,22 +61,36 @@ type checker struct {
 // The error is the context's, or that of a file that cannot be read at all.
 func (r *Reader) Check(ctx context.Context, step func(bytes int64), found func(Finding)) error {
 	c := &checker{r: r, ctx: ctx, tell: found, spans: map[int64]bool{}, told: map[uint16]int{}, whole: true}
-	err := r.guard(func() error {
-		if err := r.file.Check(ctx, step, c.block); err != nil {
-			return err
-		}
-		for _, part := range []func() error{c.texts, c.rows, c.table, c.filter, c.graph} {
-			if err := part(); err != nil {
-				return err
-			}
-		}
-		return nil
+	err := r.unlessClosed(func() error { // looks at no memory that may be evicted
+		return r.file.Faults(func() error { return r.file.Check(ctx, step, c.block) })
 	})
+	if err == nil {
+		err = r.guard(c.content)
+	}
 	if errors.Is(err, disk.ErrCorrupt) { // cut while it was read
 		found(Finding{Err: err})
 		return nil
 	}
 	return err
+}
+
+// content checks what the bytes say.
+func (c *checker) content() error {
+	for _, part := range []func() error{c.texts, c.rows, c.table, c.filter, c.graph} {
+		if err := part(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pause lets go of the file for a moment, so that those who want memory back
+// and those who search need not wait until all is checked: what was read of
+// vectors, ids, metadata or texts may be gone afterwards.
+func (c *checker) pause() error {
+	c.r.file.Free()
+	c.r.file.Hold()
+	return c.ctx.Err()
 }
 
 func (c *checker) block(d disk.Damage) {
@@ -120,8 +134,10 @@ func (c *checker) rows() error {
 	r := c.r
 	last, known := uint64(0), false
 	for row := range r.rows {
-		if row%checkEvery == 0 && c.ctx.Err() != nil {
-			return c.ctx.Err()
+		if row%checkEvery == 0 {
+			if err := c.pause(); err != nil {
+				return err
+			}
 		}
 		order, err := r.order(row)
 		if err == nil {
@@ -182,8 +198,10 @@ func (c *checker) vector(row uint32) error {
 func (c *checker) table() error {
 	r := c.r
 	for row := range r.rows {
-		if row%checkEvery == 0 && c.ctx.Err() != nil {
-			return c.ctx.Err()
+		if row%checkEvery == 0 {
+			if err := c.pause(); err != nil {
+				return err
+			}
 		}
 		id, err := r.ids.at(row)
 		if err != nil {
@@ -226,8 +244,10 @@ func (c *checker) filter() error {
 	}
 	b := filter.NewBuilder()
 	for row := range r.rows {
-		if row%checkEvery == 0 && c.ctx.Err() != nil {
-			return c.ctx.Err()
+		if row%checkEvery == 0 {
+			if err := c.pause(); err != nil {
+				return err
+			}
 		}
 		m, err := r.decodeMetadata(row)
 		if err != nil {
@@ -268,12 +288,15 @@ func (c *checker) graph() error {
 	if err != nil {
 		return nil // told before
 	}
+	v.Touch = r.touch // even if all is there now, see pause
 	f := &finder{g: g, v: v}
 	thorough := searchAll
 	section, _ := r.file.Section(sectionGraph)
 	for row := range r.rows {
-		if row%checkEvery == 0 && c.ctx.Err() != nil {
-			return c.ctx.Err()
+		if row%checkEvery == 0 {
+			if err := c.pause(); err != nil {
+				return err
+			}
 		}
 		q, err := r.vector(row)
 		if err != nil {
@@ -308,6 +331,7 @@ func (f *finder) finds(q []float32, ef int) bool {
 		inv := kernel.InvNorm(q)
 		own = 1 - kernel.Dot(q, q)*inv*inv + 1e-5
 	}
-	f.hits = f.g.Search(f.hits[:0], f.v, q, 1, ef, nil, &f.s)
-	return len(f.hits) == 1 && f.hits[0].Distance <= own
+	var err error
+	f.hits, err = f.g.Search(f.hits[:0], f.v, q, 1, ef, nil, &f.s)
+	return err == nil && len(f.hits) == 1 && f.hits[0].Distance <= own
 }

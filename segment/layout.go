@@ -36,14 +36,21 @@ const (
 	sectionProperties     uint16 = 17
 )
 
-// Block sizes trade the table, which is read when the file is opened (16
-// bytes a block), against what one touch has to verify. Arrays that are
-// probed at random have small blocks.
+// Block sizes trade the table, which is read when the file is opened (8 bytes
+// a block, and 28 more where blocks are sealed), against what one touch has to
+// verify and decrypt. Arrays that are probed at random have small blocks.
 const (
-	blockBulk  = 64 << 10 // vectors, graph
+	blockGraph = 64 << 10 // read whole
+	blockRows  = 16 << 10 // vectors: a search touches a thousand or two, far apart
 	blockText  = 16 << 10 // ids, metadata, documents, filter index
 	blockProbe = 4 << 10  // orders, ends, id table, norms
 )
+
+// evictable are the sections that lose their decrypted memory when it is
+// short: the large ones of which a query needs a part. Of them nothing may be
+// kept beyond a guard. Graph, filter index, id table, norms and ends are kept
+// while the file is open; decoded graphs and bitmaps alias them.
+var evictable = []uint16{sectionVectors, sectionIDs, sectionMetadata, sectionDocuments, sectionURIs}
 
 const (
 	maxRows         = 1<<31 - 1 // a slot of the id table keeps a bit for the tag
@@ -72,6 +79,9 @@ type Spec struct {
 	GraphMin int
 	// Cache is where an open segment keeps decompressed documents; nil: nowhere.
 	Cache *Cache
+	// Memory bounds what is decrypted of an open segment, and of all others
+	// that share it, and what building one takes; nil: no bound.
+	Memory *disk.Budget
 }
 
 func (s Spec) header() disk.Header {

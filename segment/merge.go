@@ -35,23 +35,34 @@ func Merge(ctx context.Context, fs vfs.FS, keys seal.Keys, spec Spec, in []Input
 	}
 	spec.Graph.Seed = spec.seed()
 	return create(ctx, fs, keys, spec, func(b *builder) error {
-		b.reserve(m.live)
+		if err := b.reserve(m.live); err != nil {
+			return err
+		}
 		return m.rows(ctx, b)
-	}, func(v hnsw.Vectors) (*hnsw.Graph, error) {
-		return m.graph(ctx, v, spec.Graph)
-	})
+	}, m.graph)
 }
 
-// reserve makes room for the vectors of n rows, if they are going to be kept.
-func (b *builder) reserve(n int) {
-	switch {
-	case n < b.spec.graphMin():
-		b.spilled = true // nobody will ask for them
-	case b.sealed || n*b.stride*4 <= b.keep:
-		b.vectors = slices.Grow(b.vectors, n*b.stride)
-	default:
-		b.spilled = true
+// reserve makes room for the vectors of n rows, if they are going to be kept:
+// once, outside the heap when they are decrypted ones, and counted. Those of
+// the inputs are read row by row, so that their readers may evict them.
+func (b *builder) reserve(n int) error {
+	size := n * b.stride * 4
+	if n < b.spec.graphMin() || !b.sealed && size > b.keep {
+		b.spilled = true // nobody will ask for them, or the file is mapped
+		return nil
 	}
+	b.free = b.spec.Memory.Reserve(int64(size))
+	if !b.sealed {
+		b.vectors = slices.Grow(b.vectors, n*b.stride)
+		return nil
+	}
+	memory, err := vfs.Anonymous(size)
+	if err != nil {
+		return err
+	}
+	memory.Fill()
+	b.own, b.vectors = memory, floats(memory.Bytes())[:0]
+	return nil
 }
 
 // merger takes the rows of its inputs in turn.

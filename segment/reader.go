@@ -29,7 +29,6 @@ type Reader struct {
 	stride int
 
 	file      *disk.File
-	mapped    []byte // the whole file, for guard to know its faults
 	vectors   *disk.Section
 	norms     *disk.Section // cosine only
 	orders    *disk.Section
@@ -39,9 +38,10 @@ type Reader struct {
 	documents text
 	uris      text
 
-	all   lazy[hnsw.Vectors]
-	index lazy[*filter.Index]
-	graph lazy[*hnsw.Graph]
+	touch  func(rows []uint32) error // vectors.Touch
+	copied lazy[hnsw.Vectors]        // where memory cannot be used as it is
+	index  lazy[*filter.Index]
+	graph  lazy[*hnsw.Graph]
 
 	badFilter, badTable damageMet
 	ownTable            lazy[[]uint32] // in the place of a damaged id table
@@ -60,13 +60,13 @@ func Open(fs vfs.FS, keys seal.Keys, spec Spec, want Info) (*Reader, error) {
 		return nil, fmt.Errorf("%s: wanted as number %d, file %v, but known as number %d, file %v",
 			name, spec.Number, spec.File, want.Number, want.File)
 	}
-	w := &watch{FS: fs}
-	file, err := disk.OpenFile(w, name, spec.header(), want.Info, keys)
+	file, err := disk.OpenFile(fs, name, spec.header(), want.Info, keys)
 	if err != nil {
 		return nil, err
 	}
-	r := &Reader{name: name, file: file, mapped: w.mapped, seed: hashSeed(spec.File)}
-	if err := r.named(r.faults(func() error { return r.open(spec, want) })); err != nil {
+	file.Share(spec.Memory, evictable...)
+	r := &Reader{name: name, file: file, seed: hashSeed(spec.File)}
+	if err := r.named(file.Faults(func() error { return r.open(spec, want) })); err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
 	return r, nil
@@ -139,6 +139,7 @@ func (r *Reader) sections() error {
 		}
 		*p.into = s
 	}
+	r.touch = func(rows []uint32) error { return r.vectors.Touch(rows, r.stride*4) }
 	return nil
 }
 

@@ -135,15 +135,15 @@ func openKnown(fs vfs.FS, keys seal.Keys, spec Spec, want Info) (*Reader, error)
 	if err == nil || !errors.Is(err, disk.ErrCorrupt) || want.Rows == 0 || spec.Dim == 0 {
 		return r, err
 	}
-	w := &watch{FS: fs}
-	file, e := disk.OpenFile(w, Name(spec.Number), spec.header(), want.Info, keys)
+	file, e := disk.OpenFile(fs, Name(spec.Number), spec.header(), want.Info, keys)
 	if e != nil {
 		return nil, e
 	}
+	file.Share(spec.Memory, evictable...)
 	p := properties{
 		dim: spec.Dim, metric: spec.Metric, rows: want.Rows, minOrder: want.MinOrder, maxOrder: want.MaxOrder,
 	}
-	r = &Reader{name: Name(spec.Number), file: file, mapped: w.mapped, seed: hashSeed(spec.File), properties: p, stride: stride(p.dim)}
+	r = &Reader{name: Name(spec.Number), file: file, seed: hashSeed(spec.File), properties: p, stride: stride(p.dim)}
 	// The lengths of the texts follow from where the last one ends.
 	for _, t := range []struct {
 		ends uint16

@@ -80,13 +80,13 @@ func (r *Reader) search(ctx context.Context, q Query, dst []hnsw.Neighbor) ([]hn
 		if err != nil {
 			return dst, err
 		}
-		return g.Search(dst, v, q.Vector, q.K, q.EF, allowed, &s.hnsw), nil
+		return g.Search(dst, v, q.Vector, q.K, q.EF, allowed, &s.hnsw)
 	}
-	v, err := r.scanned(q.Allowed, m)
+	v, err := r.matrix()
 	if err != nil {
 		return dst, err
 	}
-	return hnsw.Exact(dst, v, q.Vector, q.K, allowed, &s.hnsw), nil
+	return hnsw.Exact(dst, v, q.Vector, q.K, allowed, &s.hnsw)
 }
 
 // graphFor is the graph if a query with m allowed rows is to walk it. The
@@ -96,14 +96,6 @@ func (r *Reader) graphFor(q Query, m int) *hnsw.Graph {
 		return nil
 	}
 	return r.usableGraph()
-}
-
-// scanned is the vectors with those verified that a scan looks at.
-func (r *Reader) scanned(allowed *roaring.Bitmap, m int) (hnsw.Vectors, error) {
-	if allowed != nil && m < int(r.rows)/8 {
-		return r.only(allowed)
-	}
-	return r.matrix()
 }
 
 // bitset is the rows in b as a bit for each of n, nil for nil.
@@ -136,7 +128,7 @@ func (r *Reader) decodeGraph() (g *hnsw.Graph, err error) {
 	if !ok {
 		return nil, nil
 	}
-	err = r.faults(func() error {
+	err = r.file.Faults(func() error {
 		b, err := s.Bytes(0, s.Len())
 		if err != nil {
 			return err

@@ -449,7 +449,7 @@ func TestSpill(t *testing.T) {
 				t.Error("the vectors are in memory")
 			}
 			return nil
-		}, func(v hnsw.Vectors) (*hnsw.Graph, error) { return hnsw.Build(context.Background(), v, spec.Graph) })
+		}, hnsw.Build)
 		return err
 	}
 	fs, other := faultfs.New(1), faultfs.New(1)

@@ -5,8 +5,6 @@ import (
 	"math"
 	"unsafe"
 
-	"github.com/RoaringBitmap/roaring/v2"
-
 	"github.com/chromad/chromad/hnsw"
 	"github.com/chromad/chromad/internal/kernel"
 )
@@ -18,9 +16,8 @@ func floats(b []byte) []float32 {
 	if n == 0 {
 		return nil
 	}
-	p := unsafe.Pointer(unsafe.SliceData(b))
-	if littleEndian() && uintptr(p)%4 == 0 {
-		return unsafe.Slice((*float32)(p), n)
+	if aliased(b) {
+		return unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(b))), n)
 	}
 	v := make([]float32, n)
 	for i := range v {
@@ -29,8 +26,9 @@ func floats(b []byte) []float32 {
 	return v
 }
 
-func littleEndian() bool {
-	return binary.NativeEndian.Uint16([]byte{1, 0}) == 1
+// aliased reports whether floats aliases b.
+func aliased(b []byte) bool {
+	return binary.NativeEndian.Uint16([]byte{1, 0}) == 1 && uintptr(unsafe.Pointer(unsafe.SliceData(b)))%4 == 0
 }
 
 // appendFloats appends v, little endian.
@@ -51,62 +49,45 @@ func (r *Reader) vector(row uint32) ([]float32, error) {
 	return floats(b)[:r.dim:r.dim], nil
 }
 
-// matrix is all vectors. Every block of them is verified, once.
+// matrix is all vectors, of which those that nobody has looked at yet are
+// verified, and decrypted, when a search comes to them: the first query of a
+// segment waits for what it reads and not for the whole of it. It is for one
+// search, under the guard.
 func (r *Reader) matrix() (hnsw.Vectors, error) {
-	return r.all.get(func() (hnsw.Vectors, error) {
-		v := hnsw.Vectors{Metric: r.metric, Rows: int(r.rows), Dim: r.dim, Stride: r.stride}
-		b, err := r.vectors.Bytes(0, r.vectors.Len())
-		if err != nil {
-			return v, err
-		}
-		v.Data = floats(b)
-		if r.metric == kernel.Cosine {
-			if b, err = r.norms.Bytes(0, r.norms.Len()); err != nil {
-				return v, err
-			}
-			v.InvNorms = floats(b)
-		}
-		return v, nil
-	})
-}
-
-// only is the matrix with the allowed rows verified and no others: a filter
-// that leaves little of a segment does not wait until the whole of it has been
-// read. What is not allowed must not be looked at.
-func (r *Reader) only(allowed *roaring.Bitmap) (hnsw.Vectors, error) {
-	if v, done, err := r.all.peek(); done || !littleEndian() {
-		if !done {
-			return r.matrix()
-		}
+	v := hnsw.Vectors{Metric: r.metric, Rows: int(r.rows), Dim: r.dim, Stride: r.stride}
+	b, err := r.vectors.Map()
+	if err != nil {
 		return v, err
 	}
-	v := hnsw.Vectors{Metric: r.metric, Rows: int(r.rows), Dim: r.dim, Stride: r.stride}
-	size := r.stride * 4
-	for it := allowed.Iterator(); it.HasNext(); {
-		row := int(it.Next())
-		b, err := r.vectors.Bytes(row*size, size)
-		if err != nil {
+	if !aliased(b) {
+		return r.copied.get(r.copyMatrix)
+	}
+	v.Data = floats(b)
+	if !r.vectors.Whole() {
+		v.Touch = r.touch
+	}
+	if r.metric == kernel.Cosine {
+		if b, err = r.norms.Bytes(0, r.norms.Len()); err != nil {
 			return v, err
 		}
-		if v.Data == nil {
-			v.Data = around(b, row*size, r.vectors.Len())
-		}
-		if r.metric != kernel.Cosine {
-			continue
-		}
-		if b, err = r.norms.Bytes(row*4, 4); err != nil {
-			return v, err
-		}
-		if v.InvNorms == nil {
-			v.InvNorms = around(b, row*4, r.norms.Len())
-		}
+		v.InvNorms = floats(b)
 	}
 	return v, nil
 }
 
-// around is the size bytes of the section in which b stands at off. A section
-// is one run of memory, of which verifying hands out pieces.
-func around(b []byte, off, size int) []float32 {
-	start := unsafe.Add(unsafe.Pointer(unsafe.SliceData(b)), -off)
-	return unsafe.Slice((*float32)(start), size/4)
+// copyMatrix is the matrix where the machine cannot use the file's bytes.
+func (r *Reader) copyMatrix() (hnsw.Vectors, error) {
+	v := hnsw.Vectors{Metric: r.metric, Rows: int(r.rows), Dim: r.dim, Stride: r.stride}
+	b, err := r.vectors.Bytes(0, r.vectors.Len())
+	if err != nil {
+		return v, err
+	}
+	v.Data = floats(b)
+	if r.metric == kernel.Cosine {
+		if b, err = r.norms.Bytes(0, r.norms.Len()); err != nil {
+			return v, err
+		}
+		v.InvNorms = floats(b)
+	}
+	return v, nil
 }

@@ -6,9 +6,29 @@ import "context"
 // is decoded, each id looked up, the orders ascend, the graph and the filter
 // index can be used. It returns the first finding.
 func (r *Reader) Verify(ctx context.Context) error {
-	return r.guard(func() error {
-		if err := r.file.Verify(ctx); err != nil {
+	// This may take minutes, and looks at no memory that may be evicted.
+	err := r.unlessClosed(func() error {
+		return r.file.Faults(func() error { return r.file.Verify(ctx) })
+	})
+	if err != nil {
+		return err
+	}
+	before := r.minOrder
+	for row := uint32(0); row < r.rows; row += checkEvery {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		err := r.guard(func() (err error) {
+			before, err = r.verifyRows(row, min(row+checkEvery, r.rows), before)
 			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return r.guard(func() error {
+		if before != r.maxOrder {
+			return damaged(r.orders, 0, "the last order is %d, not %d", before, r.maxOrder)
 		}
 		if err := r.verifyText(&r.documents); err != nil {
 			return err
@@ -16,29 +36,28 @@ func (r *Reader) Verify(ctx context.Context) error {
 		if err := r.verifyText(&r.uris); err != nil {
 			return err
 		}
-		before := r.minOrder
-		for row := range r.rows {
-			if row%checkEvery == 0 && ctx.Err() != nil {
-				return ctx.Err()
-			}
-			order, err := r.verifyRow(row)
-			if err != nil {
-				return err
-			}
-			if row > 0 && order <= before || row == 0 && order != before {
-				return damaged(r.orders, int(row)*8, "row %d has order %d after %d", row, order, before)
-			}
-			before = order
-		}
-		if before != r.maxOrder {
-			return damaged(r.orders, 0, "the last order is %d, not %d", before, r.maxOrder)
-		}
 		if _, err := r.filterIndex(); err != nil {
 			return err
 		}
 		_, err := r.graph.get(r.decodeGraph)
 		return err
 	})
+}
+
+// verifyRows verifies rows first to end-1, of which the one before has order
+// before, and returns the order of the last.
+func (r *Reader) verifyRows(first, end uint32, before uint64) (uint64, error) {
+	for row := first; row < end; row++ {
+		order, err := r.verifyRow(row)
+		if err != nil {
+			return 0, err
+		}
+		if row > 0 && order <= before || row == 0 && order != before {
+			return 0, damaged(r.orders, int(row)*8, "row %d has order %d after %d", row, order, before)
+		}
+		before = order
+	}
+	return before, nil
 }
 
 func (r *Reader) verifyText(t *text) error {

@@ -28,7 +28,8 @@ type Row struct {
 // bytes, whatever Spec.Graph.Workers is.
 //
 // Memory holds everything but the vectors: ids, metadata and compressed
-// documents, the filter index, and up to 64 MiB of vectors.
+// documents, the filter index, and up to 64 MiB of vectors. An encrypted file
+// that is to have a graph has all its vectors in memory until that is built.
 func Write(ctx context.Context, fs vfs.FS, keys seal.Keys, spec Spec, rows iter.Seq2[Row, error]) (Info, error) {
 	var encoded []byte
 	add := func(b *builder) error {
@@ -47,9 +48,7 @@ func Write(ctx context.Context, fs vfs.FS, keys seal.Keys, spec Spec, rows iter.
 		return nil
 	}
 	spec.Graph.Seed = spec.seed()
-	return create(ctx, fs, keys, spec, add, func(v hnsw.Vectors) (*hnsw.Graph, error) {
-		return hnsw.Build(ctx, v, spec.Graph)
-	})
+	return create(ctx, fs, keys, spec, add, hnsw.Build)
 }
 
 // seed of the graph: the segment's number, unless one was chosen, so that

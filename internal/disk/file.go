@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"sync"
+	"sync/atomic"
 
 	"github.com/chromad/chromad/internal/seal"
 	"github.com/chromad/chromad/internal/vfs"
@@ -36,6 +38,12 @@ type File struct {
 	sums     []byte // 8 bytes a block, aliasing data unless the file is sealed
 	info     Info
 	sections []*Section
+
+	hold     sync.RWMutex // held for reading by who reads decrypted memory that may be evicted
+	budget   *Budget      // nil: unlimited, or not sealed
+	resident atomic.Int64 // decrypted bytes that budget counts
+	loose    atomic.Int64 // of them in sections that may be evicted
+	closed   bool         // under hold
 }
 
 // OpenFile opens a file and checks its header, table and footer against h
@@ -167,12 +175,88 @@ func (f *File) verifyPadding(from, to int64) error {
 	return nil
 }
 
-// Close gives the memory back: nothing that Bytes returned may be used any
-// more. Closing again does nothing.
+// Share puts the decrypted memory of a sealed file under a budget. Sections of
+// the kinds given lose theirs when it is short: what they hand out is valid
+// until Free only. Share comes before anything else is done with the file.
+func (f *File) Share(b *Budget, evictable ...uint16) {
+	if b == nil || f.sealer.Overhead() == 0 {
+		return
+	}
+	f.budget = b
+	for _, kind := range evictable {
+		if s, ok := f.Section(kind); ok {
+			s.mayEvict()
+		}
+	}
+	b.add(f)
+}
+
+// Hold keeps all decrypted memory from being evicted until Free. It must not
+// be nested: between the two, who wants the memory back may be waiting.
+func (f *File) Hold() {
+	if f.budget != nil {
+		f.hold.RLock()
+	}
+}
+
+// Free ends Hold. When the budget is exceeded it evicts what has not been used
+// for some time, and of this file what has, once others have freed it.
+func (f *File) Free() {
+	if f.budget != nil {
+		f.hold.RUnlock()
+		f.budget.relieve(f)
+	}
+}
+
+// took notes that bytes were decrypted, gave that they are gone.
+func (f *File) took(n int, evictable bool) {
+	if f.budget == nil {
+		return
+	}
+	f.resident.Add(int64(n))
+	if evictable {
+		f.loose.Add(int64(n))
+	}
+	f.budget.used.Add(int64(n))
+}
+
+func (f *File) gave(n int64) {
+	f.resident.Add(-n)
+	f.loose.Add(-n)
+	f.budget.used.Add(-n)
+}
+
+// evict gives up memory until need bytes are free. The caller has locked hold.
+func (f *File) evict(need int64) (freed int64) {
+	if f.closed {
+		return 0
+	}
+	for _, s := range f.sections {
+		if freed < need {
+			freed += s.evict(need - freed)
+		}
+	}
+	return freed
+}
+
+// Close waits for those who hold the file and gives the memory back: nothing
+// that Bytes returned may be used any more. Closing again does nothing.
 func (f *File) Close() error {
+	if f.budget != nil {
+		f.budget.remove(f)
+	}
+	f.hold.Lock()
+	defer f.hold.Unlock()
+	if f.closed {
+		return nil
+	}
+	f.closed = true
 	err := f.mapping.Close()
 	for _, s := range f.sections {
 		err = errors.Join(err, s.close())
+	}
+	if f.budget != nil {
+		f.budget.used.Add(-f.resident.Swap(0))
 	}
 	if err != nil {
 		return fmt.Errorf("close %s: %w", f.name, err)

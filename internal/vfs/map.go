@@ -38,20 +38,37 @@ func mapFile(f *os.File, have, size int64) (*mapping, error) {
 	return &mapping{b}, wrapMap(err)
 }
 
+// Memory is memory outside the Go heap that is zero at first and may be
+// written to.
+type Memory struct{ mapping }
+
 // Anonymous returns size bytes of zeroed memory outside the Go heap, aligned to
 // a page and left out of core dumps where the system can do that: the place
-// for decrypted bytes. Unlike those of a file, its bytes may be written to.
-func Anonymous(size int) (Mapping, error) {
+// for decrypted bytes.
+func Anonymous(size int) (*Memory, error) {
 	if size == 0 {
-		return &mapping{}, nil
+		return &Memory{}, nil
 	}
-	b, err := mmap.MapRegion(nil, size, mmap.RDWR, mmap.ANON, 0)
+	b, err := mmap.MapRegion(nil, size, ownMemory, mmap.ANON, 0)
 	if err != nil {
 		return nil, fmt.Errorf("map %d bytes of memory: %w", size, wrapMap(err))
 	}
 	dontDump(b)
-	return &mapping{b}, nil
+	smallPages(b)
+	return &Memory{mapping{b}}, nil
 }
+
+// Forget gives the bytes from from to to back to the system, which takes whole
+// pages: from is a multiple of PageSize, and so is to unless it is the end.
+// The address space stays; what is read there afterwards means nothing.
+func (m *Memory) Forget(from, to int) { forget(m.b[from:to]) }
+
+// Fill tells the system that all of the memory will be in use, so that it may
+// take large pages. Without it, a byte takes one small page.
+func (m *Memory) Fill() { largePages(m.b) }
+
+// PageSize is the unit of Forget.
+func PageSize() int { return os.Getpagesize() }
 
 type mapping struct{ b mmap.MMap }
 

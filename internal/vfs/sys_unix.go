@@ -6,8 +6,13 @@ import (
 	"errors"
 	"os"
 
+	"github.com/edsrzf/mmap-go"
 	"golang.org/x/sys/unix"
 )
+
+// ownMemory maps memory that is this process's alone: pages of shared memory
+// are not given back by asking for it.
+const ownMemory = mmap.COPY
 
 // nonblock makes opening a fifo return at once.
 const nonblock = unix.O_NONBLOCK

@@ -4,8 +4,12 @@ import (
 	"errors"
 	"os"
 
+	"github.com/edsrzf/mmap-go"
 	"golang.org/x/sys/windows"
 )
+
+// ownMemory maps memory; here none is shared without a name.
+const ownMemory = mmap.RDWR
 
 const nonblock = 0
 

@@ -288,6 +288,26 @@ func TestAnonymous(t *testing.T) {
 	}
 }
 
+// TestForget: pages given back are gone, those around them are not.
+func TestForget(t *testing.T) {
+	page := vfs.PageSize()
+	m, err := vfs.Anonymous(5*page + 7)
+	must(t, err)
+	m.Fill()
+	for i := range m.Bytes() {
+		m.Bytes()[i] = 1
+	}
+	m.Forget(page, 3*page)
+	m.Forget(5*page, 5*page+7)
+	m.Forget(page, page)
+	for i, b := range m.Bytes() {
+		if gone := i/page == 1 || i/page == 2 || i/page == 5; gone != (b == 0) {
+			t.Fatalf("byte %d of page %d is %d", i, i/page, b)
+		}
+	}
+	must(t, m.Close())
+}
+
 // TestMain is the other process of TestLockAcrossProcesses when told so.
 func TestMain(m *testing.M) {
 	if dir := os.Getenv("VFS_TEST_LOCK"); dir != "" {

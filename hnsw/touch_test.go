@@ -1,0 +1,125 @@
+package hnsw
+
+import (
+	"context"
+	"errors"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/chromad/chromad/internal/kernel"
+)
+
+// behind hides v: its rows are NaN until they were touched, and the call of
+// Touch with number fail, counted from 0, fails.
+type behind struct {
+	Vectors
+	real    Vectors
+	touched []bool
+	calls   int
+	fail    int
+}
+
+var errTouch = errors.New("no such row")
+
+func hide(v Vectors, fail int) *behind {
+	h := &behind{Vectors: v, real: v, touched: make([]bool, v.Rows), fail: fail}
+	h.Data = slices.Repeat([]float32{float32(math.NaN())}, len(v.Data))
+	h.Touch = func(rows []uint32) error {
+		if h.calls++; h.calls > h.fail {
+			return errTouch
+		}
+		for _, r := range rows {
+			copy(h.Data[int(r)*v.Stride:], v.row(r))
+			h.touched[r] = true
+		}
+		return nil
+	}
+	return h
+}
+
+func (h *behind) rows() (n int) {
+	for _, t := range h.touched {
+		if t {
+			n++
+		}
+	}
+	return n
+}
+
+// TestTouch: no search reads a row before it was touched, whichever way it
+// goes, and none goes on after an error.
+func TestTouch(t *testing.T) {
+	const rows, dim = 3000, 8
+	rng := rand.New(rand.NewPCG(1, 7))
+	for _, metric := range metrics {
+		v := matrix(metric, clustered(3, rows, dim), dim, 8)
+		q := slices.Clone(v.row(7))
+		g, err := Build(context.Background(), v, Params{M: 8, EFConstruction: 40})
+		if err != nil {
+			t.Fatal(err)
+		}
+		sets := map[string][]uint64{"all": nil, "runs": make([]uint64, rows/64+1)}
+		for i := range 20 {
+			sets["runs"][i] = math.MaxUint64
+		}
+		for name, share := range map[string]float64{"most": 0.9, "half": 0.5, "few": 0.02} {
+			sets[name] = make([]uint64, rows/64+1)
+			for r := range rows {
+				if rng.Float64() < share {
+					sets[name][r>>6] |= 1 << (r & 63)
+				}
+			}
+		}
+		before := []Neighbor{{Row: 9}}
+		var s Scratch
+		for name, set := range sets {
+			for way, search := range map[string]func(v Vectors) ([]Neighbor, error){
+				"graph": func(v Vectors) ([]Neighbor, error) { return g.Search(before, v, q, 5, 20, set, &s) },
+				"exact": func(v Vectors) ([]Neighbor, error) { return Exact(before, v, q, 5, set, &s) },
+			} {
+				want := all(search(v))
+				h := hide(v, math.MaxInt)
+				got, err := search(h.Vectors)
+				if err != nil || !slices.Equal(got, want) {
+					t.Fatalf("%v %s %s: %v, %v instead of %v", metric, name, way, got, err, want)
+				}
+				if name == "all" && way == "graph" && h.rows() > rows/2 {
+					t.Errorf("%v: %d rows were touched", metric, h.rows())
+				}
+				for fail := range min(h.calls, 40) {
+					failing := hide(v, fail)
+					got, err := search(failing.Vectors)
+					if !errors.Is(err, errTouch) || len(got) != 1 || failing.calls != fail+1 {
+						t.Fatalf("%v %s %s: call %d fails: %v, %v after %d calls", metric, name, way, fail, got, err, failing.calls)
+					}
+				}
+			}
+		}
+		if _, err := Build(context.Background(), hide(v, 0).Vectors, Params{}); err == nil {
+			t.Error("built of rows that cannot be read")
+		}
+	}
+}
+
+// TestGuard: whatever reading vectors raises on a goroutine of a build, its
+// caller can catch there.
+func TestGuard(t *testing.T) {
+	v := matrix(kernel.L2, clustered(4, 2000, 8), 8, 0)
+	short := v
+	short.Data = v.Data[: len(v.Data)-100 : len(v.Data)-100]
+	ctx, cancel := context.WithCancelCause(context.Background())
+	b := &builder{ctx: ctx, v: v, p: Params{Guard: func(work func()) {
+		defer func() {
+			if p := recover(); p != nil {
+				cancel(errTouch)
+			}
+		}()
+		work()
+	}}, workers: []*worker{new(worker), new(worker)}}
+	err := b.each(v.Rows, func(_ *worker, i int) { _ = short.row(uint32(i))[0] })
+	if !errors.Is(err, context.Canceled) || context.Cause(ctx) != errTouch {
+		t.Errorf("%v, %v", err, context.Cause(ctx))
+	}
+}
