@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"testing"
 
@@ -128,6 +129,32 @@ func put(t *testing.T, fs *faultfs.FS, name string, b []byte) {
 	}
 }
 
+// inspected lists the entries that are found file by file. clean says that
+// there was no finding, but for a torn tail.
+func inspected(fs *faultfs.FS, o Options) (all []string, clean bool) {
+	clean = true
+	next := uint64(1)
+	for f, err := range Files(fs, o) {
+		clean = clean && err == nil && f.Begin.Seq <= next
+		for fr, err := range Frames(fs, f.Number, o) {
+			if _, torn := errors.AsType[*TornTail](err); err != nil {
+				clean = clean && torn
+				continue
+			}
+			for e := range fr.Entries() {
+				all = append(all, fmt.Sprintf("%v %x", e.Position, e.Payload))
+				next = e.Position.Seq + 1
+			}
+		}
+	}
+	for _, err := range Salvage(fs, Position{}, o) {
+		if _, torn := errors.AsType[*TornTail](err); err != nil {
+			clean = clean && torn
+		}
+	}
+	return all, clean
+}
+
 // checkDirectory opens what is there, whatever it is. If it opens, it is the
 // same each time, and what is appended to it stays.
 func checkDirectory(t *testing.T, fs *faultfs.FS, o Options) {
@@ -146,6 +173,9 @@ func checkDirectory(t *testing.T, fs *faultfs.FS, o Options) {
 		return all, l, nil
 	}
 	first, _, err := entries(true)
+	if seen, clean := inspected(fs, o); clean && (err != nil || fmt.Sprint(first) != fmt.Sprint(seen)) {
+		t.Fatalf("%q %v, and no finding: %q", first, err, seen)
+	}
 	if fs.Ops() != ops {
 		t.Fatal("reading wrote")
 	}
