@@ -343,11 +343,14 @@ func checkNeeded(files []*source, allowed map[string]string) (problems []string)
 }
 
 // timeless are the trees whose results may not depend on the hour.
-var timeless = []string{"internal/kernel", "internal/seal", "internal/disk", "hnsw", "filter", "wal", "segment"}
+var timeless = []string{"internal/kernel", "internal/seal", "internal/disk", "hnsw", "filter", "wal", "segment", "engine"}
 
 // mayTime are files in those trees that look at the clock, with the reason.
 var mayTime = map[string]string{
-	"wal/gather.go": "how long the committer waits for company decides no result",
+	"wal/gather.go":        "how long the committer waits for company decides no result",
+	"engine/flush.go":      "how long it took, for Events",
+	"engine/compact.go":    "how long it took, for Events",
+	"engine/checkpoint.go": "how long it took, for Events",
 }
 
 // unseeded are the functions of math/rand/v2 that draw from the process's own source.

@@ -30,7 +30,7 @@ func (l *Log) gather(n int, patience time.Duration) {
 		l.mu.Lock()
 		enough := len(l.queue.marks) >= n || l.closed || len(l.rotates) > 0
 		l.mu.Unlock()
-		if enough || time.Now().After(end) {
+		if enough || !time.Now().Before(end) {
 			return
 		}
 		runtime.Gosched()
