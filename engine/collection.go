@@ -112,7 +112,7 @@ func (c *Collection) load(m *manifest) {
 }
 
 func (c *Collection) newHandle(info segment.Info, dim int) *handle {
-	return &handle{spec: c.segmentSpec(info.Number, info.File, dim), info: info, files: &c.db.files}
+	return &handle{spec: c.segmentSpec(info.Number, info.File, dim), info: info, files: &c.db.files, met: degraded{c: c, number: info.Number}}
 }
 
 func (c *Collection) segmentSpec(number uint64, file seal.ID, dim int) segment.Spec {

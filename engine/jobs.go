@@ -40,7 +40,8 @@ type jobs struct {
 // collectionJobs is what is queued of a collection, guarded by jobs.mu.
 type collectionJobs struct {
 	flushing, compacting bool
-	damaged              bool // compaction met damage: leave it alone
+	damaged              bool            // compaction met damage: leave it alone
+	degraded             map[uint64]bool // segments that are to be made anew
 
 	one  waitLock     // held while the collection is compacted
 	size atomic.Int64 // bytes of the memtable, as published
@@ -233,7 +234,7 @@ func (j *jobs) compacter(db *DB) {
 		j.compact = j.compact[1:]
 		c.jobs.compacting = false
 		j.mu.Unlock()
-		did, err := c.compact(j.ctx, pickTiered)
+		did, err := c.compact(j.ctx, c.pickNext)
 		if errors.Is(err, ErrCorrupt) {
 			j.mu.Lock()
 			c.jobs.damaged = true

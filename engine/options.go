@@ -70,6 +70,8 @@ type Events struct {
 	Flushed      func(FlushEvent)
 	Compacted    func(CompactEvent)
 	Checkpointed func(CheckpointEvent)
+	// Degraded is told once of each segment with a damaged index.
+	Degraded func(DegradedEvent)
 	// Error is told of every failure of background work; Failed holds when
 	// the store accepts no more writes because of it.
 	Error func(ErrorEvent)
@@ -97,6 +99,14 @@ type CheckpointEvent struct {
 	Number   uint64
 	Removed  int // files of segments and older checkpoints
 	Duration time.Duration
+}
+
+// DegradedEvent tells of a segment whose graph, filter index or id table is
+// damaged. Reads go on without, slower, and it is made anew in the background.
+type DegradedEvent struct {
+	Collection ID
+	Segment    uint64 // number in the file's name
+	Err        error  // an ErrCorrupt
 }
 
 // ErrorEvent tells of background work that failed.

@@ -17,6 +17,7 @@ type handle struct {
 	spec  segment.Spec
 	info  segment.Info
 	files *liveFiles
+	met   degraded
 
 	// Guarded by readerCache.mu.
 	reader  *segment.Reader
@@ -83,6 +84,7 @@ func (rc *readerCache) openHandle(h *handle) error {
 }
 
 func (rc *readerCache) release(h *handle) {
+	h.met.look(h.reader) // who holds it keeps it open
 	rc.mu.Lock()
 	defer rc.mu.Unlock()
 	h.users--

@@ -11,6 +11,9 @@ type Stats struct {
 	Segments     int   // that collections consist of; files of older states may still be there
 	SegmentBytes int64 // length of their files, with what is dead in them
 	OpenSegments int   // files that are open, those of older states too
+	// DegradedSegments have a damaged index and are read without it, slower.
+	// Each is made anew in the background.
+	DegradedSegments int
 
 	MemtableRows  int64 // in memory and in no segment yet; those that are being flushed count
 	MemtableBytes int64 // their memory, an estimate that Options.MemoryLimit bounds
@@ -57,6 +60,9 @@ func (db *DB) Stats() Stats {
 		for _, h := range s.version.segments {
 			out.Segments++
 			out.SegmentBytes += h.info.Length
+			if h.met.told.Load() {
+				out.DegradedSegments++
+			}
 		}
 	}
 	return out

@@ -107,6 +107,7 @@ var storeMetrics = []struct {
 	{"segments", "gauge", "Segments that collections consist of.", func(s *engine.Stats) int64 { return int64(s.Segments) }},
 	{"segment_bytes", "gauge", "Length of the files of these segments.", func(s *engine.Stats) int64 { return s.SegmentBytes }},
 	{"open_segments", "gauge", "Segment files that are open.", func(s *engine.Stats) int64 { return int64(s.OpenSegments) }},
+	{"degraded_segments", "gauge", "Segments with a damaged index, which are read without it.", func(s *engine.Stats) int64 { return int64(s.DegradedSegments) }},
 	{"memtable_rows", "gauge", "Rows that are in memory and in no segment yet.", func(s *engine.Stats) int64 { return s.MemtableRows }},
 	{"memtable_bytes", "gauge", "Estimated memory of these rows.", func(s *engine.Stats) int64 { return s.MemtableBytes }},
 	{"log_bytes", "gauge", "Length of the log's files.", func(s *engine.Stats) int64 { return s.LogBytes }},

@@ -144,6 +144,10 @@ func events(log *slog.Logger, failed func()) *engine.Events {
 		Checkpointed: func(e engine.CheckpointEvent) {
 			log.Debug("checkpoint", "number", e.Number, "removed", e.Removed, "took", e.Duration.String())
 		},
+		Degraded: func(e engine.DegradedEvent) {
+			log.Warn("an index of a segment is damaged; reads go on without it, and it is made anew in the background",
+				"collection", e.Collection.String(), "segment", e.Segment, "error", e.Err.Error())
+		},
 		Error: func(e engine.ErrorEvent) {
 			log.Error("background work failed", "op", e.Op, "error", e.Err.Error(), "writes_refused", e.Failed)
 			if e.Failed {
