@@ -2,6 +2,7 @@ package gcpkms
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"regexp"
@@ -57,9 +58,12 @@ type key struct {
 	base     http.RoundTripper
 }
 
-// errCredentials is any reason for which there are none. Google's own errors
-// quote answers of token servers.
-var errCredentials = errors.New("no credentials")
+// Any reason for which there are none. The library's own errors quote answers
+// of token servers.
+var (
+	errCredentials = errors.New("no credentials")
+	errToken       = errors.New("no access token")
+)
 
 // refused is what a token server says when it gives no token.
 type refused struct {
@@ -72,21 +76,51 @@ func (r refused) Error() string { return "token refused: " + r.code }
 // token gets an access token. The credentials are read anew each time: calls
 // are rare, and a file that was replaced meanwhile counts.
 func (k *key) token(ctx context.Context) (string, error) {
-	// The library's requests carry no context of their own.
-	client := &http.Client{Transport: remote.Bind(ctx, k.base)}
-	with := context.WithValue(ctx, oauth2.HTTPClient, client)
+	way := &witness{base: remote.Bind(ctx, k.base)} // the library's requests carry no context of their own
+	with := context.WithValue(ctx, oauth2.HTTPClient, &http.Client{Transport: way})
 	found, err := google.FindDefaultCredentials(with, scope)
 	if err != nil {
 		return "", cause(ctx, errCredentials)
 	}
 	t, err := found.TokenSource.Token()
-	if err == nil {
+	if err == nil && t.AccessToken != "" {
 		return t.AccessToken, nil
 	}
 	if r, ok := errors.AsType[*oauth2.RetrieveError](err); ok && r.Response != nil {
-		return "", refused{r.Response.StatusCode, r.ErrorCode}
+		return "", refused{r.Response.StatusCode, errorCode(r.Body)}
 	}
-	return "", cause(ctx, err)
+	if way.err != nil {
+		return "", way.err
+	}
+	return "", cause(ctx, errToken)
+}
+
+// A witness remembers what went wrong on the way to a token server: the library
+// turns errors into text.
+type witness struct {
+	base http.RoundTripper
+	err  error
+}
+
+// RoundTrip implements http.RoundTripper.
+func (w *witness) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := w.base.RoundTrip(req)
+	w.err = err
+	return resp, err
+}
+
+var code = regexp.MustCompile(`^[a-z_]{1,40}$`)
+
+// errorCode is the code in the answer of a token server (RFC 6749, section
+// 5.2), if it has one.
+func errorCode(body []byte) string {
+	var a struct {
+		Error string `json:"error"`
+	}
+	if json.Unmarshal(body, &a) != nil || !code.MatchString(a.Error) {
+		return "refused"
+	}
+	return a.Error
 }
 
 // cause is the end of the context if that is why err is there.
@@ -114,5 +148,8 @@ func (k *key) Explain(op string, err error) remote.Failure {
 	if a, ok := errors.AsType[*apiError](err); ok {
 		return a.failure(op)
 	}
-	return remote.Failure{Kind: keys.ErrDenied, Detail: "no access token can be had", Check: credentials}
+	if errors.Is(err, errToken) {
+		return remote.Failure{Kind: keys.ErrDenied, Detail: "no access token can be had", Check: credentials}
+	}
+	return remote.Failure{Kind: keys.ErrUnavailable, Detail: "the service cannot be reached", Check: "check the network and the proxy settings"}
 }

@@ -338,19 +338,20 @@ func TestAwayForAMoment(t *testing.T) {
 // gives up, nor anybody for longer than the policy says.
 func TestNoAnswer(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	var stop func()
+	var stop atomic.Pointer[context.CancelFunc]
 	s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		io.Copy(io.Discard, r.Body) // so that the end of the connection is noticed
-		stop()
+		(*stop.Load())()
 		<-r.Context().Done()
 	}))
 	defer s.Close()
 	environment(t, "VAULT_ADDR", s.URL, "VAULT_TOKEN", "s.t0ken")
-	stop = cancel
+	stop.Store(&cancel)
 	_, err := mustOpen(t, Scheme+"/transit/keys/one").DecryptWithContext(ctx, []byte("vault:v1:AAAA"), nil)
 	wantError(t, "gave up", err, context.Canceled, "")
 
-	stop = func() {}
+	nothing := context.CancelFunc(func() {})
+	stop.Store(&nothing)
 	short := quick
 	short.Each = 10 * time.Millisecond
 	op, err := open(t.Context(), Scheme+"/transit/keys/one", short)
