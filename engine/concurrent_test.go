@@ -18,6 +18,12 @@ import (
 // busyOptions make flushes, compactions and checkpoints happen all the time.
 var busyOptions = Options{MemtableRows: 24, GraphMin: 8, LogLimit: 8 << 10, OpenSegments: 2, Workers: 1}
 
+func busy(key OperatorKey) Options {
+	o := busyOptions
+	o.Keys = key
+	return o
+}
+
 // rounds is how often a test of races is repeated.
 func rounds(n int) int {
 	if testing.Short() {
@@ -28,10 +34,12 @@ func rounds(n int) int {
 
 // Readers see batches whole, never a part, whatever is flushed or merged
 // meanwhile; and a writer reads what it wrote.
-func TestWholeBatches(t *testing.T) {
+func TestWholeBatches(t *testing.T) { bothWays(t, batchesAreWhole) }
+
+func batchesAreWhole(t *testing.T, key OperatorKey) {
 	const size, writers = 5, 3
 	ctx := t.Context()
-	db, _ := newDB(t, busyOptions)
+	db, _ := newDB(t, busy(key))
 	c := newCollection(t, db, "c")
 	var stop atomic.Bool
 	var wg, readers sync.WaitGroup
@@ -39,6 +47,16 @@ func TestWholeBatches(t *testing.T) {
 		readers.Go(func() {
 			for !stop.Load() {
 				if err := wholeBatches(ctx, c, size); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	if key != nil {
+		readers.Go(func() {
+			for !stop.Load() {
+				if err := db.RotateKeys(ctx, nil); err != nil {
 					t.Error(err)
 					return
 				}
@@ -175,7 +193,8 @@ func TestCloseUnderLoad(t *testing.T) {
 	for round := range rounds(10) {
 		ctx := t.Context()
 		fs := faultfs.New(uint64(round))
-		db := openOn(t, fs, busyOptions)
+		options := busy(keysOf(uint64(round), fs))
+		db := openOn(t, fs, options)
 		c := newCollection(t, db, "c")
 		var done [4]int
 		var wg sync.WaitGroup
@@ -211,6 +230,9 @@ func TestCloseUnderLoad(t *testing.T) {
 		})
 		until(func() error { return db.Flush(ctx) })
 		until(func() error { return db.Compact(ctx) })
+		if options.Keys != nil {
+			until(func() error { return db.RotateKeys(ctx, nil) })
+		}
 		until(func() error {
 			_, _, err := db.Default().GetOrCreate(ctx, "other", Spec{})
 			return errors.Join(err, db.Default().Delete(ctx, "other"))
@@ -223,7 +245,7 @@ func TestCloseUnderLoad(t *testing.T) {
 		if n := fs.Handles(); n != 0 {
 			t.Fatalf("round %d: %d handles are open after Close", round, n)
 		}
-		db = openOn(t, fs, busyOptions)
+		db = openOn(t, fs, options)
 		if n, err := collection(t, db, "c").Count(ctx); err != nil || n != done[0]+done[1]+done[2]+done[3] {
 			t.Fatalf("round %d: %d records, %v; %v were acknowledged", round, n, err, done)
 		}
@@ -237,9 +259,11 @@ func TestCloseUnderLoad(t *testing.T) {
 }
 
 // Collections, and whole stores, go away under those who use them.
-func TestDropUnderLoad(t *testing.T) {
+func TestDropUnderLoad(t *testing.T) { bothWays(t, dropUnderLoad) }
+
+func dropUnderLoad(t *testing.T, key OperatorKey) {
 	ctx := t.Context()
-	db, fs := newDB(t, busyOptions)
+	db, fs := newDB(t, busy(key))
 	var wg sync.WaitGroup
 	for w := range 3 {
 		wg.Go(func() {
@@ -259,6 +283,8 @@ func TestDropUnderLoad(t *testing.T) {
 					err = errors.Join(err, db.Default().Delete(ctx, name))
 				case i%5 == 0:
 					err = errors.Join(err, db.Compact(ctx))
+				case i%7 == 0:
+					err = errors.Join(err, rotateIfKeyed(ctx, db))
 				}
 				for _, e := range []error{ErrCorrupt, ErrFailed, ErrUnknown} {
 					if errors.Is(err, e) {

@@ -248,7 +248,7 @@ func linearRun(t *testing.T, seed uint64) []porcupine.Operation {
 	ctx := t.Context()
 	rng := rand.New(rand.NewPCG(seed, 16))
 	fs := faultfs.New(seed)
-	o := busyOptions
+	o := busy(keysOf(seed, fs))
 	o.MemtableRows = 1 + rng.IntN(40)
 	db := openOn(t, fs, o)
 	h := &recorder{}

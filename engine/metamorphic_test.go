@@ -15,7 +15,7 @@ import (
 	"github.com/chromad/chromad/internal/vfs/faultfs"
 )
 
-// How a store is tuned, reopened and compacted decides nothing about what it
+// How a store is tuned, encrypted, reopened and compacted decides nothing about what it
 // answers: the same operations under option sets that have little in common
 // give the same records, the same exact queries to the bit, and the answers
 // of a model that evaluates filters record by record.
@@ -49,7 +49,7 @@ func metamorphicOne(seed uint64) error {
 	for n, v := range variants {
 		r := rand.New(rand.NewPCG(seed, 11))
 		run := &metamorphicRun{
-			variant: v, fs: faultfs.New(seed), m: model{},
+			variant: v, fs: faultfs.New(seed), m: model{}, key: keysOf(seed+uint64(n), faultfs.New(seed)),
 			ops: &opMaker{Rand: r, collections: 2, ids: 60, batch: 12},
 			ask: &opMaker{Rand: rand.New(rand.NewPCG(seed, 12))},
 		}
@@ -73,12 +73,13 @@ type metamorphicRun struct {
 	variant
 	fs       *faultfs.FS
 	m        model
+	key      OperatorKey
 	ops, ask *opMaker
 	db       *DB
 }
 
 func (x *metamorphicRun) do(ctx context.Context) (answers []string, err error) {
-	x.Options.fs, x.Options.reserve = x.fs, testReserve
+	x.Options.fs, x.Options.reserve, x.Options.Keys = x.fs, testReserve, x.key
 	if x.db, err = Open("", &x.Options); err != nil {
 		return nil, err
 	}

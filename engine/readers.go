@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/chromad/chromad/internal/keys"
 	"github.com/chromad/chromad/internal/seal"
 	"github.com/chromad/chromad/internal/vfs"
 	"github.com/chromad/chromad/segment"
@@ -73,6 +74,9 @@ func (rc *readerCache) openHandle(h *handle) error {
 	h.opening = nil
 	if isNotExist(err) {
 		return fmt.Errorf("%w: %w", ErrCorrupt, err) // the manifest says that it is there
+	}
+	if errors.Is(err, keys.ErrShredded) {
+		return fmt.Errorf("%w: the collection was deleted: %w", ErrNotFound, err)
 	}
 	if err != nil {
 		return err
