@@ -253,7 +253,11 @@ func TestNoFallback(t *testing.T) {
 	if _, err := Inspect(fsys); !errors.Is(err, disk.ErrCorrupt) {
 		t.Errorf("inspect: %v", err)
 	}
-	// Undamaged, the one that was replaced goes.
+	// Undamaged, the one that was replaced goes, unless nothing may be written.
+	ops = both.Ops()
+	if r, err := Open(context.Background(), both, testStore, keytest.New("a"), true); err != nil || r.Keyset().Number != 2 || both.Ops() != ops {
+		t.Errorf("for reading only: %v, %d changes", err, both.Ops()-ops)
+	}
 	if mustOpen(t, both, "a").Keyset().Number != 2 {
 		t.Error("not the newest")
 	}
@@ -416,7 +420,8 @@ func TestOperatorTroubles(t *testing.T) {
 	}
 	for _, lies := range []bool{false, true} {
 		ops := fsys.Ops()
-		if err := r.Rewrap(ctx, &halfKey{keytest.New("b"), lies}); err == nil || !strings.Contains(err.Error(), "test://b") || fsys.Ops() != ops {
+		err := r.Rewrap(ctx, &halfKey{keytest.New("b"), lies})
+		if errors.Is(err, seal.ErrKey) != lies || errors.Is(err, errForbidden) == lies || !strings.Contains(err.Error(), "test://b") || fsys.Ops() != ops {
 			t.Errorf("rewrapped: %v", err)
 		}
 	}

@@ -24,7 +24,12 @@
 //
 // Create is for a store that has no file under a key yet. It is repeated when
 // it was interrupted: Present is false until it is complete. Open never makes
-// what is missing.
+// what is missing, so a store whose files name keys is opened, whatever Present
+// says. Inspect tells which operator's key is needed.
+//
+// A key that a crash left without a collection is found by Collections, and
+// destroyed. Whoever writes a file, or a session of entries, asks Writer once
+// and keeps the sealer: it counts the blocks that the file's key has sealed.
 //
 // # Rotation
 //
@@ -37,6 +42,9 @@
 //	              (the engine rewrites files of older generations)
 //	Drop          the generations that no file uses any more
 //	Retire        the keys of the keyset that wrap nothing any more
+//
+// A data key whose file is damaged or missing stops a rotation, since nobody
+// knows what wraps it, until its collection is destroyed or the file is back.
 //
 // Rewrap puts the same keyset under another operator's key. Settle ends a
 // conversion: from then on a file that is not encrypted is refused.

@@ -107,7 +107,7 @@ func newestKeyset(fs vfs.FS, l *listing) (sealedKeyset, error) {
 			return sealedKeyset{}, fmt.Errorf("%s: data keys of %d collections and no keyset that opens them: bring back the newest *%s file: %w",
 				Dir, len(l.keys), keysetSuffix, seal.ErrKey)
 		}
-		return sealedKeyset{}, fmt.Errorf("%s: no keyset, the store is not encrypted: %w", Dir, seal.ErrKey)
+		return sealedKeyset{}, fmt.Errorf("%s: the store has no keyset and no data keys: %w", Dir, seal.ErrKey)
 	}
 	last := len(l.keysets) - 1
 	s, err := readKeyset(fs, l.keysets[last])

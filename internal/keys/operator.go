@@ -31,8 +31,9 @@ var (
 	ErrClosed = errors.New("keys are closed")
 )
 
-// maxURI bounds the operator's URI.
-const maxURI = 4096
+// maxURI bounds the operator's URI, so that what is bound to the keyset fits
+// where a KMS keeps it in hexadecimal (AWS: 8192 characters).
+const maxURI = 2048
 
 // uriOf is the URI of an operator's key, for messages too.
 func uriOf(op Operator) (string, error) {

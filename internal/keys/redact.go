@@ -20,8 +20,5 @@ func (redacted) GoString() string { return redaction }
 // Format implements fmt.Formatter, for every verb.
 func (redacted) Format(w fmt.State, _ rune) { io.WriteString(w, redaction) }
 
-// MarshalText implements encoding.TextMarshaler.
+// MarshalText implements encoding.TextMarshaler, and so says what JSON shows.
 func (redacted) MarshalText() ([]byte, error) { return []byte(redaction), nil }
-
-// MarshalJSON implements json.Marshaler.
-func (redacted) MarshalJSON() ([]byte, error) { return []byte(`"` + redaction + `"`), nil }

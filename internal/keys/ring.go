@@ -176,8 +176,8 @@ func Open(ctx context.Context, fsys vfs.FS, store seal.ID, op Operator, readOnly
 		return nil, err
 	}
 	if len(l.keysets) > 0 && l.keys[seal.ID{}] == nil {
-		return nil, fmt.Errorf("%s: %w: bring it back; if making the keys of a new store was interrupted, make them again",
-			keyName(seal.ID{}, 1), ErrShredded)
+		return nil, fmt.Errorf("%s: the store's own key is missing: bring the file back; if making the keys of a new store was interrupted, make them again: %w",
+			keyName(seal.ID{}, 1), seal.ErrKey)
 	}
 	return open(ctx, fsys, l, store, op, readOnly)
 }

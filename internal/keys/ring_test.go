@@ -77,6 +77,9 @@ func TestLifecycle(t *testing.T) {
 			if _, err := Open(ctx, fsys, testStore, keytest.New("a"), false); !errors.Is(err, seal.ErrKey) {
 				t.Errorf("opens with the operator's key of before: %v", err)
 			}
+			if err := r.AddPrimary(ctx); err != nil { // under the new operator's key
+				t.Fatal(err)
+			}
 			mustRead(t, mustOpen(t, fsys, "b"), renewed)
 		})
 	}
@@ -125,6 +128,9 @@ func rotateAll(t *testing.T, r *Ring, old []letter) {
 		}
 	}
 	mustRead(t, r, old...)
+	if ids, err := r.Retire(ctx); err != nil || ids != nil {
+		t.Fatalf("retired %v, %v while generations are under it", ids, err)
+	}
 	for _, id := range left.Renew {
 		for range 2 {
 			if err := r.Drop(id, 1); err != nil {
