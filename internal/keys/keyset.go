@@ -11,6 +11,7 @@ import (
 	"github.com/tink-crypto/tink-go/v2/aead/aesgcm"
 	"github.com/tink-crypto/tink-go/v2/insecurecleartextkeyset"
 	"github.com/tink-crypto/tink-go/v2/keyset"
+	tinkpb "github.com/tink-crypto/tink-go/v2/proto/tink_go_proto"
 	"github.com/tink-crypto/tink-go/v2/signature"
 	"github.com/tink-crypto/tink-go/v2/signature/ed25519"
 	"github.com/tink-crypto/tink-go/v2/tink"
@@ -222,12 +223,21 @@ func unmarshal(b []byte) (*keyset.Handle, error) {
 		ids = append(ids, k.GetKeyId())
 		defer clear(k.GetKeyData().GetValue())
 	}
-	h, err := insecurecleartextkeyset.Read(&keyset.MemReaderWriter{Keyset: proto})
+	h, err := insecurecleartextkeyset.Read(parsed{proto})
 	if err != nil {
 		return nil, fmt.Errorf("keys %d, primary %d: %w", ids, proto.GetPrimaryKeyId(), err)
 	}
 	return h, nil
 }
+
+// parsed is a keyset.Reader of what was read already.
+type parsed struct{ keyset *tinkpb.Keyset }
+
+// Read implements keyset.Reader.
+func (p parsed) Read() (*tinkpb.Keyset, error) { return p.keyset, nil }
+
+// ReadEncrypted implements keyset.Reader; nothing is encrypted by Tink here.
+func (p parsed) ReadEncrypted() (*tinkpb.EncryptedKeyset, error) { return nil, errors.ErrUnsupported }
 
 func marshal(h *keyset.Handle) ([]byte, error) {
 	var w wiper
