@@ -299,6 +299,65 @@ func TestTruncatedWithinPage(t *testing.T) {
 	}
 }
 
+// mappings are the lines that tell of mapped files below dir.
+func mappings(t testing.TB, dir string) (lines []string) {
+	t.Helper()
+	maps, err := os.ReadFile("/proc/self/maps")
+	must(t, err)
+	for line := range strings.Lines(string(maps)) {
+		if strings.Contains(line, dir+"/") {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
+// One of five files may be open: they are opened and closed under the queries of
+// others, thousands of times. Answers are right, and no
+// mapping outlives the last who uses it.
+func TestMappedComeAndGo(t *testing.T) {
+	ctx, dir := t.Context(), t.TempDir()
+	db, err := engine.Open(dir, &engine.Options{OpenSegments: 1})
+	must(t, err)
+	const segments, rows, readers = 5, 50, 4
+	var names [segments]*engine.Collection
+	for s := range names {
+		names[s], err = db.Default().Create(ctx, fmt.Sprint("docs", s), engine.Spec{})
+		must(t, err)
+		for i := range rows {
+			must(t, names[s].Add(ctx, engine.Record{ID: fmt.Sprint(i), Embedding: vector(i)[:64], Document: engine.Optional(text(i))}))
+		}
+	}
+	must(t, db.Flush(ctx))
+	rounds := 600
+	if testing.Short() {
+		rounds = 60
+	}
+	var wg sync.WaitGroup
+	for r := range readers {
+		wg.Go(func() {
+			for n := range rounds {
+				for s := range names {
+					i := (n*7 + r) % rows
+					found, err := names[(s+r)%segments].Query(ctx, vector(i)[:64], 1, &engine.QueryOptions{Include: engine.IncludeAll})
+					if err != nil || len(found) != 1 || found[0].ID != fmt.Sprint(i) || *found[0].Document != text(i) {
+						t.Errorf("nearest to %d: %v, %v", i, found, err)
+						return
+					}
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if n := len(mappings(t, dir)); n > 1 {
+		t.Errorf("%d files are mapped when nobody reads, one may be", n)
+	}
+	must(t, db.Close())
+	if lines := mappings(t, dir); len(lines) > 0 {
+		t.Errorf("mapped after Close: %v", lines)
+	}
+}
+
 // Files are written by writing: nothing that a busy store maps can be written
 // to, so that a full disk is an error of a call and not a fault.
 func TestMappedReadOnly(t *testing.T) {
@@ -328,12 +387,7 @@ func TestMappedReadOnly(t *testing.T) {
 	})
 	seen := 0
 	for !done.Load() {
-		maps, err := os.ReadFile("/proc/self/maps")
-		must(t, err)
-		for line := range strings.Lines(string(maps)) {
-			if !strings.Contains(line, dir) {
-				continue
-			}
+		for _, line := range mappings(t, dir) {
 			seen++
 			if mode := strings.Fields(line)[1]; strings.Contains(mode, "w") {
 				t.Fatalf("can be written to: %s", line)

@@ -192,7 +192,16 @@ func TestLock(t *testing.T) {
 	if _, err := engine.Open(dir, nil); !errors.Is(err, engine.ErrLocked) || !strings.Contains(err.Error(), fmt.Sprint("pid ", p.cmd.Process.Pid)) {
 		t.Errorf("while a server has it: %v", err)
 	}
+	if _, err := engine.Open(dir, &engine.Options{ReadOnly: true}); !errors.Is(err, engine.ErrLocked) {
+		t.Errorf("for reading, while a server has it: %v", err)
+	}
 	p.kill()
+	reader, err := engine.Open(dir, &engine.Options{ReadOnly: true})
+	must(t, err)
+	if _, err := engine.Open(dir, nil); !errors.Is(err, engine.ErrLocked) {
+		t.Errorf("while it is read: %v", err)
+	}
+	must(t, reader.Close())
 	db, err := engine.Open(dir, nil)
 	must(t, err)
 	if _, err := engine.Open(dir, nil); !errors.Is(err, engine.ErrLocked) || !strings.Contains(err.Error(), fmt.Sprint("pid ", os.Getpid())) {
