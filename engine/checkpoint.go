@@ -221,12 +221,23 @@ func (db *DB) discard(number uint64) {
 	}
 }
 
+// notOlder says of a newest checkpoint that is no good that there is another,
+// which is not taken instead: the log that follows it may be gone, and with it
+// what was acknowledged.
+func notOlder(numbers []uint64, err error) error {
+	if n := len(numbers); err != nil && n > 1 {
+		return fmt.Errorf("%w (an older one is there too and was not used, %s)", err, checkpointName(numbers[n-2]))
+	}
+	return err
+}
+
 // loadCheckpoint reads the newest checkpoint; found is false when there is none.
 func (db *DB) loadCheckpoint() (found bool, err error) {
 	numbers, err := numberedFiles(db.fs, checkpointDir, checkpointSuffix)
 	if err != nil || len(numbers) == 0 {
 		return false, err
 	}
+	defer func() { err = notOlder(numbers, err) }()
 	number := numbers[len(numbers)-1]
 	name := checkpointName(number)
 	// The checkpoint is where the store's own identity is learnt from.

@@ -105,7 +105,7 @@ func (db *DB) newestHeader() (h disk.Header, found bool, err error) {
 		return h, false, err
 	}
 	h, err = disk.ReadHeader(db.fs, checkpointName(numbers[len(numbers)-1]))
-	return h, err == nil, err
+	return h, err == nil, notOlder(numbers, err)
 }
 
 // converting tells that plain files are accepted: the store is being encrypted.

@@ -71,15 +71,15 @@ func (db *DB) recover() error {
 // mayCreate tells whether there may be a new store. Everything else needs a
 // checkpoint, so a directory with other files of ours and none has lost it.
 func (db *DB) mayCreate() error {
-	if db.opts.ReadOnly || db.opts.convert {
-		return fmt.Errorf("no store here: %w", ErrNotFound)
-	}
 	for _, dir := range []string{"log", segmentDir} {
 		if infos, err := db.fs.List(dir); err == nil && len(infos) > 0 {
 			return fmt.Errorf("%w: there are files in %s but no checkpoint", ErrCorrupt, dir)
 		} else if err != nil && !isNotExist(err) {
 			return err
 		}
+	}
+	if db.opts.ReadOnly || db.opts.convert {
+		return fmt.Errorf("no store here: %w", ErrNotFound)
 	}
 	return nil
 }
