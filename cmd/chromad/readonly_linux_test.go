@@ -208,6 +208,10 @@ func TestLock(t *testing.T) {
 		t.Errorf("while this process has it: %v", err)
 	}
 	other, log := launch(t, dir)
+	for log.Scan() && !readyLine.MatchString(log.Text()) {
+		other.note(log.Text())
+	}
+	other.cmd.Process.Kill() // if it is ready, which it must not be
 	other.follow(log)
 	if other.cmd.ProcessState.ExitCode() != exitFailed || !strings.Contains(other.logged(), "one server at a time") {
 		t.Errorf("a server beside it: %v, %s", other.cmd.ProcessState, other.logged())
