@@ -9,6 +9,8 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -20,14 +22,31 @@ const (
 	exitUsage  = 2
 )
 
-const usage = `chromad is a vector database that speaks Chroma's HTTP API.
+// subcommand is one word behind chromad.
+type subcommand struct {
+	name  string
+	args  string // as the synopsis shows them
+	short string // what it does, in a few words
+	run   func(ctx context.Context, args []string, stdout, stderr io.Writer) int
+}
 
-Usage:
+// commands are what chromad does, in the order in which its help lists them.
+// Each answers --help itself.
+func commands() []subcommand {
+	return []subcommand{
+		{"run", "[CONFIG.yaml] [flags]", "start a server", runCommand},
+		{"version", "", "print the version", versionCommand},
+	}
+}
 
-  chromad run [CONFIG.yaml] [flags]   start a server
-  chromad version                     print the version
-  chromad help [run]                  print this text, or that of a command
-
+// usage is the text of chromad help.
+func usage() string {
+	var b strings.Builder
+	b.WriteString("chromad is a vector database that speaks Chroma's HTTP API.\n\nUsage:\n\n")
+	for _, c := range append(commands(), subcommand{name: "help", args: "[COMMAND]", short: "print this text, or that of a command"}) {
+		fmt.Fprintf(&b, "  %-35s %s\n", strings.TrimSpace("chromad "+c.name+" "+c.args), c.short)
+	}
+	b.WriteString(`
 Try it:
 
   chromad run --path ./chroma
@@ -37,7 +56,9 @@ Try it:
   client = chromadb.HttpClient(host="localhost", port=8000)
 
 More: docs/operations.md (flags, limits, signals), docs/compatibility.md (what differs from Chroma).
-`
+`)
+	return b.String()
+}
 
 // sameSignal is how long after the first signal another one counts as the
 // same: timeout(1), supervisors and terminals may signal a process and its
@@ -72,25 +93,41 @@ func watch(signals <-chan os.Signal, now func() time.Time, stop, leave func()) {
 // command runs what the arguments say and returns the exit status.
 func command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if len(args) == 0 {
-		fmt.Fprint(stderr, usage)
+		fmt.Fprint(stderr, usage())
 		return exitUsage
 	}
-	switch args[0] {
-	case "run":
-		return runCommand(ctx, args[1:], stdout, stderr)
-	case "version", "--version", "-version", "-v":
-		fmt.Fprintln(stdout, versionText())
-		return exitOK
+	name, rest := args[0], args[1:]
+	switch name {
+	case "--version", "-version", "-v":
+		name = "version"
 	case "help", "--help", "-help", "-h":
-		if len(args) > 1 && args[1] == "run" {
-			return runCommand(ctx, []string{"--help"}, stdout, stderr)
+		if len(rest) == 0 {
+			fmt.Fprint(stdout, usage())
+			return exitOK
 		}
-		fmt.Fprint(stdout, usage)
-		return exitOK
+		name, rest = rest[0], append(slices.Clone(rest[1:]), "--help")
 	}
-	fmt.Fprintf(stderr, "chromad: unknown command %q%s; the commands are run, version and help\n",
-		args[0], suggestion(args[0], []string{"run", "version", "help"}))
+	return dispatch(ctx, "chromad", commands(), name, rest, stdout, stderr)
+}
+
+// dispatch runs the row of the table that has the name. parent is what stands
+// before it on the command line.
+func dispatch(ctx context.Context, parent string, table []subcommand, name string, args []string, stdout, stderr io.Writer) int {
+	var names []string
+	for _, c := range table {
+		if c.name == name {
+			return c.run(ctx, args, stdout, stderr)
+		}
+		names = append(names, c.name)
+	}
+	fmt.Fprintf(stderr, "%s: unknown command %q%s; the commands are %s; see %s --help\n",
+		parent, name, suggestion(name, names), strings.Join(names, ", "), parent)
 	return exitUsage
+}
+
+func versionCommand(_ context.Context, _ []string, stdout, _ io.Writer) int {
+	fmt.Fprintln(stdout, versionText())
+	return exitOK
 }
 
 func runCommand(ctx context.Context, args []string, stdout, stderr io.Writer) int {

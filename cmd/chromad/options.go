@@ -36,9 +36,6 @@ func defaultOptions() *options {
 		logLevel: "info", logFormat: "text", drain: 30 * time.Second}
 }
 
-// errHelp says that help was asked for.
-var errHelp = errors.New("help")
-
 // flags makes the set of flags that write to o.
 func (o *options) flags() *flag.FlagSet {
 	f := flag.NewFlagSet("run", flag.ContinueOnError)
@@ -88,31 +85,7 @@ func parseOptions(args []string) (*options, error) {
 
 // parse sets what flags say and returns the other arguments.
 func (o *options) parse(args []string) (rest []string, err error) {
-	f := o.flags()
-	for {
-		if err := f.Parse(args); err != nil {
-			return nil, flagError(f, err)
-		}
-		if f.NArg() == 0 {
-			return rest, nil
-		}
-		rest = append(rest, f.Arg(0))
-		args = f.Args()[1:]
-	}
-}
-
-// flagError says what is wrong with a flag and what may have been meant.
-func flagError(f *flag.FlagSet, err error) error {
-	if errors.Is(err, flag.ErrHelp) {
-		return errHelp
-	}
-	text := err.Error()
-	if name, ok := strings.CutPrefix(text, "flag provided but not defined: -"); ok {
-		var names []string
-		f.VisitAll(func(f *flag.Flag) { names = append(names, f.Name) })
-		return fmt.Errorf("unknown flag --%s%s; see chromad run --help", name, suggestion(name, names))
-	}
-	return fmt.Errorf("%s; see chromad run --help", strings.ReplaceAll(text, " -", " --"))
+	return parseFlags(o.flags(), args)
 }
 
 func (o *options) check() error {
@@ -149,18 +122,7 @@ Usage:
 Flags (--flag value and --flag=value both work; they win over the file):
 
 `)
-	defaultOptions().flags().VisitAll(func(f *flag.Flag) {
-		value, text := flag.UnquoteUsage(f)
-		line := "  --" + f.Name
-		if value != "" {
-			line += " " + strings.ToUpper(value)
-		}
-		fmt.Fprintf(&b, "%-25s %s", line, text)
-		if f.DefValue != "" && f.DefValue != "0" && f.DefValue != "false" {
-			fmt.Fprintf(&b, " (%s)", f.DefValue)
-		}
-		b.WriteByte('\n')
-	})
+	writeFlags(&b, defaultOptions().flags())
 	b.WriteString(`
 The file has the settings of Chroma's single-node server: port, listen_address, persist_path,
 allow_reset, max_payload_size_bytes, cors_allow_origins; and ours: insecure, log_level, log_format,
