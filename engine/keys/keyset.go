@@ -62,7 +62,7 @@ func decode(text []byte) (*keyset.Handle, error) {
 	if err := keyset.Validate(ks); err != nil { // names ids and states, no values
 		return nil, errors.New(strings.TrimSuffix(err.Error(), "\n"))
 	}
-	h, err := insecurecleartextkeyset.Read(&keyset.MemReaderWriter{Keyset: ks})
+	h, err := insecurecleartextkeyset.Read(keyset.NewJSONReader(bytes.NewReader(text)))
 	if err != nil {
 		return nil, errors.New("a key in it is damaged, or of a type that is not AES256-GCM")
 	}
