@@ -274,9 +274,9 @@ func (k *checkup) entry(dir string, i vfs.Info, named map[uint64]bool) error {
 			return nil
 		case n > 0 && k.found:
 			k.note(name, "a segment of no collection, left over from work that did not end; the next start removes it")
-			return nil
+			return k.loneSegment(n, Note)
 		case n > 0 && (k.db.ring != nil || !k.encrypted):
-			return k.loneSegment(n)
+			return k.loneSegment(n, Damage)
 		case n > 0:
 			return nil
 		}
@@ -285,29 +285,34 @@ func (k *checkup) entry(dir string, i vfs.Info, named map[uint64]bool) error {
 	return nil
 }
 
-// loneSegment checks a segment that no catalog is there to name.
-func (k *checkup) loneSegment(number uint64) error {
+// loneSegment checks a segment that no catalog names. What damage in it means
+// is at most what the caller says.
+func (k *checkup) loneSegment(number uint64, most Severity) error {
 	name := segment.Name(number)
 	h, err := disk.ReadHeader(k.db.fs, name)
-	if err != nil {
-		if errors.Is(err, ErrCorrupt) || errors.Is(err, ErrFormat) {
-			k.tell(Damage, nil, name, "", err)
-			return nil
-		}
-		return err
+	var r *segment.Reader
+	if err == nil {
+		spec := segment.Spec{Store: h.Store, Collection: h.Collection, Number: number, File: h.File}
+		r, err = segment.Open(k.db.fs, k.db.keys, spec, segment.Info{})
 	}
-	spec := segment.Spec{Store: h.Store, Collection: h.Collection, Number: number, File: h.File}
-	r, err := segment.Open(k.db.fs, k.db.keys, spec, segment.Info{})
-	if errors.Is(err, ErrCorrupt) {
-		k.tell(Damage, nil, name, "", err)
+	switch {
+	case errors.Is(err, ErrCorrupt), errors.Is(err, ErrFormat), errors.Is(err, ErrKey) && most == Note:
+		k.tell(most, nil, name, "", err)
 		return nil
-	}
-	if err != nil {
+	case err != nil:
 		return err
 	}
 	defer r.Close()
-	k.report.Segments++
-	return r.Check(k.ctx, k.step, func(f segment.Finding) { k.tell(severityOf(f), nil, name, sectionOf(f), f.Err) })
+	if most != Note {
+		k.report.Segments++
+	}
+	return r.Check(k.ctx, k.step, func(f segment.Finding) {
+		severity := severityOf(f)
+		if most == Note {
+			severity = Note
+		}
+		k.tell(severity, nil, name, sectionOf(f), f.Err)
+	})
 }
 
 func severityOf(f segment.Finding) Severity {

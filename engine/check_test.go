@@ -22,6 +22,14 @@ import (
 // them, and records that are in the log only, left by a crash.
 func lived(t testing.TB, op OperatorKey) (*faultfs.FS, model) {
 	t.Helper()
+	fs, m, _ := livedHistory(t, op)
+	return fs, m
+}
+
+// livedHistory returns all records that the store ever had too, in words.
+func livedHistory(t testing.TB, op OperatorKey) (*faultfs.FS, model, map[string]bool) {
+	t.Helper()
+	history := map[string]bool{}
 	ctx := context.Background()
 	fs := faultfs.New(1)
 	db := openOn(t, fs, Options{GraphMin: 4, Workers: 1, LogLimit: 1 << 20, Keys: op})
@@ -31,6 +39,11 @@ func lived(t testing.TB, op OperatorKey) (*faultfs.FS, model) {
 		op := ops.op(m)
 		op.model(m)
 		check(t, op.store(ctx, db))
+		for _, c := range m {
+			for _, r := range c.records {
+				history[inWords(r)] = true
+			}
+		}
 		if i == 40 || i == 60 {
 			check(t, db.Flush(ctx))
 		}
@@ -40,7 +53,11 @@ func lived(t testing.TB, op OperatorKey) (*faultfs.FS, model) {
 	}
 	fs = fs.Clone()
 	check(t, db.Close())
-	return fs, m
+	return fs, m, history
+}
+
+func inWords(r Record) string {
+	return fmt.Sprintf("%s %v %v %s %s", r.ID, r.Embedding, r.Metadata, show(r.Document), show(r.URI))
 }
 
 func checked(t testing.TB, fs *faultfs.FS, op OperatorKey) *Report {
@@ -241,5 +258,3 @@ func TestCheckNotes(t *testing.T) {
 		t.Errorf("a missing segment: %+v", r.Findings)
 	}
 }
-
-func describe(r *Report) string { return fmt.Sprintf("%+v", r.Findings) }

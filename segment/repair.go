@@ -56,6 +56,9 @@ type Salvaged struct {
 	Lost   Loss
 }
 
+// File is length and root of the file as it was opened.
+func (r *Reader) File() disk.Info { return r.file.Info() }
+
 // Salvage yields every row of a damaged segment in the order of the file, with
 // what of it is lost. Nothing is yielded that a checksum does not prove. The
 // error is the context's, or that of the disk; it comes last.
