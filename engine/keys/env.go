@@ -29,7 +29,8 @@ func OpenEnv(name string) (Operator, error) {
 	}
 	value, set := os.LookupEnv(name)
 	value = strings.Join(strings.Fields(value), "")
-	const make = "make a value with: chromad keys create --env"
+	const create = "chromad keys create --env"
+	const make = "make a value with: " + create
 	switch {
 	case !set:
 		return nil, bad("variable "+name+" is not set", "set it in the environment of the process")
@@ -44,5 +45,5 @@ func OpenEnv(name string) (Operator, error) {
 	if err != nil {
 		return nil, bad("variable "+name+" is not base64", make)
 	}
-	return newLocal(uri, "check that "+name+" holds the key that the store was made with, or make one with: chromad keys create --env", text)
+	return newLocal(uri, "check that "+name+" holds the key that the store was made with", create, text)
 }

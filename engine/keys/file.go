@@ -69,7 +69,7 @@ func OpenFile(path string) (Operator, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newLocal(uri, "check that it is the key file that the store was made with, or make one with: chromad keys create --out FILE", text)
+	return newLocal(uri, "check that it is the key file that the store was made with", "chromad keys create --out FILE", text)
 }
 
 // readFile reads at most maxKeyset+1 bytes of a key file whose permissions are

@@ -104,6 +104,8 @@ func TestFile(t *testing.T) {
 	other := open(t, newFile(t))
 	if _, err := other.DecryptWithContext(ctx, sealed, []byte("place")); !errors.Is(err, keys.ErrWrongKey) {
 		t.Errorf("another key: %v, want ErrWrongKey", err)
+	} else if strings.Contains(err.Error(), "keys create") {
+		t.Errorf("a new key is no help with a store that has one: %v", err)
 	}
 	t.Chdir(filepath.Dir(path))
 	if rel := open(t, "key"); rel.URI() != op.URI() {

@@ -98,11 +98,13 @@ type local struct {
 }
 
 // newLocal makes an operator's key of the JSON of a keyset, and wipes text.
-func newLocal(uri, check string, text []byte) (Operator, error) {
+// check is what to look at when it is not the right key. Making another one
+// then helps nobody, which it does when there is none.
+func newLocal(uri, check, another string, text []byte) (Operator, error) {
 	defer clear(text)
 	h, err := decode(text)
 	if err != nil {
-		return nil, &Error{URI: uri, Op: "open", Kind: ErrConfig, Detail: err.Error(), Check: check}
+		return nil, &Error{URI: uri, Op: "open", Kind: ErrConfig, Detail: err.Error(), Check: check + ", or make one with: " + another}
 	}
 	a, err := aead.New(h)
 	if err != nil {

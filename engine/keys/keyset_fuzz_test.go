@@ -18,7 +18,7 @@ func FuzzKeyset(f *testing.F) {
 	f.Add([]byte(`{"encryptedKeyset":"AAAA"}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		kept := string(text)
-		op, err := newLocal("file:///k", "check", text)
+		op, err := newLocal("file:///k", "check", "make", text)
 		if err != nil {
 			for n := 0; n+16 <= len(kept); n++ {
 				if part := kept[n : n+16]; strings.Contains(err.Error(), part) && strings.ContainsAny(part, "0123456789") {
