@@ -128,6 +128,9 @@ func TestTruncatedUnderQueries(t *testing.T) {
 	met := 0 // reads that had begun with a whole file
 	for _, r := range mappedReads {
 		for _, warm := range []bool{true, false} {
+			if testing.Short() && !warm {
+				continue
+			}
 			t.Run(fmt.Sprintf("%s, read before %t", r.name, warm), func(t *testing.T) {
 				ctx := t.Context()
 				db, large, small, file := mappedStore(t, r.graph)
@@ -195,7 +198,11 @@ func TestTruncatedUnderMerge(t *testing.T) {
 		return
 	}
 	ctx, refused := t.Context(), 0
-	for round := range 5 {
+	rounds := 5
+	if testing.Short() {
+		rounds = 2
+	}
+	for round := range rounds {
 		db, large, small, file := mappedStore(t, round%2 == 0)
 		must(t, large.Add(ctx, engine.Record{ID: "more", Embedding: make([]float32, mappedDimension)}))
 		merged := make(chan error, 1)
