@@ -164,7 +164,7 @@ func TestIterationAbandoned(t *testing.T) {
 			check(t, db.Flush(ctx))
 		}
 	}
-	for i := range rounds(3000) {
+	for i := range rounds(5000) {
 		for range c.Get(ctx, Selection{Offset: i % 30}, IncludeAll) {
 			break
 		}

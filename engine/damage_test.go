@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"flag"
 	"fmt"
@@ -11,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/cespare/xxhash/v2"
 
 	"github.com/chromad/chromad/internal/vfs"
 	"github.com/chromad/chromad/internal/vfs/faultfs"
@@ -341,6 +344,38 @@ func TestNewestCheckpointDamaged(t *testing.T) {
 		_, err := Open("", &Options{fs: hit})
 		if !refusal(err) || !strings.Contains(err.Error(), newest) || !strings.Contains(err.Error(), older) {
 			t.Fatalf("byte %d: %v, which should name %s and %s", at, err, newest, older)
+		}
+	}
+}
+
+// Files of a newer version, of an unknown kind, or with a flag that nobody
+// knows are refused before a byte is written.
+func TestNewerVersion(t *testing.T) {
+	fs, _, _ := spoilt(t, nil)
+	for _, name := range fs.Files() {
+		if !strings.HasSuffix(name, ".ckpt") && !strings.HasSuffix(name, ".wal") || strings.HasPrefix(name, "RESERVE") {
+			continue // segments are opened by who reads them
+		}
+		for what, change := range map[string]func(h []byte){
+			"version": func(h []byte) { h[8]++ },
+			"kind":    func(h []byte) { h[10] = 200 },
+			"flag":    func(h []byte) { h[80] = 1 },
+		} {
+			hit := fs.Clone()
+			check(t, hit.Damage(name, func(b []byte) []byte {
+				change(b)
+				binary.LittleEndian.PutUint64(b[120:], xxhash.Sum64(b[:120]))
+				return b
+			}))
+			before := hit.Ops()
+			for _, readOnly := range []bool{true, false} {
+				if _, err := Open("", &Options{fs: hit, ReadOnly: readOnly}); !errors.Is(err, ErrFormat) || !strings.Contains(err.Error(), name) {
+					t.Errorf("%s of %s: %v", what, name, err)
+				}
+			}
+			if now := hit.Ops() - before; now > 1 { // the lock
+				t.Errorf("%s of %s: %d operations: %v", what, name, now, hit.Trace())
+			}
 		}
 	}
 }

@@ -123,28 +123,29 @@ func crashEverywhere(t *testing.T, key OperatorKey) {
 }
 
 // Recovery is cut short five times in a row, and finds the same in the end.
-func TestCrashInRecovery(t *testing.T) {
-	ctx := context.Background()
-	for seed := range uint64(rounds(100)) {
-		r := rand.New(rand.NewPCG(seed, 3))
-		fs := faultfs.New(seed)
-		key := keysOf(seed, fs)
-		db, err := Open("", tourOptions(fs, key))
-		check(t, err)
-		fs.CrashAt(fs.Ops() + r.IntN(300))
-		before, after, _ := tour(ctx, db)
-		db.Close()
-		for range 5 {
-			fs = fs.Crash(r)
-			fs.CrashAt(fs.Ops() + r.IntN(12))
-			if db, err := Open("", tourOptions(fs, key)); err == nil {
-				db.Close()
-			}
-		}
-		if err := reopened(fs.Crash(r), key, before, after); err != nil {
-			t.Fatalf("seed %d: %v", seed, err)
+func TestCrashInRecovery(t *testing.T) { runSeeds(t, crashInRecovery) }
+
+func crashInRecovery(seed uint64) error {
+	r := rand.New(rand.NewPCG(seed, 3))
+	fs := faultfs.New(seed)
+	key := keysOf(seed, fs)
+	db, err := Open("", tourOptions(fs, key))
+	if err != nil {
+		return err
+	}
+	fs.CrashAt(fs.Ops() + r.IntN(300))
+	before, after, _ := tour(context.Background(), db)
+	db.Close()
+	for range 5 {
+		fs = fs.Crash(r)
+		fs.CrashAt(fs.Ops() + r.IntN(20))
+		o := tourOptions(fs, key)
+		o.MemoryLimit = int64(500 + r.IntN(5000)) // flushes on the way
+		if db, err := Open("", o); err == nil {
+			db.Close()
 		}
 	}
+	return reopened(fs.Crash(r), key, before, after)
 }
 
 // The k-th write, sync or sync of a directory fails, once or for ever: the

@@ -35,9 +35,6 @@ func (db *DB) recover() error {
 		return fmt.Errorf("generation %d, it has to be %d or more: %w", n, db.opts.MinGeneration, ErrRollback)
 	}
 	db.work.checkpoint.Store(db.checkpoint.number)
-	if !db.opts.ReadOnly {
-		db.giveUpReserve()
-	}
 	db.log, err = wal.Open(db.fs, db.checkpoint.from, wal.Options{
 		Store: db.store, Keys: db.keys, ReadOnly: db.opts.ReadOnly,
 		Epoch: db.checkpoint.from.Epoch, NewID: newFileID, MaxFile: db.opts.logFile(),
@@ -45,6 +42,9 @@ func (db *DB) recover() error {
 	})
 	if err != nil {
 		return err
+	}
+	if !db.opts.ReadOnly {
+		db.giveUpReserve()
 	}
 	if err := db.replay(db.replayCatalog); err != nil {
 		return err
