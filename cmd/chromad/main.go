@@ -35,6 +35,8 @@ type subcommand struct {
 func commands() []subcommand {
 	return []subcommand{
 		{"run", "[CONFIG.yaml] [flags]", "start a server", runCommand},
+		{"check", "PATH [flags]", "read a whole store and tell what is wrong", checkCommand},
+		{"repair", "PATH [flags]", "make a new store of what can be read", repairCommand},
 		{"version", "", "print the version", versionCommand},
 	}
 }
