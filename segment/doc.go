@@ -13,8 +13,10 @@
 // the engine, for the old one.
 //
 // A Reader maps its file and reads next to nothing when it is opened; every
-// block is verified when it is first touched, every index decoded when it is
-// first asked. A file that is damaged, truncated under a running query or
+// block is verified, and decrypted, when it is first touched, every index
+// decoded when it is first asked. Decrypted vectors, ids, metadata and
+// documents come and go under Spec.Memory; nothing that a Reader returns
+// aliases them. A file that is damaged, truncated under a running query or
 // not the one that was meant gives disk.ErrCorrupt, never a wrong answer and
 // never the end of the process. Damage in graph, filter index or id table
 // costs speed only: what they were made of is asked instead (degraded.go;

@@ -41,7 +41,7 @@ const (
 // verify and decrypt. Arrays that are probed at random have small blocks.
 const (
 	blockGraph = 64 << 10 // read whole
-	blockRows  = 16 << 10 // vectors: a search touches a thousand or two, far apart
+	blockRows  = 8 << 10  // vectors: a search touches a thousand or two, far apart
 	blockText  = 16 << 10 // ids, metadata, documents, filter index
 	blockProbe = 4 << 10  // orders, ends, id table, norms
 )

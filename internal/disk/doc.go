@@ -16,4 +16,15 @@
 // read-only mapping, so opening a file costs its header, table and footer and
 // nothing else. Blocks of sealed files are decrypted when first touched, into
 // memory with the same layout.
+//
+// What is decrypted of many files can share a Budget. When it is short, sections
+// that were named to File.Share lose blocks that were not used for some time:
+// their memory goes back to the system and their place in the address space
+// stays, so that the next touch decrypts them again. Whoever reads such a
+// section holds the file (File.Hold, File.Free), and nothing is taken from
+// under him.
+//
+// Where to read on: header.go, table.go, writer.go and file.go (the bytes),
+// section.go (touching), reveal.go (decrypting and forgetting), fill.go (many
+// blocks at once), budget.go.
 package disk

@@ -54,12 +54,14 @@ func (s *Section) fill() {
 		}
 		s.rest.next++
 	}
-	if s.rest.next == s.n && s.revealed != nil {
-		s.revealed.memory.Load().Fill() // before most of its pages are there
-	}
 	if err := s.spread(first, s.rest.next); err != nil {
 		s.rest.stop.Store(true)
 		return
+	}
+	if s.revealed != nil && s.length >= largeSection {
+		// Searches jump from row to row: with small pages most of their time
+		// would go into finding them.
+		s.revealed.memory.Load().Join(first*s.blockSize, min(s.rest.next*s.blockSize, s.Len()))
 	}
 	if s.rest.next == s.n {
 		s.rest.next = 0 // what is evicted behind it is for the next round

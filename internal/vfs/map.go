@@ -67,6 +67,15 @@ func (m *Memory) Forget(from, to int) { forget(m.b[from:to]) }
 // take large pages. Without it, a byte takes one small page.
 func (m *Memory) Fill() { largePages(m.b) }
 
+// Join asks for large pages in the place of the small ones from from to to,
+// all of which are in use. It copies them.
+func (m *Memory) Join(from, to int) {
+	page := PageSize()
+	if from, to = (from+page-1)/page*page, to/page*page; from < to {
+		joinPages(m.b[from:to])
+	}
+}
+
 // PageSize is the unit of Forget.
 func PageSize() int { return os.Getpagesize() }
 

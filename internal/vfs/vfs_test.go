@@ -297,6 +297,9 @@ func TestForget(t *testing.T) {
 	for i := range m.Bytes() {
 		m.Bytes()[i] = 1
 	}
+	m.Join(1, 5*page+7)
+	m.Join(7, 8)
+	m.Join(0, 0)
 	m.Forget(page, 3*page)
 	m.Forget(5*page, 5*page+7)
 	m.Forget(page, page)
