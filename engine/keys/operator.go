@@ -59,6 +59,10 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
+// WrongKey tells a key that answered, and is not the right one, from one that
+// could not be asked.
+func (e *Error) WrongKey() bool { return e.Kind == ErrWrongKey }
+
 // Unwrap gives Kind to errors.Is.
 func (e *Error) Unwrap() error { return e.Kind }
 

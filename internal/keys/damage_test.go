@@ -408,6 +408,12 @@ func (h *halfKey) DecryptWithContext(ctx context.Context, c, ad []byte) ([]byte,
 	return p, err
 }
 
+// unavailable is the error of an operator's key that tells why it failed.
+type unavailable struct{ error }
+
+func (e unavailable) Unwrap() error  { return e.error }
+func (e unavailable) WrongKey() bool { return false }
+
 // TestOperatorTroubles: a key that seals and does not open is found before
 // anything depends on it, and one that is away is no wrong key for ever.
 func TestOperatorTroubles(t *testing.T) {
@@ -432,6 +438,10 @@ func TestOperatorTroubles(t *testing.T) {
 	}
 	if _, err := Open(ctx, fsys, testStore, op, false); !errors.Is(err, away) || !errors.Is(err, seal.ErrKey) {
 		t.Errorf("opens: %v", err)
+	}
+	op.Fail(unavailable{away})
+	if _, err := Open(ctx, fsys, testStore, op, false); !errors.Is(err, away) || errors.Is(err, seal.ErrKey) {
+		t.Errorf("opens with a key that says it is away: %v", err)
 	}
 	op.Fail(nil)
 	if err := r.AddPrimary(ctx); err != nil || r.Keyset().Number != 2 {

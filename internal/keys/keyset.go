@@ -169,6 +169,17 @@ func (o *opened) appendSecrets() ([]byte, error) {
 	return appendBlob(appendBlob(b, wrapping), signing), nil
 }
 
+// isRefusal tells an operator's key that is not the right one from one that
+// could not be asked, of which package engine/keys has errors that say so. The
+// error of any other Operator is taken for a refusal.
+func isRefusal(err error) bool {
+	e, ok := errors.AsType[interface {
+		error
+		WrongKey() bool
+	}](err)
+	return !ok || e.WrongKey()
+}
+
 // openKeyset unwraps what a keyset's file holds.
 func openKeyset(ctx context.Context, s sealedKeyset, op Operator) (*opened, error) {
 	uri, err := uriOf(op)
@@ -183,6 +194,8 @@ func openKeyset(ctx context.Context, s sealedKeyset, op Operator) (*opened, erro
 	switch {
 	case ctx.Err() != nil && err != nil:
 		return nil, fmt.Errorf("%s: open with the operator's key %q: %w", s.name(), uri, err)
+	case err != nil && !isRefusal(err):
+		return nil, fmt.Errorf("%s: open with the operator's key: %w", s.name(), err)
 	case err != nil:
 		return nil, fmt.Errorf("%s: sealed under the operator's key %q, does not open with %q: %w: %w", s.name(), s.uri, uri, err, seal.ErrKey)
 	}
