@@ -51,8 +51,9 @@
 //
 // # Errors
 //
-// seal.ErrKey: the key is missing or not the right one (one that could not be asked is the error of the key alone); the message says which
-// operator's key, keyset and key ids were wanted, never what a key is.
+// seal.ErrKey: the key is missing or not the right one; the message says which
+// operator's key, keyset and key ids were wanted, never what a key is. A key
+// service that could not be asked is that error alone.
 // ErrShredded is the ErrKey of a collection that has no key at all.
 // disk.ErrCorrupt: a file in keys/ is damaged, or is not the one its name
 // says. Nothing was written in any of these cases. ErrFailed: the disk failed
