@@ -58,6 +58,10 @@ func (c *call) release() {
 
 func (c *call) ctx() context.Context { return c.r.Context() }
 
+// toTheEnd is ctx for changes of the catalog, which nobody takes back: a client
+// that has closed its half of the connection may wait for the answer still.
+func (c *call) toTheEnd() context.Context { return context.WithoutCancel(c.r.Context()) }
+
 // deadline is until when the rest of the request must have arrived. It is for
 // the body alone: left in place, it would end requests that take long to answer.
 func (c *call) deadline(t time.Time) error {

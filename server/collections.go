@@ -102,7 +102,7 @@ func (s *Server) createCollection(c *call) error {
 	if getOrCreate {
 		create = s.store.GetOrCreate
 	}
-	made, err := create(c.ctx(), at, name, spec)
+	made, err := create(c.toTheEnd(), at, name, spec)
 	if err != nil {
 		if missing(err, "") != err {
 			return &apiError{status: http.StatusBadRequest, kind: kindInvalid, message: "Database [" + at.Database + "] does not exist"}
@@ -231,7 +231,7 @@ func (s *Server) deleteCollection(c *call) error {
 		return err
 	}
 	name := c.vars["collection"]
-	if err := s.store.Delete(c.ctx(), at, name); err != nil {
+	if err := s.store.Delete(c.toTheEnd(), at, name); err != nil {
 		return missing(err, "Collection [%s] does not exist", name)
 	}
 	return c.done()
@@ -289,7 +289,7 @@ func (s *Server) updateCollection(c *call) error {
 		}
 		change.Extension, change.M, change.EFSearch = spec.Extension, &spec.M, &spec.EFSearch
 	}
-	if err := found.Modify(c.ctx(), change); err != nil {
+	if err := found.Modify(c.toTheEnd(), change); err != nil {
 		if name != nil {
 			err = taken(err, "Collection [%s] already exists", *name)
 		}

@@ -51,7 +51,7 @@ func (s *Server) reset(c *call) error {
 	if !s.config.AllowReset {
 		return &apiError{status: http.StatusForbidden, kind: kindChroma, message: "Reset is disabled by config"}
 	}
-	if err := s.store.Reset(c.ctx()); err != nil {
+	if err := s.store.Reset(c.toTheEnd()); err != nil {
 		return err
 	}
 	c.json([]byte("true"))

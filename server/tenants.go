@@ -32,7 +32,7 @@ func (s *Server) createTenant(c *call) error {
 	if err := checkFreeName("name", name); err != nil {
 		return err
 	}
-	if err := s.store.CreateTenant(c.ctx(), name); err != nil {
+	if err := s.store.CreateTenant(c.toTheEnd(), name); err != nil {
 		return taken(err, "Tenant [%s] already exists", name)
 	}
 	return c.done()
@@ -65,7 +65,7 @@ func (s *Server) updateTenant(c *call) error {
 	if len(resource) > maxNameBytes {
 		return invalid("Validation error: resource_name: %d bytes, at most %d are allowed", len(resource), maxNameBytes)
 	}
-	if err := s.store.SetTenantResource(c.ctx(), c.vars["tenant"], resource); err != nil {
+	if err := s.store.SetTenantResource(c.toTheEnd(), c.vars["tenant"], resource); err != nil {
 		return err
 	}
 	return c.done()
@@ -79,7 +79,7 @@ func (s *Server) createDatabase(c *call) error {
 	if reason := checkDatabaseName(name); reason != "" {
 		return invalid("%s", reason)
 	}
-	if _, err := s.store.CreateDatabase(c.ctx(), c.vars["tenant"], name); err != nil {
+	if _, err := s.store.CreateDatabase(c.toTheEnd(), c.vars["tenant"], name); err != nil {
 		return taken(err, "Database [%s] already exists", name)
 	}
 	return c.done()
@@ -150,7 +150,7 @@ func closeList(b []byte) []byte {
 
 func (s *Server) deleteDatabase(c *call) error {
 	name := c.vars["database"]
-	if err := s.store.DeleteDatabase(c.ctx(), c.vars["tenant"], name); err != nil {
+	if err := s.store.DeleteDatabase(c.toTheEnd(), c.vars["tenant"], name); err != nil {
 		return missing(err, "Database [%s] not found", name)
 	}
 	return c.done()
