@@ -151,6 +151,7 @@ func look(dir string, opts *Options) (*inspection, error) {
 		db.fs, db.root = root, root
 	}
 	db.texts = segment.NewCache(o.TextCache)
+	db.memory = disk.NewBudget(o.DecryptedMemory)
 	db.readers = &readerCache{fs: db.fs, max: o.OpenSegments}
 	in := &inspection{db: db}
 	if err := in.lock(); err != nil {

@@ -120,7 +120,7 @@ func (c *Collection) segmentSpec(number uint64, file seal.ID, dim int) segment.S
 	defer c.db.mu.RUnlock()
 	return segment.Spec{
 		Store: c.db.store, Collection: seal.ID(c.id), Number: number, File: file,
-		Dim: dim, Metric: c.spec.Metric, GraphMin: c.db.opts.GraphMin, Cache: c.db.texts,
+		Dim: dim, Metric: c.spec.Metric, GraphMin: c.db.opts.GraphMin, Cache: c.db.texts, Memory: c.db.memory,
 		Graph: hnsw.Params{M: c.spec.M, EFConstruction: c.spec.EFConstruction, Seed: number, Workers: c.db.opts.Workers},
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/chromad/chromad/internal/disk"
 	"github.com/chromad/chromad/internal/keys"
 	"github.com/chromad/chromad/internal/seal"
 	"github.com/chromad/chromad/internal/vfs"
@@ -30,6 +31,7 @@ type DB struct {
 	log     *wal.Log
 	readers *readerCache
 	texts   *segment.Cache
+	memory  *disk.Budget // of what is decrypted
 	files   liveFiles
 	jobs    jobs
 	work    workDone
@@ -74,6 +76,7 @@ func Open(dir string, opts *Options) (*DB, error) {
 		db.fs, db.root = root, root
 	}
 	db.texts = segment.NewCache(o.TextCache)
+	db.memory = disk.NewBudget(o.DecryptedMemory)
 	db.readers = &readerCache{fs: db.fs, max: o.OpenSegments}
 	if err := db.open(dir); err != nil {
 		return nil, errors.Join(fmt.Errorf("open store: %w", err), db.closeFiles())

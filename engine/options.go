@@ -30,6 +30,10 @@ type Options struct {
 	// TextCache bounds the decompressed documents that are kept for conditions
 	// on document text. 0: an eighth of MemoryLimit, beside it.
 	TextCache int64
+	// DecryptedMemory bounds what is kept decrypted of an encrypted store's
+	// segments. What runs at the moment may pass it; a store that is larger
+	// decrypts again what it forgot. 0: twice MemoryLimit, beside it.
+	DecryptedMemory int64
 	// OpenSegments bounds how many segment files are open at a time. 0: 1,000.
 	OpenSegments int
 	// GraphMin is the number of rows from which a segment has a graph;
@@ -126,7 +130,8 @@ func (o *Options) withDefaults() (Options, error) {
 		n    int64
 	}{
 		{"MemtableRows", int64(v.MemtableRows)}, {"MemtableBytes", v.MemtableBytes}, {"MemoryLimit", v.MemoryLimit},
-		{"LogLimit", v.LogLimit}, {"TextCache", v.TextCache}, {"OpenSegments", int64(v.OpenSegments)}, {"GraphMin", int64(v.GraphMin)}, {"Workers", int64(v.Workers)},
+		{"LogLimit", v.LogLimit}, {"TextCache", v.TextCache}, {"DecryptedMemory", v.DecryptedMemory},
+		{"OpenSegments", int64(v.OpenSegments)}, {"GraphMin", int64(v.GraphMin)}, {"Workers", int64(v.Workers)},
 	} {
 		if f.n < 0 {
 			return v, &InvalidError{Field: "Options." + f.name, Index: -1, Reason: fmt.Sprintf("%d is negative", f.n)}
@@ -137,6 +142,7 @@ func (o *Options) withDefaults() (Options, error) {
 	setDefault(&v.MemoryLimit, 1<<30)
 	setDefault(&v.LogLimit, 256<<20)
 	setDefault(&v.TextCache, v.MemoryLimit/8)
+	setDefault(&v.DecryptedMemory, 2*v.MemoryLimit)
 	setDefault(&v.OpenSegments, 1000)
 	setDefault(&v.GraphMin, 1000)
 	setDefault(&v.Workers, runtime.GOMAXPROCS(0))
