@@ -62,7 +62,7 @@ func (r *repair) checkpoint(number uint64) error {
 		body, err = r.body(db.fs, name, h, disk.Info{})
 	}
 	if errors.Is(err, ErrCorrupt) {
-		mended, h, info, e := disk.MendBlocks(db.fs, name)
+		mended, h, info, e := disk.Mend(db.fs, name, nil, disk.Info{})
 		if e != nil {
 			return err
 		}
@@ -91,6 +91,9 @@ func (r *repair) body(fs vfs.FS, name string, h disk.Header, want disk.Info) ([]
 		return nil, err
 	}
 	defer f.Close()
+	if _, err := f.MendBlocks(r.ctx); err != nil { // nothing, unless fs is mended
+		return nil, err
+	}
 	s, ok := f.Section(checkpointSection)
 	if !ok {
 		return nil, fmt.Errorf("%s: %w: no catalog in it", name, ErrCorrupt)

@@ -58,14 +58,27 @@ func (r *repair) segment(s *source, c *Collection, i int, m *manifest) (made seg
 		r.lose(s, Loss{Segment: old.info.Number, Row: -1, Text: fmt.Sprintf("all %d records of a segment: %v", live, damage)})
 		return made, nil
 	}
-	defer reader.Close()
-	whole := damage == nil
-	if err := reader.Check(r.ctx, r.step, func(segment.Finding) { whole = false }); err != nil {
+	defer func() { err = errors.Join(err, reader.Close()) }()
+	whole, rows := damage == nil, false
+	if err := reader.Check(r.ctx, r.step, func(f segment.Finding) { whole, rows = false, rows || !f.Index }); err != nil {
 		return made, err
 	}
 	if whole {
 		s.out.Copied++
 		return old, copyFile(r.ctx, db.fs, r.to, segment.Name(old.info.Number))
+	}
+	if rows {
+		mended, n, err := segment.OpenMended(r.ctx, db.fs, db.keys, spec, old.info)
+		if err != nil && !errors.Is(err, ErrCorrupt) {
+			return made, err
+		}
+		if err == nil {
+			reader.Close()
+			reader = mended
+		}
+		if n > 0 {
+			r.chose("%s: in %d blocks one bit or byte was wrong; which one is told by the checksum", segment.Name(old.info.Number), n)
+		}
 	}
 	return r.rebuild(s, c, reader, old, m)
 }

@@ -97,7 +97,8 @@ func unable(p *flagPage, path string, err error, stderr io.Writer) int {
 	case errors.Is(err, context.Canceled):
 		hint = "; stopped by a signal"
 	}
-	fmt.Fprintf(stderr, "chromad %s: %s: %v%s\n", p.Name(), path, err, hint)
+	text := strings.TrimPrefix(err.Error(), p.Name()+": ") // the path says it too
+	fmt.Fprintf(stderr, "chromad %s: %s: %s%s\n", p.Name(), path, text, hint)
 	return exitUnable
 }
 

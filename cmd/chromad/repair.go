@@ -7,6 +7,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 
@@ -55,7 +57,7 @@ More: docs/operations.md
 	if to == "" {
 		to = path + ".repaired"
 	}
-	if err := freeNames(path, *inPlace); err != nil {
+	if err := freeNames(path, to, *inPlace); err != nil {
 		return unable(p, path, err, stderr)
 	}
 	o, err := storeOptions(ctx, *keys)
@@ -66,7 +68,7 @@ More: docs/operations.md
 	report, err := engine.Repair(ctx, path, to, o, engine.RepairOptions{Progress: bar.draw})
 	bar.clear()
 	if err != nil {
-		return unable(p, path, fmt.Errorf("%w; what is in %s is not to be used", err, to), stderr)
+		return unable(p, path, err, stderr)
 	}
 	if *inPlace {
 		if err := swap(path, to); err != nil {
@@ -89,7 +91,10 @@ More: docs/operations.md
 }
 
 // freeNames looks before the work whether the names that it will need are free.
-func freeNames(path string, inPlace bool) error {
+func freeNames(path, to string, inPlace bool) error {
+	if entries, err := os.ReadDir(to); err == nil && len(entries) > 0 {
+		return fmt.Errorf("%s is there already and not empty: move it away, or name another directory with --out", to)
+	}
 	if !inPlace {
 		return nil
 	}
@@ -147,11 +152,12 @@ func writeLosses(b *strings.Builder, lost []engine.Loss) {
 	}
 	fmt.Fprintf(b, "\nLost (%d):\n", len(lost))
 	shown := map[string]int{}
-	for _, l := range lost {
-		if shown[l.Collection]++; shown[l.Collection] > maxShown {
-			continue
+	for len(lost) > 0 {
+		n := inRow(lost)
+		if shown[lost[0].Collection]++; shown[lost[0].Collection] <= maxShown {
+			fmt.Fprintf(b, "  %s\n", lossText(lost[:n]))
 		}
-		fmt.Fprintf(b, "  %s\n", lossText(l))
+		lost = lost[n:]
 	}
 	for _, n := range shown {
 		if n > maxShown {
@@ -160,31 +166,53 @@ func writeLosses(b *strings.Builder, lost []engine.Loss) {
 	}
 }
 
-// lossText is a loss in one line: what, which, where.
-func lossText(l engine.Loss) string {
+// inRow is how many losses at the front are rows that follow each other.
+func inRow(lost []engine.Loss) int {
+	n := 1
+	for first := lost[0]; n < len(lost) && first.Row >= 0; n++ {
+		l := lost[n]
+		if l.Collection != first.Collection || l.Segment != first.Segment || l.Row != first.Row+n ||
+			l.Text != first.Text || !slices.Equal(l.Parts, first.Parts) {
+			break
+		}
+	}
+	return n
+}
+
+// lossText is a run of losses in one line: where, which, what.
+func lossText(lost []engine.Loss) string {
+	l, last := lost[0], lost[len(lost)-1]
+	span := func(what, first, last string) string {
+		if first == last {
+			return what + " " + first
+		}
+		return what + "s " + first + " to " + last
+	}
 	var at []string
 	if l.Name != "" {
 		at = append(at, fmt.Sprintf("collection %q", l.Name))
 	}
-	if l.ID != "" {
-		at = append(at, fmt.Sprintf("id %q", l.ID))
-	}
 	if l.Segment > 0 {
-		place := fmt.Sprintf("segment %d", l.Segment)
-		if l.Row >= 0 {
-			place += fmt.Sprintf(" row %d", l.Row)
-		}
-		at = append(at, place)
+		at = append(at, fmt.Sprintf("segment %d", l.Segment))
+	}
+	if l.Row >= 0 {
+		at = append(at, span("row", strconv.Itoa(l.Row), strconv.Itoa(last.Row)))
+	}
+	if l.ID != "" {
+		at = append(at, span("id", strconv.Quote(l.ID), strconv.Quote(last.ID)))
 	}
 	if l.First > 0 {
-		at = append(at, fmt.Sprintf("log entries %d to %d", l.First, l.Last))
+		at = append(at, span("log entry", fmt.Sprint(l.First), fmt.Sprint(l.Last)))
 	}
 	text := l.Text
 	if len(l.Parts) > 0 {
 		text += " (" + strings.Join(l.Parts, ", ") + ")"
 	}
+	if len(lost) > 1 {
+		text = fmt.Sprintf("%d times: %s", len(lost), text)
+	}
 	if len(at) == 0 {
 		return text
 	}
-	return strings.Join(at, ", ") + ": " + text
+	return strings.ReplaceAll(strings.Join(at, ", "), "log entrys", "log entries") + ": " + text
 }

@@ -2,6 +2,7 @@ package disk
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -17,23 +18,26 @@ import (
 // it can be opened there.
 //
 // h is the identity the file must have, nil when it is not known; want is the
-// length and root of the file, zero when they are not known. Where info is
+// length and root of the file, zero when they are not known. got is the
+// header of the mended file. Where info is
 // want, the root proves that header and table are again what they were. Else
 // each block is proven by its own checksum, as far as that is undamaged.
-func Mend(fs vfs.FS, name string, h *Header, want Info) (mended vfs.FS, info Info, err error) {
+func Mend(fs vfs.FS, name string, h *Header, want Info) (mended vfs.FS, got Header, info Info, err error) {
 	b, err := readWhole(fs, name)
 	if err != nil {
-		return nil, Info{}, err
+		return nil, got, Info{}, err
 	}
 	m := mender{file: b, want: want, id: h}
 	if want.Length > 0 && int64(len(m.file)) > want.Length {
 		m.file = m.file[:want.Length]
 	}
-	info, err = m.mend()
-	if err != nil {
-		return nil, Info{}, in(name, err)
+	if info, err = m.mend(); err == nil {
+		got, err = DecodeHeader(m.file)
 	}
-	return &image{FS: fs, name: name, bytes: m.file}, info, nil
+	if err != nil {
+		return nil, got, Info{}, in(name, err)
+	}
+	return &image{FS: fs, name: name, bytes: m.file}, got, info, nil
 }
 
 // image is a file system with one file replaced by memory.
@@ -274,41 +278,62 @@ func OneByte(b []byte, values int, fits func() bool) bool {
 	return false
 }
 
-// MendBlocks is Mend for a file whose every byte counts: in each damaged block
-// it looks for the flipped bit, and in short blocks for the changed byte, that
-// makes its checksum right. Nothing is known of the file but its name.
-func MendBlocks(fs vfs.FS, name string) (mended vfs.FS, h Header, info Info, err error) {
-	mended, info, err = Mend(fs, name, nil, Info{})
-	if err != nil {
-		return nil, h, info, err
+// MendBlocks looks in each damaged block of a file that Mend has given for the
+// flipped bit, and in short blocks for the changed byte, that makes its
+// checksum right, and puts it right in memory. It returns how many blocks that
+// worked for. A long block may take seconds.
+func (f *File) MendBlocks(ctx context.Context) (mended int, err error) {
+	if _, ours := f.mapping.(memory); !ours {
+		return 0, nil
 	}
-	file := mended.(*image).bytes
-	h, err = DecodeHeader(file)
-	if err != nil {
-		return nil, h, info, in(name, err)
+	type place struct {
+		s *Section
+		i int
 	}
-	at, table, _, err := findTable(file)
-	if err != nil || h.KeyID != 0 {
-		return mended, h, info, nil // an encrypted table is its keeper's to read
-	}
-	extents, sums, err := decodeTable(table, at, 0)
-	if err != nil {
-		return nil, h, info, in(name, err)
-	}
-	for _, e := range extents {
-		for i := range e.blocks() {
-			n := e.first + uint64(i)
-			block := file[e.at(i, 0):][:e.plain(i)]
-			want := binary.LittleEndian.Uint64(sums[n*8:])
-			fits := func() bool { return seal.Sum(block, h.Address(n)) == want }
-			for _, values := range []int{8, 256} {
-				if fits() || len(block)*len(block)*values > 8*mendWork || OneByte(block, values, fits) {
-					break
-				}
+	var damaged []place
+	for _, s := range f.sections {
+		for i := range s.blocks() {
+			if err := ctx.Err(); err != nil {
+				return 0, err
+			}
+			if _, err := s.check(i); err != nil {
+				damaged = append(damaged, place{s, i})
 			}
 		}
 	}
-	return mended, h, info, nil
+	if len(damaged) > mendBlocks {
+		return 0, nil
+	}
+	for _, p := range damaged {
+		if err := ctx.Err(); err != nil {
+			return mended, err
+		}
+		if p.s.mend(p.i) {
+			mended++
+		}
+	}
+	return mended, nil
+}
+
+// mendBlocks is how many blocks of a file may be damaged for the search to be
+// worth its time: where many are, it was no single bit that went.
+const mendBlocks = 8
+
+// mend looks for the byte of block i that is wrong. The memory is ours.
+func (s *Section) mend(i int) bool {
+	f := s.file
+	overhead := f.sealer.Overhead()
+	stored := f.data[s.at(i, overhead):][:s.extent.plain(i)+overhead]
+	fits := func() bool { return seal.Sum(stored, s.address(i)) == f.sum(s.first+uint64(i)) }
+	for _, values := range []int{8, 256} {
+		if len(stored)*len(stored)*values > 8*mendWork {
+			return false
+		}
+		if OneByte(stored, values, fits) {
+			return true
+		}
+	}
+	return false
 }
 
 // sums makes new checksums for the blocks that do not have theirs. When the

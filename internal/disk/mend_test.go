@@ -13,7 +13,7 @@ import (
 // by, and how many of its blocks are damaged.
 func mended(t testing.TB, fsys *faultfs.FS, h *disk.Header, want disk.Info, s testKeys) (info disk.Info, damaged int, err error) {
 	t.Helper()
-	whole, info, err := disk.Mend(fsys, "f", h, want)
+	whole, _, info, err := disk.Mend(fsys, "f", h, want)
 	if err != nil {
 		return info, 0, err
 	}
@@ -152,5 +152,35 @@ func put(t testing.TB, fsys *faultfs.FS, b []byte) {
 	}
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestMendBlocks: a changed byte of a block is found by the block's checksum.
+func TestMendBlocks(t *testing.T) {
+	for name, s := range sealers(t) {
+		fsys, want := small(t, s)
+		original := content(t, fsys)
+		h := header()
+		for at := disk.HeaderSize; at < len(original)-32-tableBytes(original); at += 5 {
+			b := bytes.Clone(original)
+			b[at] ^= 0x11
+			damagedFS := faultfs.New(1)
+			put(t, damagedFS, b)
+			whole, _, info, err := disk.Mend(damagedFS, "f", &h, want)
+			if err != nil {
+				t.Fatal(err)
+			}
+			f, err := disk.OpenFile(whole, "f", h, info, s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			before := f.Verify(t.Context())
+			n, err := f.MendBlocks(t.Context())
+			padding := n == 0 && f.Verify(t.Context()) != nil // which is no block
+			if before == nil || err != nil || n != 1 && !padding {
+				t.Errorf("%s: byte %d: %v, %d blocks mended, %v", name, at, before, n, err)
+			}
+			f.Close()
+		}
 	}
 }
