@@ -181,7 +181,7 @@ func (c *Collection) compact(ctx context.Context, pick picker) (did bool, err er
 	for _, i := range chosen {
 		r, err := v.reader(i)
 		if err != nil {
-			return false, fmt.Errorf("compact collection %s: %w", c.id, err)
+			return false, ignoreDropped(fmt.Errorf("compact collection %s: %w", c.id, err))
 		}
 		w.inputs, w.readers = append(w.inputs, m.segments[i]), append(w.readers, r)
 	}

@@ -286,7 +286,7 @@ func dropUnderLoad(t *testing.T, key OperatorKey) {
 				case i%7 == 0:
 					err = errors.Join(err, rotateIfKeyed(ctx, db))
 				}
-				for _, e := range []error{ErrCorrupt, ErrFailed, ErrUnknown} {
+				for _, e := range []error{ErrCorrupt, ErrFailed, ErrUnknown, ErrKey} {
 					if errors.Is(err, e) {
 						t.Error(err)
 						return

@@ -68,7 +68,7 @@ func (db *DB) KeyInfo(ctx context.Context) (KeyInfo, error) {
 		return KeyInfo{}, err
 	}
 	for _, f := range files {
-		if f.key != newest[f.collection] {
+		if f.old(newest) {
 			info.OldFiles++
 			info.OldBytes += f.size
 		}
@@ -95,6 +95,13 @@ type keyFile struct {
 	collection seal.ID
 	key        uint32
 	size       int64
+}
+
+// old tells that the file is not under the newest key. One of a collection
+// that was deleted is under none that there is, unless it is plain.
+func (f keyFile) old(newest map[seal.ID]uint32) bool {
+	now := newest[f.collection]
+	return f.key == 0 || now != 0 && f.key != now
 }
 
 // keyFiles reads the headers of all files. One that is damaged keeps no key.

@@ -323,14 +323,14 @@ func TestMissingKey(t *testing.T) {
 			fs, m := aStore(t, operator("a"))
 			db := openOn(t, fs, keyed(Options{GraphMin: 4}))
 			db.jobs.stop()
-			bad, good := collection(t, db, "c0"), collection(t, db, "c1")
+			bad, good := collection(t, db, "c1"), collection(t, db, "c0")
 			if !withEdits {
 				check(t, db.Flush(ctx))
 				check(t, db.writeCheckpoint(ctx))
 			}
 			r := rec("more", 7)
 			check(t, bad.Upsert(ctx, r))
-			m["c0"].write(writeUpsert, []Record{r})
+			m["c1"].write(writeUpsert, []Record{r})
 			fs = fs.Clone()
 			db.Close()
 			name := keyFilesOf(fs, bad.id)[0]
@@ -344,7 +344,7 @@ func TestMissingKey(t *testing.T) {
 			}
 			for range 2 {
 				db = openOn(t, fs, keyed(Options{GraphMin: 4}))
-				bad, good = collection(t, db, "c0"), collection(t, db, "c1")
+				bad, good = collection(t, db, "c1"), collection(t, db, "c0")
 				if _, err := bad.Query(ctx, []float32{1}, 1, nil); !errors.Is(err, ErrKey) && !errors.Is(err, ErrCorrupt) || spoil == "missing" && !errors.Is(err, ErrKey) {
 					t.Errorf("%s: query: %v", spoil, err)
 				}
@@ -352,11 +352,11 @@ func TestMissingKey(t *testing.T) {
 					t.Errorf("%s: add: %v", spoil, err)
 				}
 				check(t, good.Upsert(ctx, rec("1", 1)))
-				m["c1"].write(writeUpsert, []Record{rec("1", 1)})
+				m["c0"].write(writeUpsert, []Record{rec("1", 1)})
 				if err := db.Compact(ctx); err != nil && !errors.Is(err, ErrKey) && !errors.Is(err, ErrCorrupt) {
 					t.Errorf("%s: %v", spoil, err)
 				}
-				check(t, m["c1"].findAll(ctx, good))
+				check(t, m["c0"].findAll(ctx, good))
 				check(t, db.Err())
 				check(t, db.Close())
 			}
@@ -372,11 +372,11 @@ func TestMissingKey(t *testing.T) {
 			check(t, db.Close())
 
 			db = openOn(t, lost, keyed(Options{GraphMin: 4})) // or it is given up
-			check(t, db.Default().Delete(ctx, "c0"))
+			check(t, db.Default().Delete(ctx, "c1"))
 			check(t, db.RotateKeys(ctx, nil))
 			check(t, db.Close())
 			db = openOn(t, lost, keyed(Options{GraphMin: 4}))
-			check(t, m["c1"].findAll(ctx, collection(t, db, "c1")))
+			check(t, m["c0"].findAll(ctx, collection(t, db, "c0")))
 			check(t, db.Close())
 		}
 	}
@@ -456,5 +456,86 @@ func TestEncryptRefused(t *testing.T) {
 	}
 	if err := Encrypt(ctx, "", &Options{fs: faultfs.New(1), Keys: operator("a")}, nil); !errors.Is(err, ErrNotFound) {
 		t.Errorf("no store: %v", err)
+	}
+}
+
+// Power fails while an encrypted store is made. Until it is there nobody makes
+// a plain one in its place by leaving the key out.
+func TestUnfinishedStore(t *testing.T) {
+	refused := 0
+	for k := 0; ; k++ {
+		fs := faultfs.New(uint64(k))
+		fs.CrashAt(k)
+		o := keyed(Options{})
+		o.fs, o.reserve = fs, testReserve
+		db, err := Open("", &o)
+		if err == nil {
+			db.Close()
+		}
+		left := fs.CrashWith(rand.New(rand.NewPCG(uint64(k), 1)), faultfs.Cut{Sector: 512, Keep: 100})
+		for _, name := range left.Files() {
+			if !strings.HasSuffix(name, ".keyset") {
+				continue
+			}
+			before := contents(t, left)
+			if _, err := Open("", &Options{fs: left}); !errors.Is(err, ErrKey) || !strings.Contains(err.Error(), "test://a") {
+				t.Fatalf("operation %d: without the key: %v", k, err)
+			}
+			if !maps.Equal(before, contents(t, left)) {
+				t.Errorf("operation %d: something was written", k)
+			}
+			refused++
+		}
+		db = openOn(t, left, keyed(Options{}))
+		newCollection(t, db, "c")
+		check(t, db.Close())
+		if err == nil {
+			break
+		}
+	}
+	if refused < 5 {
+		t.Errorf("%d states of an unfinished store", refused)
+	}
+}
+
+// A directory that has keys of collections and nothing that they belong to is
+// no new store: the keys are not touched.
+func TestKeysWithoutStore(t *testing.T) {
+	fs, _ := aStore(t, operator("a"))
+	for _, name := range fs.Files() {
+		if !strings.HasPrefix(name, "keys/") {
+			check(t, fs.Remove(name))
+		}
+	}
+	before := keyNames(fs)
+	if _, err := Open("", &Options{Keys: operator("a"), fs: fs}); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("keys alone: %v", err)
+	}
+	if !slices.Equal(before, keyNames(fs)) {
+		t.Errorf("keys %v, they were %v", keyNames(fs), before)
+	}
+}
+
+// Who reads a collection while it is deleted is told so.
+func TestDeleteUnderReader(t *testing.T) {
+	ctx := t.Context()
+	db, _ := newDB(t, keyed(Options{OpenSegments: 1}))
+	c := newCollection(t, db, "c")
+	for i := range 3 {
+		check(t, c.Add(ctx, rec(string(rune('a'+i)), float32(i))))
+		check(t, db.Flush(ctx))
+	}
+	check(t, db.readers.close())
+	var last error
+	n := 0
+	for _, err := range c.Get(ctx, Selection{}, IncludeEmbedding) {
+		if n == 0 {
+			check(t, err)
+			check(t, db.Default().Delete(ctx, "c"))
+		}
+		n, last = n+1, err
+	}
+	if last != nil && !errors.Is(last, ErrNotFound) {
+		t.Errorf("after %d records: %v", n, last)
 	}
 }

@@ -76,7 +76,7 @@ func (rc *readerCache) openHandle(h *handle) error {
 		return fmt.Errorf("%w: %w", ErrCorrupt, err) // the manifest says that it is there
 	}
 	if errors.Is(err, keys.ErrShredded) {
-		return fmt.Errorf("%w: the collection was deleted: %w", ErrNotFound, err)
+		return fmt.Errorf("%w: the collection was deleted: %v", ErrNotFound, err)
 	}
 	if err != nil {
 		return err

@@ -236,7 +236,7 @@ func (v *convergence) rewrite(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if !covered {
+	if !covered { // this waits for flushes that began under the old keys, too
 		if err := db.flushAll(ctx); err != nil && !contained(err) {
 			return err
 		}
@@ -306,7 +306,7 @@ func (v *convergence) count() error {
 	}
 	newest := v.db.newestKeys()
 	for _, f := range files {
-		if f.kind == seal.KindSegment && f.key != newest[f.collection] {
+		if f.kind == seal.KindSegment && f.old(newest) {
 			v.done.Segments++
 			v.done.Bytes += f.size
 		}
@@ -321,11 +321,6 @@ func (v *convergence) collection(ctx context.Context, c *Collection) error {
 		return err
 	}
 	defer c.jobs.one.Unlock()
-	// A flush that began under the old key is done when we get the lock.
-	if err := c.maint.lock(ctx); err != nil {
-		return err
-	}
-	c.maint.Unlock()
 	m, view, err := c.manifestView(ctx)
 	if err != nil {
 		return ignoreDropped(err)
@@ -444,7 +439,7 @@ func (v *convergence) drop(ctx context.Context) (left bool, err error) {
 	newest := db.newestKeys()
 	needed := map[seal.ID]bool{} // old generations of this collection
 	for _, f := range files {
-		if f.key != newest[f.collection] && (f.collection == seal.ID{} || newest[f.collection] != 0 || f.key == 0) {
+		if f.old(newest) {
 			needed[f.collection] = true
 		}
 	}

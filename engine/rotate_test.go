@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -157,7 +159,8 @@ func crashLoop(t *testing.T, whole *faultfs.FS, m model, o Options,
 		}
 		err = errors.Join(err, db.Close())
 		if err == nil {
-			err = finished(fs, info)
+			// Nothing comes back that was removed for good.
+			err = finished(fs.CrashWith(r, faultfs.Cut{Sector: 512}), info)
 		}
 		if err != nil {
 			t.Fatalf("operation %d: %v", k, err)
@@ -189,27 +192,16 @@ func TestRotateInBackground(t *testing.T) {
 			continue // not begun
 		}
 		db := openOn(t, fs, o)
-		db.rotationDone(t)
+		for settled := false; !settled; runtime.Gosched() {
+			var err error
+			settled, err = db.settled()
+			check(t, err)
+		}
 		if info, err := db.KeyInfo(t.Context()); err != nil || info.OldFiles > 0 || info.Converting {
 			t.Errorf("operation %d: %+v, %v", k, info, err)
 		}
 		check(t, findEverything(t.Context(), db, m))
 		check(t, db.Close())
-	}
-}
-
-// rotationDone waits until the background has changed the keys.
-func (db *DB) rotationDone(t testing.TB) {
-	t.Helper()
-	for {
-		settled, err := db.settled()
-		check(t, err)
-		if settled {
-			return
-		}
-		check(t, db.rotation.lock(t.Context()))
-		check(t, db.converge(t.Context(), nil))
-		db.rotation.Unlock()
 	}
 }
 
@@ -335,5 +327,35 @@ func TestRotateDamaged(t *testing.T) {
 	if info, err := db.KeyInfo(ctx); err != nil || info.OldFiles > 0 || len(info.Keyset) != 1 {
 		t.Errorf("%+v, %v", info, err)
 	}
+	check(t, db.Close())
+}
+
+// A conversion is not over while there is a plain file, be it of a collection
+// that was deleted under a reader.
+func TestEncryptHeldFile(t *testing.T) {
+	ctx := t.Context()
+	fs, m := aStore(t, nil)
+	begun, cancel := context.WithCancel(ctx)
+	err := Encrypt(begun, "", &Options{Keys: operator("a"), fs: fs, reserve: testReserve}, func(RotateProgress) { cancel() })
+	if !errors.Is(err, context.Canceled) {
+		t.Fatalf("cancelled: %v", err)
+	}
+	db := openOn(t, fs, Options{Keys: operator("a")})
+	db.jobs.stop()
+	next, stop := iter.Pull2(collection(t, db, "c1").Get(ctx, Selection{}, IncludeAll))
+	next()
+	check(t, db.Default().Delete(ctx, "c1"))
+	v := &convergence{db: db, hurt: map[ID]error{}}
+	check(t, v.renew(ctx))
+	check(t, v.begin(ctx))
+	for _, held := range []bool{true, false} {
+		check(t, v.rewrite(ctx))
+		left, err := v.drop(ctx)
+		if err != nil || left != held || db.converting() != held || len(underKeys(t, fs)[0]) > 0 != held {
+			t.Errorf("held %v: left %v, %v; plain files %v", held, left, err, underKeys(t, fs)[0])
+		}
+		stop()
+	}
+	check(t, m["c0"].findAll(ctx, collection(t, db, "c0")))
 	check(t, db.Close())
 }
