@@ -309,3 +309,68 @@ func TestFailedFlushIsUndone(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A segment whose edit a full disk refuses does not stay to take up space.
+func TestRefusedEditLeavesNoSegment(t *testing.T) {
+	ctx := t.Context()
+	db, disk := newDB(t, Options{})
+	db.jobs.stop()
+	c := newCollection(t, db, "c")
+	check(t, c.Add(ctx, rec("a", 1)))
+	check(t, db.Flush(ctx))
+	check(t, c.Add(ctx, rec("b", 1)))
+	segments := func() (n int) {
+		for _, name := range disk.Files() {
+			if strings.HasSuffix(name, segmentSuffix) {
+				n++
+			}
+		}
+		return n
+	}
+	in := disk.Inject(faultfs.Rule{Op: faultfs.OpWrite, Path: "log/*.wal", Fault: faultfs.Short, Forever: true})
+	if err := db.Flush(ctx); !errors.Is(err, ErrDiskFull) || segments() != 1 {
+		t.Errorf("flush: %v, %d segments", err, segments())
+	}
+	in.Remove()
+	check(t, db.Flush(ctx))
+	in = disk.Inject(faultfs.Rule{Op: faultfs.OpWrite, Path: "log/*.wal", Fault: faultfs.Short, Forever: true})
+	if _, err := c.compact(ctx, pickAll); !errors.Is(err, ErrDiskFull) || segments() != 2 {
+		t.Errorf("compaction: %v, %d segments", err, segments())
+	}
+	in.Remove()
+	check(t, db.Compact(ctx))
+	if got := idsOf(getAll(t, c, Selection{}, 0)); got != "a b" || segments() != 1 {
+		t.Errorf("%q in %d segments", got, segments())
+	}
+}
+
+// There is no room for all rows once more. What is dead goes first, and makes
+// it.
+func TestCompactMakesItsOwnRoom(t *testing.T) {
+	ctx := t.Context()
+	db, disk := newDB(t, Options{})
+	db.jobs.stop()
+	c := newCollection(t, db, "c")
+	var dead []string
+	for part, n := range []int{300, 100, 100} {
+		for i := range n {
+			id := fmt.Sprint(part, "-", i)
+			check(t, c.Add(ctx, rec(id, make([]float32, 64)...)))
+			if part == 0 {
+				dead = append(dead, id)
+			}
+		}
+		check(t, db.Flush(ctx))
+	}
+	_, err := c.Delete(ctx, Selection{IDs: dead})
+	check(t, errors.Join(err, db.Flush(ctx), db.writeCheckpoint(ctx)))
+	live := int64(0)
+	for _, s := range c.manifest.segments[1:] {
+		live += s.info.Length
+	}
+	disk.Budget(disk.Used() + live/2)
+	check(t, db.Compact(ctx))
+	if n := len(c.manifest.segments); n != 1 || db.Stats().Records != 200 {
+		t.Errorf("%d records in %d segments", db.Stats().Records, n)
+	}
+}

@@ -346,3 +346,54 @@ func TestCompactionLeavesMemtable(t *testing.T) {
 		t.Error("a snapshot of the memtable was taken")
 	}
 }
+
+// Whoever waits for a lock leaves it when the context ends, whatever is held.
+func TestLocksAreLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		db := openOn(t, faultfs.New(1), Options{})
+		db.jobs.stop()
+		c := newCollection(t, db, "c")
+		for i := range 3 {
+			check(t, c.Add(t.Context(), rec(fmt.Sprint(i), 1)))
+			if i < 2 {
+				check(t, db.Flush(t.Context()))
+			}
+		}
+		compact := func(ctx context.Context) error { _, err := c.compact(ctx, pickAll); return err }
+		for _, tc := range []struct {
+			name  string
+			lock  waitLock
+			calls map[string]func(ctx context.Context) error
+		}{
+			{"maint", c.maint, map[string]func(ctx context.Context) error{
+				"flush": func(ctx context.Context) error { return db.flush(ctx, c) }, "compact": compact,
+			}},
+			{"one", c.jobs.one, map[string]func(ctx context.Context) error{"compact": compact}},
+			{"catMu", db.catMu, map[string]func(ctx context.Context) error{
+				"flush": func(ctx context.Context) error { return db.flush(ctx, c) }, "compact": compact,
+				"checkpoint": db.writeCheckpoint, "relieve": db.relieve, "shorten": db.shortenLog,
+			}},
+			{"writeMu", c.writeMu, map[string]func(ctx context.Context) error{
+				"add":    func(ctx context.Context) error { return c.Add(ctx, rec("new", 1)) },
+				"delete": func(ctx context.Context) error { _, err := c.Delete(ctx, Selection{IDs: []string{"0"}}); return err },
+			}},
+		} {
+			tc.lock.Lock()
+			for name, call := range tc.calls {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				start := time.Now()
+				if err := call(ctx); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != time.Second {
+					t.Errorf("%s, while %s is held: %v after %v", name, tc.name, err, time.Since(start))
+				}
+				cancel()
+			}
+			tc.lock.Unlock()
+		}
+		check(t, db.Err())
+		check(t, db.Compact(t.Context()))
+		if got := idsOf(getAll(t, c, Selection{}, 0)); got != "0 1 2" {
+			t.Errorf("the collection holds %q", got)
+		}
+		check(t, db.Close())
+	})
+}
