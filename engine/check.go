@@ -130,8 +130,22 @@ type inspection struct {
 	locked    string // why the lock was not taken, when it was not
 }
 
-// look takes the lock of the store in dir, and nothing else.
+// look takes the lock of the store in dir and finds its keys, no more.
 func look(dir string, opts *Options) (*inspection, error) {
+	in, err := prepare(dir, opts)
+	if err != nil {
+		return nil, err
+	}
+	for _, step := range []func() error{in.isStore, in.lock, in.openKeys} {
+		if err := step(); err != nil {
+			return nil, errors.Join(err, in.close())
+		}
+	}
+	return in, nil
+}
+
+// prepare opens the directory.
+func prepare(dir string, opts *Options) (*inspection, error) {
 	o, err := opts.withDefaults()
 	if err != nil {
 		return nil, err
@@ -153,14 +167,7 @@ func look(dir string, opts *Options) (*inspection, error) {
 	db.texts = segment.NewCache(o.TextCache)
 	db.memory = disk.NewBudget(o.DecryptedMemory)
 	db.readers = &readerCache{fs: db.fs, max: o.OpenSegments}
-	in := &inspection{db: db}
-	if err := in.lock(); err != nil {
-		return nil, errors.Join(err, in.close())
-	}
-	if err := in.openKeys(); err != nil {
-		return nil, errors.Join(err, in.close())
-	}
-	return in, nil
+	return &inspection{db: db}, nil
 }
 
 // openKeys finds the keys, whatever is damaged beside them. Damage of the keys
@@ -215,9 +222,8 @@ func (in *inspection) anyHeader() disk.Header {
 	return disk.Header{}
 }
 
-// lock keeps others from changing what is looked at. A directory that cannot
-// be written to has no writer either.
-func (in *inspection) lock() error {
+// isStore refuses a directory that has nothing of a store.
+func (in *inspection) isStore() error {
 	ours := false
 	for _, dir := range []string{checkpointDir, "log", segmentDir} {
 		st, err := in.db.fs.Stat(dir)
@@ -226,12 +232,18 @@ func (in *inspection) lock() error {
 	if !ours {
 		return fmt.Errorf("no store here: %w", ErrNotFound)
 	}
+	return nil
+}
+
+// lock keeps others from changing what is looked at. A directory that cannot
+// be written to has no writer either.
+func (in *inspection) lock() error {
 	lock, err := in.db.fs.Lock("LOCK", "chromad: the store is looked at")
 	switch {
 	case err == nil:
 		in.db.lock = lock
 	case errors.Is(err, ErrLocked):
-		return fmt.Errorf("somebody has the store open, stop them first: %w", err)
+		return fmt.Errorf("somebody has the store open: %w", err)
 	default: // a read-only file system, a directory of somebody else's
 		in.locked = err.Error()
 	}

@@ -77,7 +77,7 @@ func (r *repair) segment(s *source, c *Collection, i int, m *manifest) (made seg
 			reader = mended
 		}
 		if n > 0 {
-			r.chose("%s: in %d blocks one bit or byte was wrong; which one is told by the checksum", segment.Name(old.info.Number), n)
+			r.chose("%s: damaged blocks with a single wrong byte, put right by their checksums: %d", segment.Name(old.info.Number), n)
 		}
 	}
 	return r.rebuild(s, c, reader, old, m)

@@ -59,6 +59,9 @@ type Salvaged struct {
 // File is length and root of the file as it was opened.
 func (r *Reader) File() disk.Info { return r.file.Info() }
 
+// Parts are the sections of the file, for those who show them.
+func (r *Reader) Parts() []disk.Part { return r.file.Parts() }
+
 // Salvage yields every row of a damaged segment in the order of the file, with
 // what of it is lost. Nothing is yielded that a checksum does not prove. The
 // error is the context's, or that of the disk; it comes last.
