@@ -49,6 +49,7 @@ type DB struct {
 
 	nextFile atomic.Uint64 // number of the last file made
 	rotation waitLock      // held by whoever changes keys; before all other locks
+	watchers watchers      // of that
 
 	mu      sync.RWMutex
 	catalog *catalog

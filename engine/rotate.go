@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/chromad/chromad/internal/disk"
@@ -34,8 +35,9 @@ type RotateProgress struct {
 // RotateKeys puts everything under new keys and destroys the old ones: those
 // of the keyset, and those of every collection. Reads and writes go on
 // meanwhile. One that was interrupted is finished, in the background since the
-// store was opened, and then no further one is begun. progress (nil: nobody)
-// is called between segments. An error, a context that ends included, leaves
+// store was opened, and then no further one is begun: progress tells of that
+// one. progress (nil: nobody) is called between segments, from any goroutine,
+// and must not call the store. An error, a context that ends included, leaves
 // a store that is as usable as before; the next call goes on. ErrCorrupt,
 // ErrKey: of a damaged collection, whose old keys stay.
 func (db *DB) RotateKeys(ctx context.Context, progress func(RotateProgress)) error {
@@ -60,6 +62,7 @@ func (db *DB) rotate(ctx context.Context, progress func(RotateProgress)) error {
 	if err != nil {
 		return err
 	}
+	defer db.watchers.add(progress)()
 	if err := db.rotation.lock(ctx); err != nil {
 		return err
 	}
@@ -69,7 +72,7 @@ func (db *DB) rotate(ctx context.Context, progress func(RotateProgress)) error {
 			return db.keyError(err)
 		}
 	}
-	return db.converge(ctx, progress)
+	return db.converge(ctx)
 }
 
 // Encrypt makes the plain store in dir, which nobody has open, an encrypted
@@ -93,9 +96,10 @@ func Encrypt(ctx context.Context, dir string, opts *Options, progress func(Rotat
 	if err != nil {
 		return err
 	}
+	defer db.watchers.add(progress)()
 	err = db.rotation.lock(ctx)
 	if err == nil {
-		err = db.converge(ctx, progress)
+		err = db.converge(ctx)
 		db.rotation.Unlock()
 	}
 	if err != nil {
@@ -112,7 +116,7 @@ func (j *jobs) rotater(db *DB) {
 			if db.rotation.lock(j.ctx) != nil {
 				return
 			}
-			err = db.converge(j.ctx, nil)
+			err = db.converge(j.ctx)
 			db.rotation.Unlock()
 		}
 		if err == nil || j.ctx.Err() != nil {
@@ -146,20 +150,68 @@ func (db *DB) settled() (bool, error) {
 
 // convergence is one run towards that state.
 type convergence struct {
-	db     *DB
-	cut    uint64 // sequence number: entries from here on are under the newest keys
-	report func(RotateProgress)
-	done   RotateProgress
-	edited bool         // since the last checkpoint
-	hurt   map[ID]error // damaged collections
+	db      *DB
+	cut     uint64 // sequence number: entries from here on are under the newest keys
+	done    RotateProgress
+	counted bool         // done says how much there is
+	edited  bool         // since the last checkpoint
+	hurt    map[ID]error // damaged collections
+}
+
+// watchers are told how far a change of keys is, whoever has begun it.
+type watchers struct {
+	mu      sync.Mutex
+	last    RotateProgress
+	running bool
+	next    int
+	see     map[int]func(RotateProgress)
+}
+
+// add has see (nil: nobody) told from now on, until remove is called.
+func (w *watchers) add(see func(RotateProgress)) (remove func()) {
+	if see == nil {
+		return func() {}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.see == nil {
+		w.see = map[int]func(RotateProgress){}
+	}
+	id := w.next
+	w.next++
+	w.see[id] = see
+	if w.running {
+		see(w.last)
+	}
+	return func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		delete(w.see, id)
+	}
+}
+
+func (w *watchers) tell(p RotateProgress) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.last, w.running = p, true
+	for _, see := range w.see {
+		see(p)
+	}
+}
+
+func (w *watchers) over() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.running = false
 }
 
 // converge is called with DB.rotation held.
-func (db *DB) converge(ctx context.Context, progress func(RotateProgress)) error {
+func (db *DB) converge(ctx context.Context) error {
 	if settled, err := db.settled(); settled || err != nil {
 		return err
 	}
-	v := &convergence{db: db, report: progress, hurt: map[ID]error{}}
+	v := &convergence{db: db, hurt: map[ID]error{}}
+	defer db.watchers.over()
 	if err := v.renew(ctx); err != nil {
 		return err
 	}
@@ -297,9 +349,10 @@ func (v *convergence) damage() error {
 
 // count learns how much there is to do.
 func (v *convergence) count() error {
-	if v.report == nil || v.done.Segments > 0 {
+	if v.counted {
 		return nil
 	}
+	v.counted = true
 	files, err := v.db.keyFiles()
 	if err != nil {
 		return err
@@ -311,7 +364,7 @@ func (v *convergence) count() error {
 			v.done.Bytes += f.size
 		}
 	}
-	v.report(v.done)
+	v.db.watchers.tell(v.done)
 	return nil
 }
 
@@ -347,9 +400,7 @@ func (v *convergence) collection(ctx context.Context, c *Collection) error {
 func (v *convergence) step(bytes int64) {
 	v.done.SegmentsDone++
 	v.done.BytesDone += bytes
-	if v.report != nil {
-		v.report(v.done)
-	}
+	v.db.watchers.tell(v.done)
 }
 
 // reseal replaces segment i of the view with a copy under the newest key;

@@ -55,7 +55,7 @@ func (p *flagPage) refuse(err error, stdout, stderr io.Writer) int {
 
 // fail tells why the command did not do what it was to, and returns the exit status.
 func (p *flagPage) fail(err error, stderr io.Writer) int {
-	fmt.Fprintf(stderr, "chromad %s: %v\n", p.Name(), err)
+	fmt.Fprintf(stderr, "chromad %s: %s\n", p.Name(), keyText(err))
 	return exitFailed
 }
 

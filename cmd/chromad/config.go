@@ -33,6 +33,8 @@ func settings() []setting {
 			o.cors = nil
 			return n.Decode(&o.cors)
 		}},
+		{"keys", func(o *options, n *yaml.Node) error { return n.Decode(&o.keys) }},
+		{"expect_generation", func(o *options, n *yaml.Node) error { return n.Decode(&o.expectGeneration) }},
 		{"insecure", func(o *options, n *yaml.Node) error { return n.Decode(&o.insecure) }},
 		{"log_level", func(o *options, n *yaml.Node) error { return n.Decode(&o.logLevel) }},
 		{"log_format", func(o *options, n *yaml.Node) error { return n.Decode(&o.logFormat) }},

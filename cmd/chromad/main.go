@@ -37,6 +37,8 @@ func commands() []subcommand {
 		{"run", "[CONFIG.yaml] [flags]", "start a server", runCommand},
 		{"check", "PATH [flags]", "read a whole store and tell what is wrong", checkCommand},
 		{"repair", "PATH [flags]", "make a new store of what can be read", repairCommand},
+		{"keys", "COMMAND", "keys of encrypted stores: create, list, rotate, encrypt, rewrap, destroy", keysCommand},
+		{"compact", "PATH [flags]", "give the space of deleted records back", compactCommand},
 		{"version", "", "print the version", versionCommand},
 	}
 }

@@ -16,7 +16,10 @@ import (
 type options struct {
 	configPath string
 
-	path      string
+	path             string
+	keys             string // URI of the operator's key, or a path
+	expectGeneration uint64
+
 	host      string
 	port      int
 	insecure  bool
@@ -42,6 +45,8 @@ func (o *options) flags() *flag.FlagSet {
 	f.SetOutput(io.Discard)
 	f.Usage = func() {}
 	f.StringVar(&o.path, "path", o.path, "`directory` of the store; made when it is missing")
+	f.StringVar(&o.keys, "keys", o.keys, "operator's key of an encrypted store: path of a key file, or a `uri`; see chromad keys")
+	f.Uint64Var(&o.expectGeneration, "expect-generation", o.expectGeneration, "refuse a store older than `n`, the generation that was logged")
 	f.StringVar(&o.host, "host", o.host, "`address` to listen on")
 	f.IntVar(&o.port, "port", o.port, "`port` to listen on; 0 takes a free one and logs it")
 	f.BoolVar(&o.insecure, "insecure", o.insecure, "listen on addresses that other machines can reach, without authentication")
@@ -125,13 +130,14 @@ Flags (--flag value and --flag=value both work; they win over the file):
 	writeFlags(&b, defaultOptions().flags())
 	b.WriteString(`
 The file has the settings of Chroma's single-node server: port, listen_address, persist_path,
-allow_reset, max_payload_size_bytes, cors_allow_origins; and ours: insecure, log_level, log_format,
-memory, memtable_rows, drain.
+allow_reset, max_payload_size_bytes, cors_allow_origins; and ours: keys, expect_generation, insecure,
+log_level, log_format, memory, memtable_rows, drain.
 
 Examples:
 
   chromad run
   chromad run --path /var/lib/chroma --port 9000
+  chromad run --keys /etc/chromad/key            an encrypted store; chromad keys create makes the key
   chromad run config.yaml --log-format json
   chromad run --host 0.0.0.0 --insecure          inside a container whose port is not public
 

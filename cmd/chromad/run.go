@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/chromad/chromad/engine"
 	"github.com/chromad/chromad/server"
+	"github.com/chromad/chromad/server/admin"
 )
 
 // run serves a store until ctx ends, and closes it.
@@ -35,18 +37,23 @@ func run(ctx context.Context, o *options, stderr io.Writer) (err error) {
 	if err := notChromas(path); err != nil {
 		return err
 	}
+	op, err := openKey(ctx, o.keys)
+	if err != nil {
+		return err
+	}
 	// A store whose disk has failed accepts no more writes until it is opened
 	// again: the process ends, and whoever supervises it starts it anew.
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	db, err := engine.Open(path, &engine.Options{
 		MemtableRows: o.memtableRows, MemoryLimit: limitMemory(int64(o.memory)) / 4, Events: events(log, stop),
+		Keys: op, MinGeneration: o.expectGeneration,
 	})
 	if err != nil {
 		if errors.Is(err, engine.ErrLocked) {
 			return fmt.Errorf("%s: %w; one server at a time can use a store", path, err)
 		}
-		return fmt.Errorf("%s: %w", path, err)
+		return explainKeys(path, op, err)
 	}
 	defer func() {
 		stopping := time.Now()
@@ -54,13 +61,25 @@ func run(ctx context.Context, o *options, stderr io.Writer) (err error) {
 			err = errors.Join(err, fmt.Errorf("close %s: %w", path, e))
 			return
 		}
-		log.Info("store closed", "path", path, "took", time.Since(stopping).String())
+		log.Info("store closed", "path", path, "generation", db.Generation(), "took", time.Since(stopping).String())
 	}()
 	s := server.New(server.Config{
 		Store: server.EngineStore(db), Log: log, AllowReset: o.reset, CORSOrigins: o.cors,
 		Limits: server.Limits{BodyBytes: int64(o.maxBody)}, Timeouts: server.Timeouts{Drain: o.drain},
 	})
-	log.Info("ready", "address", "http://"+l.Addr().String(), "path", path, "version", versionText(), "took", time.Since(began).String())
+	about := admin.Status{PID: os.Getpid(), Version: versionText(), Path: path, Address: "http://" + l.Addr().String(), Key: uriOf(op)}
+	a, err := administer(ctx, path, db, about, log)
+	if err != nil {
+		log.Warn("there is no admin socket: stop the server for what chromad keys and chromad compact do", "error", err.Error())
+	} else {
+		defer a.close()
+		defer stop() // what is under way there ends first
+	}
+	if keyBeside(path, op) {
+		log.Warn("the key file is in the store's own directory: whoever copies the store has its key too", "keys", op.URI())
+	}
+	log.Info("ready", "address", about.Address, "path", path, "keys", cmp.Or(about.Key, "none: the store is not encrypted"),
+		"generation", db.Generation(), "version", about.Version, "took", time.Since(began).String())
 	go func() {
 		<-ctx.Done()
 		log.Info("stopping: no new requests; a second signal leaves at once")

@@ -1,0 +1,80 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/chromad/chromad/engine"
+	"github.com/chromad/chromad/server/admin"
+)
+
+func compactCommand(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	p := newFlagPage("compact", "PATH", "Merge every collection into one segment, and give the space of deleted records back.", `
+Examples:
+
+  chromad compact /var/lib/chroma                            while a server runs: it does the work, reads and writes go on
+  chromad compact /var/lib/chroma --keys /etc/chromad/key    an encrypted store, without one
+
+A store compacts itself as it is used; this is for when the space is wanted now. It needs room for the largest
+collection once more. Ctrl-C stops the work, or where a server does it only the watching; either is no harm.
+`)
+	uri := keysFlag(p)
+	asJSON := p.Bool("json", false, "print progress as JSON lines on standard output")
+	path, err := p.readPath(args)
+	if err != nil {
+		return p.refuse(err, stdout, stderr)
+	}
+	show := newProgress("compacting", *asJSON, stdout, stderr)
+	said, err := compact(ctx, path, *uri, show)
+	show.end(err, said)
+	if err != nil {
+		return p.fail(err, stderr)
+	}
+	return exitOK
+}
+
+// space is what a compaction changes.
+type space struct {
+	segments int
+	bytes    int64
+}
+
+func compact(ctx context.Context, path, uri string, show *progress) (said string, err error) {
+	op, err := openKey(ctx, uri)
+	if err != nil {
+		return "", err
+	}
+	db, server, err := reach(ctx, path, op, false)
+	if err != nil {
+		return "", err
+	}
+	var before, after space
+	if server != nil {
+		if before, err = spaceOf(ctx, server); err == nil {
+			err = watched(ctx, server.Compact(ctx, show.show))
+		}
+		if err == nil {
+			after, err = spaceOf(ctx, server)
+		}
+	} else {
+		before = spaceIn(db)
+		show.show(admin.Line{Event: admin.Began})
+		err = db.Compact(ctx)
+		after = spaceIn(db)
+		err = interrupted(ctx, errors.Join(err, db.Close()))
+	}
+	return fmt.Sprintf("%s: %s in %s before, %s in %s now (%s)", path, bytesText(before.bytes), counted(before.segments, "segment"),
+		bytesText(after.bytes), counted(after.segments, "segment"), show.took()), err
+}
+
+func spaceOf(ctx context.Context, server *admin.Client) (space, error) {
+	s, err := server.Status(ctx)
+	return space{s.Segments, s.SegmentBytes}, err
+}
+
+func spaceIn(db *engine.DB) space {
+	s := db.Stats()
+	return space{s.Segments, s.SegmentBytes}
+}
