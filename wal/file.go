@@ -7,6 +7,7 @@ import (
 	"io"
 
 	"github.com/chromad/chromad/internal/disk"
+	"github.com/chromad/chromad/internal/mutant"
 	"github.com/chromad/chromad/internal/seal"
 	"github.com/chromad/chromad/internal/vfs"
 )
@@ -194,7 +195,7 @@ func create(fs vfs.FS, number uint64, begin start, c *carried, o Options) (t *ta
 	if err == nil {
 		err = fs.Rename(tmpName(number), fileName(number))
 	}
-	if err == nil {
+	if err == nil && !mutant.On(mutant.LogDirNotSynced) {
 		err = fs.SyncDir(dir)
 	}
 	if err == nil {
@@ -223,7 +224,7 @@ func (t *tail) append(body []byte, first uint64, count uint32) (cut bool, err er
 		}
 		return t.cutBack(err)
 	}
-	if err := t.f.Sync(); err != nil {
+	if err := t.sync(); err != nil {
 		return false, fmt.Errorf("sync: %w", err)
 	}
 	t.end += int64(len(frame))
@@ -231,9 +232,25 @@ func (t *tail) append(body []byte, first uint64, count uint32) (cut bool, err er
 	return false, nil
 }
 
+// sync makes what was appended durable. It is not tried again: after an error
+// the system may report success without having written.
+func (t *tail) sync() error {
+	if mutant.On(mutant.LogNotSynced) {
+		return nil
+	}
+	err := t.f.Sync()
+	if err != nil && mutant.On(mutant.SyncRetried) {
+		err = t.f.Sync()
+	}
+	return err
+}
+
 // cutBack takes away what a write left that met a full disk, so that the next frame
 // follows the last good one. cut tells that this is durable.
 func (t *tail) cutBack(cause error) (cut bool, err error) {
+	if mutant.On(mutant.ShortWriteKept) {
+		return true, cause
+	}
 	err = t.f.Truncate(t.end)
 	if err == nil {
 		err = t.f.Sync()

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/chromad/chromad/internal/disk"
+	"github.com/chromad/chromad/internal/mutant"
 )
 
 // Entry is a payload and its place in the log.
@@ -120,7 +121,7 @@ func (p *pass) file(f file, limit uint64, end int64) (err error) {
 	}
 	p.sum = r.chain()
 	p.name, p.off, p.seq, p.last = r.name, r.off, r.seq, nil
-	if limit == noLimit && !p.durable && !p.l.o.ReadOnly && last.count > 0 {
+	if limit == noLimit && !p.durable && !p.l.o.ReadOnly && last.count > 0 && !mutant.On(mutant.LastFrameNotCarried) {
 		return p.carry(r, last)
 	}
 	return nil
