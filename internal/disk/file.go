@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/chromad/chromad/internal/mutant"
 	"github.com/chromad/chromad/internal/seal"
 	"github.com/chromad/chromad/internal/vfs"
 )
@@ -194,7 +195,7 @@ func (f *File) Share(b *Budget, evictable ...uint16) {
 // Hold keeps all decrypted memory from being evicted until Free. It must not
 // be nested: between the two, who wants the memory back may be waiting.
 func (f *File) Hold() {
-	if f.budget != nil {
+	if f.budget != nil && !mutant.On(mutant.EvictedInUse) {
 		f.hold.RLock()
 	}
 }
@@ -203,7 +204,9 @@ func (f *File) Hold() {
 // for some time, and of this file what has, once others have freed it.
 func (f *File) Free() {
 	if f.budget != nil {
-		f.hold.RUnlock()
+		if !mutant.On(mutant.EvictedInUse) {
+			f.hold.RUnlock()
+		}
 		f.budget.relieve(f)
 	}
 }

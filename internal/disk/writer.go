@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path"
 
+	"github.com/chromad/chromad/internal/mutant"
 	"github.com/chromad/chromad/internal/seal"
 	"github.com/chromad/chromad/internal/vfs"
 )
@@ -273,7 +274,7 @@ func writeFile(fs vfs.FS, name string, h Header, keys seal.Keys, write func(*Wri
 		return Info{}, err
 	}
 	info, err := fill(fs, tmp, f, h, keys, write)
-	if err == nil {
+	if err == nil && !mutant.On(mutant.FileNotSynced) {
 		err = f.Sync()
 	}
 	err = errors.Join(err, f.Close())
@@ -284,6 +285,9 @@ func writeFile(fs vfs.FS, name string, h Header, keys seal.Keys, write func(*Wri
 		return Info{}, errors.Join(err, fs.Remove(tmp))
 	}
 	// The new name first: between the two the file has both names, not none.
+	if mutant.On(mutant.DirNotSynced) {
+		return info, nil
+	}
 	if err := fs.SyncDir(dir); err != nil {
 		return Info{}, err
 	}
