@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/chromad/chromad/internal/disk"
+	"github.com/chromad/chromad/internal/mutant"
 )
 
 // guard runs f, which may read the file's memory, and holds off Close and the
@@ -25,6 +26,9 @@ func (r *Reader) guard(f func() error) error {
 // unlessClosed is guard for an f that reads nothing that may be evicted, and may take
 // its time.
 func (r *Reader) unlessClosed(f func() error) error {
+	if mutant.On(mutant.ReaderClosedInUse) {
+		return r.named(f())
+	}
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	if r.closed {
