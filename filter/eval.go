@@ -6,6 +6,8 @@ import (
 	"slices"
 
 	"github.com/RoaringBitmap/roaring/v2"
+
+	"github.com/chromad/chromad/internal/mutant"
 )
 
 // Docs reads the document of a row; false when it has none.
@@ -68,6 +70,9 @@ func (ev *evaluation) eval(e *Expr, within *roaring.Bitmap) (set, error) {
 		bm, err = ev.equal(e)
 	default:
 		bm, err = ev.between([]*Expr{e})
+	}
+	if mutant.On(mutant.MissingKeyEqual) && err == nil && bm.IsEmpty() {
+		return set{bm, false}, nil
 	}
 	return set{bm, e.not}, err
 }
