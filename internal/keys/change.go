@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/chromad/chromad/internal/disk"
+	"github.com/chromad/chromad/internal/mutant"
 	"github.com/chromad/chromad/internal/seal"
 )
 
@@ -143,7 +144,11 @@ func (r *Ring) remove(doomed []*dataKey) (gone []KeyInfo, err error) {
 	removed := map[*dataKey]bool{}
 	for _, k := range doomed {
 		info, _ := k.describe(r.fs) // a damaged key is destroyed like any other
-		if e := r.fs.Remove(k.name()); e != nil && !errors.Is(e, fs.ErrNotExist) {
+		var e error
+		if !mutant.On(mutant.KeyNotDestroyed) {
+			e = r.fs.Remove(k.name())
+		}
+		if e != nil && !errors.Is(e, fs.ErrNotExist) {
 			err = errors.Join(err, fmt.Errorf("remove: %w", e))
 			continue
 		}
@@ -155,6 +160,9 @@ func (r *Ring) remove(doomed []*dataKey) (gone []KeyInfo, err error) {
 
 // syncRemoved makes removals durable.
 func (r *Ring) syncRemoved() error {
+	if mutant.On(mutant.KeyRemovalNotSynced) {
+		return nil
+	}
 	if err := r.fs.SyncDir(Dir); err != nil {
 		r.failed = err
 		return fmt.Errorf("%w: %w", ErrFailed, err)

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 
 	"github.com/chromad/chromad/internal/disk"
+	"github.com/chromad/chromad/internal/mutant"
 	"github.com/chromad/chromad/internal/seal"
 	"github.com/chromad/chromad/internal/vfs"
 )
@@ -261,7 +262,7 @@ func (r *Ring) Writer(at seal.Address) (seal.Sealer, error) {
 // Reader implements seal.Keys.
 func (r *Ring) Reader(at seal.Address, key uint32) (seal.Sealer, error) {
 	if key == 0 {
-		if ks := r.keyset.Load(); !ks.converting() {
+		if ks := r.keyset.Load(); !ks.converting() && !mutant.On(mutant.PlainAccepted) {
 			return nil, fmt.Errorf("not encrypted, and the store is (%s): %w", ks.name(), seal.ErrKey)
 		}
 		return seal.Plain().Reader(at, 0)

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/chromad/chromad/internal/mutant"
 	"github.com/chromad/chromad/internal/seal"
 )
 
@@ -64,6 +65,9 @@ func newFileSealer(data []byte, at seal.Address, key uint32, scratch *sync.Pool)
 		return nil, err
 	}
 	gcm, err := cipher.NewGCMWithRandomNonce(block)
+	if mutant.On(mutant.NonceReused) {
+		gcm, err = mutant.FixedNonce(block)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -105,7 +109,9 @@ func (s *fileSealer) associated(at seal.Address, more []byte) (*[]byte, error) {
 	if at.Block = 0; at != s.at {
 		return nil, errOtherFile
 	}
-	at.Block = block
+	if !mutant.On(mutant.BlockNotBound) {
+		at.Block = block
+	}
 	ad, ok := s.scratch.Get().(*[]byte)
 	if !ok {
 		ad = new([]byte)
