@@ -8,6 +8,7 @@ import (
 
 	"github.com/chromad/chromad/filter"
 	"github.com/chromad/chromad/internal/kernel"
+	"github.com/chromad/chromad/internal/mutant"
 	"github.com/chromad/chromad/segment"
 )
 
@@ -66,6 +67,8 @@ func (a *applier) publish() {
 	// While nobody reads, none is taken.
 	if s.mem = nil; a.c.observed.Swap(false) {
 		s.mem = a.c.mem.snapshot()
+	} else if mutant.On(mutant.StaleView) {
+		s.mem = a.v.state.mem
 	}
 	s.rows, s.live, s.dimension = a.c.mem.rows.Len(), a.live, a.dim
 	a.c.state.Store(&s)
@@ -181,6 +184,9 @@ func (a *applier) write(seq uint64, e *writeEntry) error {
 				return err
 			}
 			row := mergeRow(old, r)
+			if mutant.On(mutant.UpdateMoves) {
+				row.order, a.c.nextOrder = a.c.nextOrder, a.c.nextOrder+1
+			}
 			a.kill(p)
 			a.insert(row)
 		default:

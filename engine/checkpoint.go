@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/chromad/chromad/internal/disk"
+	"github.com/chromad/chromad/internal/mutant"
 	"github.com/chromad/chromad/internal/seal"
 	"github.com/chromad/chromad/internal/vfs"
 	"github.com/chromad/chromad/segment"
@@ -118,6 +119,9 @@ func (db *DB) writeCheckpoint(ctx context.Context) error {
 	ck, body, err := db.encodeCheckpoint()
 	if err != nil {
 		return fmt.Errorf("checkpoint: %w", err)
+	}
+	if mutant.On(mutant.ReleasedEarly) {
+		db.log.Release(ck.from)
 	}
 	if err = db.putCheckpoint(&ck, body); errors.Is(err, ErrDiskFull) && db.failed() == nil {
 		db.spendReserve(forCheckpoint)
@@ -239,6 +243,9 @@ func (db *DB) loadCheckpoint() (found bool, err error) {
 	}
 	defer func() { err = notOlder(numbers, err) }()
 	number := numbers[len(numbers)-1]
+	if mutant.On(mutant.OldCheckpointUsed) {
+		number = numbers[0]
+	}
 	name := checkpointName(number)
 	// The checkpoint is where the store's own identity is learnt from.
 	h, err := disk.ReadHeader(db.fs, name)

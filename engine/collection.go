@@ -12,6 +12,7 @@ import (
 	"github.com/RoaringBitmap/roaring/v2"
 
 	"github.com/chromad/chromad/hnsw"
+	"github.com/chromad/chromad/internal/mutant"
 	"github.com/chromad/chromad/internal/seal"
 	"github.com/chromad/chromad/segment"
 )
@@ -314,6 +315,9 @@ func (c *Collection) forsake(before int64) {
 // segment yet, 0 when all are.
 func (c *Collection) firstUnflushed() uint64 {
 	low := c.pending.low()
+	if mutant.On(mutant.CheckpointedInFlight) {
+		low = 0
+	}
 	c.applyMu.Lock()
 	defer c.applyMu.Unlock()
 	if f := c.state.Load().frozen; f != nil {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/RoaringBitmap/roaring/v2"
 
+	"github.com/chromad/chromad/internal/mutant"
 	"github.com/chromad/chromad/segment"
 )
 
@@ -184,6 +185,9 @@ func (c *Collection) compact(ctx context.Context, pick picker) (did bool, err er
 			return false, ignoreDropped(fmt.Errorf("compact collection %s: %w", c.id, err))
 		}
 		w.inputs, w.readers = append(w.inputs, m.segments[i]), append(w.readers, r)
+		if mutant.On(mutant.MergeDropsLateDead) {
+			w.inputs[len(w.inputs)-1].dead = v.dead[i].rows
+		}
 	}
 	db := c.db
 	number := db.newNumber()
@@ -328,6 +332,9 @@ func (w *compaction) input(number uint64) int {
 // carry adds to dst the rows of the result that stand for the rows of input i
 // in dead, leaving out those that the merge dropped.
 func (w *compaction) carry(dst *roaring.Bitmap, i int, dead *roaring.Bitmap, out *segment.Reader) error {
+	if mutant.On(mutant.MergeResurrects) {
+		return nil
+	}
 	for it := roaring.AndNot(dead, w.inputs[i].dead).Iterator(); it.HasNext(); {
 		order, err := w.readers[i].Order(it.Next())
 		if err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/chromad/chromad/internal/mutant"
 	"github.com/chromad/chromad/internal/seal"
 )
 
@@ -37,6 +38,9 @@ const (
 func (o op) plain() op { return o &^ opSealed }
 
 func (db *DB) entryAddress(collection ID, session seal.ID) seal.Address {
+	if mutant.On(mutant.EntryUnderStoreKey) {
+		collection = ID{}
+	}
 	return seal.Address{
 		Store: db.store, Collection: seal.ID(collection), File: session,
 		Kind: seal.KindEntry, Version: entryVersion,

@@ -10,6 +10,7 @@ import (
 
 	"github.com/RoaringBitmap/roaring/v2"
 
+	"github.com/chromad/chromad/internal/mutant"
 	"github.com/chromad/chromad/segment"
 )
 
@@ -197,6 +198,9 @@ func (c *Collection) commitEdit(m *manifest) error {
 	}
 	if payload, _, err = c.sealEntry(payload); err != nil {
 		return err
+	}
+	if mutant.On(mutant.EditInstalledEarly) {
+		c.manifest = m
 	}
 	if err := c.db.commitLocked(payload); err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/chromad/chromad/internal/disk"
+	"github.com/chromad/chromad/internal/mutant"
 	"github.com/chromad/chromad/internal/seal"
 	"github.com/chromad/chromad/segment"
 	"github.com/chromad/chromad/wal"
@@ -175,7 +176,7 @@ func (db *DB) replayRecords(seq uint64, o op, payload []byte) error {
 		return err
 	}
 	c := db.catalog.collections[id]
-	if c == nil || seq <= c.manifest.flushed {
+	if c == nil || seq <= c.manifest.flushed && !mutant.On(mutant.ReplayedTwice) {
 		return nil
 	}
 	if payload, err = db.openEntry(db.opened, payload); err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/chromad/chromad/internal/disk"
 	"github.com/chromad/chromad/internal/keys"
+	"github.com/chromad/chromad/internal/mutant"
 	"github.com/chromad/chromad/internal/seal"
 	"github.com/chromad/chromad/segment"
 )
@@ -500,7 +501,7 @@ func (v *convergence) drop(ctx context.Context) (left bool, err error) {
 		return false, err
 	}
 	for _, k := range todo.Stale {
-		if needed[k.Collection] || v.inLog(k.Collection) {
+		if (needed[k.Collection] || v.inLog(k.Collection)) && !mutant.On(mutant.KeyDroppedEarly) {
 			needed[k.Collection] = true
 			continue
 		}

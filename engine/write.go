@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/chromad/chromad/internal/mutant"
 	"github.com/chromad/chromad/wal"
 )
 
@@ -111,6 +112,9 @@ func (c *Collection) write(ctx context.Context, kind writeKind, recs []Record) e
 	}
 	if len(recs) == 0 {
 		return nil
+	}
+	if mutant.On(mutant.BatchSplit) && len(recs) > 1 {
+		return errors.Join(c.write(ctx, kind, recs[:1]), c.write(ctx, kind, recs[1:]))
 	}
 	e := &writeEntry{collection: c.id, kind: kind, records: cloneRecords(recs)}
 	if err := c.db.room(ctx, c); err != nil {
