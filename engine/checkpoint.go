@@ -112,9 +112,6 @@ func (db *DB) writeCheckpoint(ctx context.Context) error {
 	if err := db.failed(); err != nil {
 		return err
 	}
-	if c := db.unread(); c != nil {
-		return nil // the log holds an edit that a checkpoint would lose
-	}
 	logged, garbage := db.jobs.waiting()
 	ck, body, err := db.encodeCheckpoint()
 	if err != nil {

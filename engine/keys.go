@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/chromad/chromad/internal/disk"
 	"github.com/chromad/chromad/internal/keys"
@@ -218,24 +219,12 @@ func (c *Collection) refuse(seq uint64, err error) {
 	}
 }
 
-// unread returns a collection whose files are not known, because an edit in
-// the log could not be opened; catMu is held.
-func (db *DB) unread() *Collection {
-	if db.ring == nil {
-		return nil
-	}
-	for _, c := range db.all() {
-		if c.unread != nil {
-			return c
-		}
-	}
-	return nil
-}
-
-// maybeUnread tells whether the file, which no manifest names, may be one of
-// those. Nobody else is there yet.
-func (db *DB) maybeUnread(number uint64) bool {
-	if db.unread() == nil {
+// unread tells that files which no manifest names may be a collection's all
+// the same: an edit in the log could not be opened. The manifest before it and
+// the log are the collection too, so with the next checkpoint, which the log's
+// edits are not read beyond, they go.
+func (db *DB) unread(number uint64) bool {
+	if !slices.ContainsFunc(db.all(), func(c *Collection) bool { return c.unread != nil }) {
 		return false
 	}
 	h, err := disk.ReadHeader(db.fs, segment.Name(number))

@@ -274,7 +274,7 @@ func (db *DB) tidy() {
 		db.report("remove", err, false)
 	}
 	for _, n := range segs {
-		if !db.files.needed(n) && !db.maybeUnread(n) {
+		if !db.files.needed(n) && !db.unread(n) {
 			remove(segment.Name(n))
 		}
 	}

@@ -473,11 +473,8 @@ func (v *convergence) drop(ctx context.Context) (left bool, err error) {
 	if err := db.catMu.lock(ctx); err != nil {
 		return false, err
 	}
-	from, position := db.checkpoint.from.Seq, db.checkpoint.position.Seq
+	from := db.checkpoint.from.Seq
 	db.catMu.Unlock()
-	if position+1 < v.cut { // edits of before are needed, so all old keys are
-		return len(v.hurt) == 0, nil
-	}
 	// What was removed stays so before its keys go.
 	for _, dir := range []string{segmentDir, checkpointDir} {
 		if err := db.fs.SyncDir(dir); err != nil {

@@ -310,11 +310,18 @@ func TestRotateDamaged(t *testing.T) {
 	c := collection(t, db, "c0")
 	id := seal.ID(c.id)
 	name := fmt.Sprintf("%s/%016x%s", segmentDir, c.manifest.segments[0].info.Number, segmentSuffix)
-	check(t, db.Close())
+	check(t, c.Upsert(ctx, rec("1", 5))) // the log is needed, too
+	fs = fs.Clone()
+	db.Close()
 	check(t, fs.Damage(name, func(b []byte) []byte { b[len(b)/2] ^= 1; b[200] ^= 1; return b }))
 	db = openOn(t, fs, Options{Keys: operator("a"), GraphMin: 4})
-	if err := db.RotateKeys(ctx, nil); !errors.Is(err, ErrCorrupt) || db.Err() != nil {
-		t.Fatalf("%v, %v", err, db.Err())
+	for range 2 {
+		if err := db.RotateKeys(ctx, nil); !errors.Is(err, ErrCorrupt) || db.Err() != nil {
+			t.Fatalf("%v, %v", err, db.Err())
+		}
+		check(t, db.Close())
+		db = openOn(t, fs, Options{Keys: operator("a"), GraphMin: 4})
+		db.jobs.stop()
 	}
 	for other, generations := range db.ring.Collections() {
 		if want := "[2]"; other == id && fmt.Sprint(generations) != "[1 2]" || other != id && fmt.Sprint(generations) != want {
