@@ -169,7 +169,7 @@ func viewText(v *engine.Inspection, view string, number uint64) string {
 	case "checkpoints":
 		fmt.Fprint(t, "NUMBER\tBYTES\tKEY\tFILE\n")
 		for _, f := range v.Checkpoints {
-			fmt.Fprintf(t, "%d\t%d\t%s\t%s\n", f.Number, f.Bytes, keyText(f.Key), f.File)
+			fmt.Fprintf(t, "%d\t%d\t%s\t%s\n", f.Number, f.Bytes, generationText(f.Key), f.File)
 		}
 	case "segments":
 		segmentsView(t, v, number)
@@ -224,9 +224,9 @@ func segmentsView(w io.Writer, v *engine.Inspection, number uint64) {
 		}
 		switch {
 		case number == 0:
-			fmt.Fprintf(w, "%d\t%d\t%d\t%d\t%d-%d\t%s\t%s\n", s.Number, s.Bytes, s.Rows, s.Dead, s.FirstOrder, s.LastOrder, keyText(s.Key), of)
+			fmt.Fprintf(w, "%d\t%d\t%d\t%d\t%d-%d\t%s\t%s\n", s.Number, s.Bytes, s.Rows, s.Dead, s.FirstOrder, s.LastOrder, generationText(s.Key), of)
 		case number == s.Number:
-			fmt.Fprintf(w, "file\t%s\nid\t%s\ncollection\t%s\nrows\t%d, %d dead\nkey\t%s\n\n", s.Name, s.File, of, s.Rows, s.Dead, keyText(s.Key))
+			fmt.Fprintf(w, "file\t%s\nid\t%s\ncollection\t%s\nrows\t%d, %d dead\nkey\t%s\n\n", s.Name, s.File, of, s.Rows, s.Dead, generationText(s.Key))
 			fmt.Fprint(w, "SECTION\tKIND\tOFFSET\tBYTES\tBLOCKS\tBLOCK SIZE\n")
 			for _, p := range s.Sections {
 				fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\n", p.Name, p.Kind, p.Offset, p.Bytes, p.Blocks, p.BlockSize)
@@ -242,9 +242,9 @@ func logView(w io.Writer, v *engine.Inspection, number uint64) {
 	for _, l := range v.Log {
 		switch {
 		case number == 0:
-			fmt.Fprintf(w, "%d\t%d\t%d\t%d\t%d\t%s\t%s\n", l.Number, l.Bytes, l.Epoch, l.First, len(l.Frames), keyText(l.Key), engine.KindsText(l.Kinds))
+			fmt.Fprintf(w, "%d\t%d\t%d\t%d\t%d\t%s\t%s\n", l.Number, l.Bytes, l.Epoch, l.First, len(l.Frames), generationText(l.Key), engine.KindsText(l.Kinds))
 		case number == l.Number:
-			fmt.Fprintf(w, "file\t%s\nid\t%s\nepoch\t%d\nkey\t%s\n\n", l.Name, l.File, l.Epoch, keyText(l.Key))
+			fmt.Fprintf(w, "file\t%s\nid\t%s\nepoch\t%d\nkey\t%s\n\n", l.Name, l.File, l.Epoch, generationText(l.Key))
 			fmt.Fprint(w, "FRAME\tOFFSET\tBYTES\tFIRST\tENTRIES\n")
 			for _, f := range l.Frames {
 				fmt.Fprintf(w, "%d\t%d\t%d\t%d\t%s\n", f.Index, f.Offset, f.Bytes, f.First, engine.KindsText(f.Kinds))
@@ -253,7 +253,7 @@ func logView(w io.Writer, v *engine.Inspection, number uint64) {
 	}
 }
 
-func keyText(key uint32) string {
+func generationText(key uint32) string {
 	if key == 0 {
 		return "none"
 	}
