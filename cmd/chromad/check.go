@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/chromad/chromad/engine"
-	"github.com/chromad/chromad/engine/keys/all"
 )
 
 // What check and repair end with.
@@ -21,7 +20,7 @@ const (
 	exitUnable = 2 // it could not be told: the store is in use, a key is missing, the arguments are wrong
 )
 
-const keysHelp = "`URI` of the operator's key of an encrypted store, as chromad run --keys takes it"
+const keysHelp = "operator's key of an encrypted store: path of a key file, or a `uri`; see chromad keys"
 
 func checkCommand(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	p := newFlagPage("check", "PATH",
@@ -77,13 +76,8 @@ More: docs/operations.md
 
 // storeOptions open a store that is looked at.
 func storeOptions(ctx context.Context, uri string) (*engine.Options, error) {
-	o := &engine.Options{}
-	if uri == "" {
-		return o, nil
-	}
-	key, err := all.OpenURI(ctx, uri)
-	o.Keys = key
-	return o, err
+	key, err := openKey(ctx, uri)
+	return &engine.Options{Keys: key}, err
 }
 
 // unable tells why nothing is known about the store, and what to do.

@@ -36,7 +36,7 @@ func commands() []subcommand {
 	return []subcommand{
 		{"run", "[CONFIG.yaml] [flags]", "start a server", runCommand},
 		{"check", "PATH [flags]", "read a whole store and tell what is wrong", checkCommand},
-		{"inspect", "PATH [VIEW [NUMBER]] [flags]", "show what the files of a store hold", inspectCommand},
+		{"inspect", "PATH [VIEW] [flags]", "show what the files of a store hold", inspectCommand},
 		{"repair", "PATH [flags]", "make a new store of what can be read", repairCommand},
 		{"keys", "COMMAND", "keys of encrypted stores: create, list, rotate, encrypt, rewrap, destroy", keysCommand},
 		{"compact", "PATH [flags]", "give the space of deleted records back", compactCommand},
