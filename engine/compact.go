@@ -22,7 +22,8 @@ import (
 // the result by their order, which is unique.
 
 // Compact flushes and merges every collection into at most one segment, and
-// gives the space of dead rows and old files back.
+// gives the space of dead rows and old files back. On a full disk it begins
+// with what makes room. A context that ends does what it does to Flush.
 func (db *DB) Compact(ctx context.Context) error {
 	if err := db.enterWrite(ctx); err != nil {
 		return err

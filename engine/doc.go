@@ -27,7 +27,8 @@
 // in the log, and jobs.go decides when. readers.go opens segments when somebody
 // looks into them. checkpoint.go writes the whole catalog and all manifests under
 // a fresh number, so that the log before it can go. recover.go reads the
-// newest checkpoint and the log after it.
+// newest checkpoint and the log after it. reserve.go keeps room for deletions
+// on a full disk.
 //
 // # Locks
 //
@@ -38,6 +39,7 @@
 //	Collection.writeMu   order of the collection's entries in the log
 //	Collection.applyMu   the memtable and the published state
 //	Collection.pendMu    entries between log and memtable
+//	DB.reserve           the files that keep room for deletions
 //	DB.mu                the catalog's maps, never held over I/O
 //	readerCache.mu, liveFiles.mu, jobs.mu
 package engine

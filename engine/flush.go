@@ -20,6 +20,8 @@ import (
 // which is the same in the segment.
 
 // Flush writes every memtable into segments. It is not needed for durability.
+// When ctx ends while the disk is waited for, the step under way is left to
+// itself (ErrUnknown); nothing is half done.
 func (db *DB) Flush(ctx context.Context) error {
 	if err := db.enterWrite(ctx); err != nil {
 		return err

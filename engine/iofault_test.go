@@ -28,7 +28,7 @@ func readFaults(t *testing.T, key OperatorKey) {
 			if forever && rule.Fault == faultfs.Flip {
 				continue // a device that lies each time it is asked is believed
 			}
-			for k := 0; ; k += 1 + k/2 {
+			for k := 0; ; k += 1 + k {
 				fs := whole.Clone()
 				rule.Nth, rule.Forever = k, forever
 				in := fs.Inject(rule)

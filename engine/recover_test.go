@@ -135,10 +135,11 @@ func TestReplayOnFullDisk(t *testing.T) {
 // the way.
 func TestCrashInReplay(t *testing.T) {
 	disk, m := longLog(t, 240)
-	for k := 0; ; k += 1 {
-		if testing.Short() {
-			k += 4
-		}
+	step := 2
+	if testing.Short() {
+		step = 5
+	}
+	for k := 0; ; k += step {
 		fs := disk.Clone()
 		fs.CrashAt(k)
 		db, err := Open("", &Options{MemoryLimit: 8000, GraphMin: 8, Workers: 1, fs: fs, reserve: 600})
