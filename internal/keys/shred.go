@@ -12,9 +12,9 @@ import (
 
 // Shred destroys all keys of a store that nobody has open: its data keys
 // first, then the keysets, the newest last. So one that was interrupted can be
-// repeated, until there is no keyset (ErrKey). op has to open the newest
-// keyset, which says that the store is the caller's to destroy; whether the
-// data keys can be read does not matter.
+// repeated; when it was done already, and for good, it is ErrKey. op has to
+// open the newest keyset, which says that the store is the caller's to
+// destroy; whether the data keys can be read does not matter.
 func Shred(ctx context.Context, fsys vfs.FS, op Operator) error {
 	l, err := list(fsys)
 	if err != nil {
@@ -22,6 +22,9 @@ func Shred(ctx context.Context, fsys vfs.FS, op Operator) error {
 	}
 	newest, err := newestKeyset(fsys, l)
 	if err != nil {
+		if len(l.keys)+len(l.keysets) == 0 { // the process may have died before that was durable
+			return errors.Join(err, removeAll(fsys, Dir, nil))
+		}
 		return err
 	}
 	if _, err := openKeyset(ctx, newest, op); err != nil {
@@ -59,15 +62,16 @@ func Shred(ctx context.Context, fsys vfs.FS, op Operator) error {
 	return nil
 }
 
-// removeAll takes files of a directory away; they are gone for good when it returns.
+// removeAll takes files of a directory away: these, and what was removed
+// before, are gone for good when it returns.
 func removeAll(fsys vfs.FS, dir string, names []string) error {
-	if len(names) == 0 {
-		return nil
-	}
 	for _, name := range names {
 		if err := fsys.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("remove: %w", err)
 		}
 	}
-	return fsys.SyncDir(dir)
+	if err := fsys.SyncDir(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
