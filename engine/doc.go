@@ -30,13 +30,20 @@
 // newest checkpoint and the log after it. reserve.go keeps room for deletions
 // on a full disk.
 //
+// An encrypted store (Options.Keys) is the same with other bytes: keys.go has
+// its keys, envelope.go the entries that are sealed under those of their
+// collections, rotate.go changes keys, and encrypts a plain store.
+//
 // # Locks
 //
 // In the order in which they may be taken:
 //
+//	DB.rotation          one change of keys at a time
+//	Collection.jobs.one  one compaction, or copying under new keys, at a time
 //	Collection.maint     one flush, or one installation of a compaction, at a time
 //	DB.catMu             catalog changes and edits, each with its log entry; checkpoints
 //	Collection.writeMu   order of the collection's entries in the log
+//	Collection.sealing   the sealer of the collection's entries
 //	Collection.applyMu   the memtable and the published state
 //	Collection.pendMu    entries between log and memtable
 //	DB.reserve           the files that keep room for deletions

@@ -7,12 +7,15 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"testing/cryptotest"
 
 	"github.com/RoaringBitmap/roaring/v2"
 
 	"github.com/chromad/chromad/filter"
 	"github.com/chromad/chromad/internal/disk"
+	"github.com/chromad/chromad/internal/keys"
 	"github.com/chromad/chromad/internal/seal"
+	"github.com/chromad/chromad/internal/vfs/faultfs"
 	"github.com/chromad/chromad/segment"
 )
 
@@ -115,7 +118,36 @@ func entryExample(t *testing.T, files *manifest) string {
 	d.field(16, "collection")
 	d.manifest()
 	d.done(t)
+
+	d.begin("the delete in its envelope", sealedExample(t, docs))
+	d.field(1, "op 128 + 17")
+	d.field(16, "collection")
+	d.field(4, "generation 1")
+	d.field(16, "session")
+	d.field(12, "nonce")
+	d.field(3, "ids, encrypted")
+	d.field(16, "tag")
+	d.done(t)
 	return d.out.String()
+}
+
+// sealedExample is an envelope with what chance decides decided.
+func sealedExample(t *testing.T, id ID) (payload []byte) {
+	t.Run("envelope", func(t *testing.T) {
+		cryptotest.SetGlobalRandom(t, 1)
+		ring, err := keys.Create(t.Context(), faultfs.New(1), seal.ID{0x57}, operator("a"), false)
+		check(t, err)
+		check(t, ring.NewCollection(seal.ID(id)))
+		c := &Collection{db: &DB{ring: ring, store: ring.Store()}, id: id}
+		payload, _, err = c.sealEntry((&deleteEntry{collection: id, ids: []string{"b"}}).append(c.db.entryBuffer(0)))
+		check(t, err)
+		plain, err := c.db.openEntry(nil, payload)
+		if err != nil || string(plain[entryHead:]) != "\x01\x01b" {
+			t.Fatalf("opens to %x, %v", plain, err)
+		}
+		check(t, ring.Close())
+	})
+	return payload
 }
 
 func checkpointExample(t *testing.T, files *manifest) string {

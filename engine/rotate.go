@@ -265,18 +265,10 @@ func (v *convergence) begin(ctx context.Context) error {
 		c.sealing.renew()
 		c.writeMu.Unlock()
 	}
-	// An entry that changes nothing: the log rotates only behind an entry, and
-	// those that were sealed before are before it.
-	db.mu.RLock()
-	e := &catalogEntry{op: opSetTenant, tenant: DefaultTenant, resource: db.catalog.tenants[DefaultTenant]}
-	db.mu.RUnlock()
-	err := db.commitLocked(e.append(nil))
 	db.catMu.Unlock()
-	if err == nil {
-		err = logError(db.log.Rotate())
-	}
-	if err != nil {
-		return err
+	// Entries that were sealed before are queued, and so in front of the new file.
+	if err := db.log.Rotate(); err != nil {
+		return logError(err)
 	}
 	v.cut = db.log.End().Seq
 	return nil
