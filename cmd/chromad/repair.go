@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -53,10 +54,7 @@ More: docs/operations.md
 		return p.refuse(err, stdout, stderr)
 	}
 	path = filepath.Clean(path)
-	to := *out
-	if to == "" {
-		to = path + ".repaired"
-	}
+	to := cmp.Or(*out, path+".repaired")
 	if err := freeNames(path, to, *inPlace); err != nil {
 		return unable(p, path, err, stderr)
 	}

@@ -1,0 +1,231 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/chromad/chromad/filter"
+	"github.com/chromad/chromad/internal/disk"
+	"github.com/chromad/chromad/internal/vfs/faultfs"
+	"github.com/chromad/chromad/segment"
+	"github.com/chromad/chromad/wal"
+)
+
+// idsIn are the ids of a collection in the order of insertion, "-" when it is
+// not there.
+func idsIn(t testing.TB, db *DB, name string) string {
+	t.Helper()
+	c, err := db.Default().Collection(t.Context(), name)
+	if err != nil {
+		return "-"
+	}
+	return idsOf(getAll(t, c, Selection{}, 0))
+}
+
+// damageFrame makes the frame that holds the entry unreadable.
+func damageFrame(t testing.TB, fs *faultfs.FS, seq uint64) {
+	t.Helper()
+	o := wal.Options{Store: storeOf(t, fs)}
+	for f, err := range wal.Files(fs, o) {
+		check(t, err)
+		for frame, err := range wal.Frames(fs, f.Number, o) {
+			check(t, err)
+			if frame.First.Seq <= seq && seq < frame.First.Seq+uint64(frame.Count) {
+				check(t, fs.Damage(f.Name, func(b []byte) []byte {
+					for i := range 40 {
+						b[frame.Offset+int64(i)] ^= 0x77
+					}
+					return b
+				}))
+				return
+			}
+		}
+	}
+	t.Fatalf("no frame of entry %d", seq)
+}
+
+// Behind a gap in the log a collection gets no entries, unless the gap cannot
+// concern it: it was made later, or its segments hold everything up to there.
+func TestRepairGap(t *testing.T) {
+	ctx := t.Context()
+	fs := faultfs.New(1)
+	db := openOn(t, fs, Options{})
+	cut, flushed := newCollection(t, db, "cut"), newCollection(t, db, "flushed")
+	check(t, cut.Add(ctx, rec("a", 1)))
+	check(t, flushed.Add(ctx, rec("a", 1)))
+	check(t, cut.Add(ctx, rec("b", 1)))
+	gap := db.log.End().Seq - 1
+	check(t, flushed.Add(ctx, rec("b", 1)))
+	check(t, db.flush(ctx, flushed))
+	check(t, cut.Add(ctx, rec("c", 1)))
+	check(t, flushed.Add(ctx, rec("c", 1)))
+	later := newCollection(t, db, "later")
+	check(t, later.Add(ctx, rec("a", 1)))
+	fs = fs.Clone()
+	check(t, db.Close())
+	damageFrame(t, fs, gap)
+
+	out, r := repaired(t, fs, nil)
+	db = openOn(t, out, Options{})
+	defer db.Close()
+	for name, want := range map[string]string{"cut": "a", "flushed": "a b c", "later": "a"} {
+		if got := idsIn(t, db, name); strings.Join(strings.Fields(strings.ReplaceAll(got, ",", " ")), " ") != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+	if !slices.ContainsFunc(r.Lost, func(l Loss) bool { return l.First == gap && l.Last == gap && l.Name == "" }) {
+		t.Errorf("the gap at %d is not told: %+v", gap, r.Lost)
+	}
+	if !slices.ContainsFunc(r.Lost, func(l Loss) bool { return l.Name == "cut" && l.First == gap+3 }) {
+		t.Errorf("the entry behind it is not told: %+v", r.Lost)
+	}
+}
+
+// Without a checkpoint, records come back under names that the log still
+// knows, or under new ones.
+func TestRepairWithoutCheckpoint(t *testing.T) {
+	ctx := t.Context()
+	fs := faultfs.New(1)
+	db := openOn(t, fs, Options{GraphMin: 4})
+	for i, name := range []string{"old", "both", "new"} {
+		if i == 2 {
+			check(t, db.writeCheckpoint(ctx))
+		}
+		c, _, err := db.Default().GetOrCreate(ctx, name, Spec{Metric: Cosine})
+		check(t, err)
+		check(t, c.Add(ctx, rec("a", 1, 2), rec("b", 3, 4)))
+		check(t, db.Flush(ctx))
+		check(t, c.Upsert(ctx, Record{ID: "a", Embedding: []float32{5, 6}, Metadata: Metadata{"k": filter.Int(1)}}))
+		if i != 0 {
+			continue
+		}
+		check(t, db.Flush(ctx))
+	}
+	fs = fs.Clone()
+	check(t, db.Close())
+	numbers, err := numberedFiles(fs, checkpointDir, checkpointSuffix)
+	check(t, err)
+	for _, n := range numbers {
+		check(t, fs.Damage(checkpointName(n), func(b []byte) []byte {
+			clear(b[disk.HeaderSize : len(b)-40])
+			return b
+		}))
+	}
+	out, r := repaired(t, fs, nil)
+	if !strings.Contains(r.Basis, "headers") || len(r.Chosen) == 0 {
+		t.Errorf("%q, %v", r.Basis, r.Chosen)
+	}
+	db = openOn(t, out, Options{})
+	n := 0
+	for info, err := range db.Default().Collections(ctx) {
+		check(t, err)
+		n++
+		c := collection(t, db, info.Name)
+		recs := getAll(t, c, Selection{}, IncludeAll)
+		if len(recs) != 2 || recs[0].ID != "a" || recs[0].Embedding[0] != 5 || info.Spec.Metric != Cosine {
+			t.Errorf("%s: %+v, %v", info.Name, recs, info.Spec.Metric)
+		}
+	}
+	if n != 3 || idsIn(t, db, "new") == "-" {
+		t.Errorf("%d collections, new: %s", n, idsIn(t, db, "new"))
+	}
+	check(t, db.Close())
+}
+
+// The newest checkpoint cannot be read, and the older one has not been removed
+// yet, as a crash leaves them: nothing is lost.
+func TestRepairOlderCheckpoint(t *testing.T) {
+	fs, m := lived(t, nil)
+	numbers, err := numberedFiles(fs, checkpointDir, checkpointSuffix)
+	check(t, err)
+	f, err := fs.Create(checkpointName(numbers[len(numbers)-1] + 1))
+	check(t, err)
+	_, err = f.Write(make([]byte, 3000))
+	check(t, err)
+	check(t, f.Close())
+	out, r := repaired(t, fs, nil)
+	if !strings.HasPrefix(r.Basis, "checkpoint ") || len(r.Lost) != 1 || len(r.Chosen) != 1 {
+		t.Errorf("%q, %+v, %v", r.Basis, r.Lost, r.Chosen)
+	}
+	db := openOn(t, out, Options{})
+	if d, err := m.diff(t.Context(), db, ""); d != "" || err != nil {
+		t.Error(d, err)
+	}
+	check(t, db.Close())
+}
+
+// Records whose place in the order is lost are kept: the place follows from
+// their neighbours, or they come last.
+func TestRepairOrders(t *testing.T) {
+	ctx := t.Context()
+	for _, gaps := range []bool{false, true} {
+		fs := faultfs.New(1)
+		db := openOn(t, fs, Options{})
+		c := newCollection(t, db, "c")
+		for i := range 2000 {
+			check(t, c.Add(ctx, rec(fmt.Sprintf("r%04d", i), float32(i))))
+		}
+		if gaps { // so that the orders of the others cannot be told
+			_, err := c.Delete(ctx, Selection{IDs: []string{"r0600"}})
+			check(t, err)
+		}
+		check(t, db.Flush(ctx))
+		info := c.manifest.segments[0].info
+		check(t, db.Close())
+		for _, p := range partsIn(t, fs, segment.Name(info.Number)) {
+			if segment.SectionName(p.Kind) == "orders" {
+				check(t, fs.Damage(segment.Name(info.Number), func(b []byte) []byte {
+					for i := range 4096 { // the second of its blocks: 512 rows
+						b[p.Offset+4096+int64(i)] ^= 0x3c
+					}
+					return b
+				}))
+			}
+		}
+		out, r := repaired(t, fs, nil)
+		db = openOn(t, out, Options{})
+		recs := getAll(t, collection(t, db, "c"), Selection{}, IncludeEmbedding)
+		sorted := slices.IsSortedFunc(recs, func(a, b Record) int { return strings.Compare(a.ID, b.ID) })
+		switch {
+		case !gaps && (len(r.Lost) != 0 || len(recs) != 2000 || !sorted):
+			t.Errorf("%d lost, %d records, in order: %v", len(r.Lost), len(recs), sorted)
+		case gaps && (len(r.Lost) != 512 || len(recs) != 1999 || sorted || recs[1999-512].ID != "r0512"):
+			t.Errorf("%d lost, %d records, in order: %v, %s", len(r.Lost), len(recs), sorted, recs[1999-512].ID)
+		}
+		check(t, db.Close())
+	}
+}
+
+// The same random damage to an encrypted store. Damaged keys end the repair;
+// what they protect is gone.
+func TestRepairRandomEncrypted(t *testing.T) {
+	op := operator("a")
+	fs, m, history := livedHistory(t, op)
+	before := checked(t, fs, op).Findings
+	for seed := range uint64(*repairSeeds) / 4 {
+		rng := rand.New(rand.NewPCG(seed, 78))
+		hit := fs.Clone()
+		what, harmless := hurt(t, rng, hit)
+		if r, err := Check(t.Context(), "", &Options{fs: hit, Keys: op}, CheckOptions{}); err == nil && fmt.Sprint(r.Findings) == fmt.Sprint(before) && !harmless {
+			t.Errorf("seed %d: %s: not found", seed, what)
+		}
+		if strings.HasPrefix(what, "keys/") {
+			continue
+		}
+		out := faultfs.New(2)
+		report, err := Repair(context.Background(), "", "out", &Options{fs: hit, Keys: op, GraphMin: 4, Workers: 1}, RepairOptions{out: out})
+		if err != nil {
+			t.Errorf("seed %d: %s: %v\n%+v", seed, what, err, report)
+			continue
+		}
+		db := openOn(t, out, Options{Keys: op})
+		if err := compareRepaired(t.Context(), db, m, history, report); err != nil {
+			t.Errorf("seed %d: %s: %v", seed, what, err)
+		}
+		check(t, db.Close())
+	}
+}
