@@ -23,6 +23,7 @@ type applier struct {
 	keys  map[string]KindSet // copy, nil while unchanged
 	live  int
 	dim   int
+	kills bool // a record was deleted or overwritten
 }
 
 func (c *Collection) newApplier() *applier {
@@ -50,6 +51,10 @@ func (a *applier) close() { a.v.close() }
 
 // publish makes everything that was applied visible at once.
 func (a *applier) publish() {
+	if a.kills {
+		a.c.overwrote.Store(true)
+		a.c.db.died()
+	}
 	s := *a.v.state
 	s.dead = append([]*deletions(nil), s.dead...)
 	for i, d := range a.dead {
@@ -127,6 +132,7 @@ func (a *applier) segmentDead(i int) *roaring.Bitmap {
 
 // kill takes the row at p out of the collection.
 func (a *applier) kill(p place) {
+	a.kills = true
 	switch {
 	case p.frozen:
 		if a.fdead == nil {

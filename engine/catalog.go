@@ -77,7 +77,14 @@ func (db *DB) applyCatalog(e *catalogEntry) error {
 
 // applyDropping returns the collections that e took away.
 func (db *DB) applyDropping(e *catalogEntry) ([]*Collection, error) {
+	if db.changesNames(e) {
+		db.died()
+	}
+	g := db.going(e)
 	dropped, err := db.changeMaps(e)
+	if err == nil {
+		db.went(g, dropped)
+	}
 	for _, c := range dropped {
 		c.retire()
 	}

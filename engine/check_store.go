@@ -215,7 +215,7 @@ func (k *checkup) directory() error {
 			named[s.info.Number] = true
 		}
 	}
-	for _, dir := range []string{".", "log", segmentDir, checkpointDir, disk.TmpDir, keys.Dir} {
+	for _, dir := range []string{".", "log", segmentDir, checkpointDir, disk.TmpDir, keys.Dir, receiptDir} {
 		infos, err := k.listed(dir)
 		if err != nil {
 			return err
@@ -241,7 +241,7 @@ func (k *checkup) entry(dir string, i vfs.Info, named map[uint64]bool) error {
 	}
 	switch dir {
 	case ".":
-		known := []string{"LOCK", reserveNames[forCheckpoint], reserveNames[forEntries], "log", segmentDir, checkpointDir, disk.TmpDir, keys.Dir}
+		known := []string{"LOCK", reserveNames[forCheckpoint], reserveNames[forEntries], "log", segmentDir, checkpointDir, disk.TmpDir, keys.Dir, receiptDir}
 		for _, n := range known {
 			if i.Name == n {
 				return nil
@@ -254,6 +254,13 @@ func (k *checkup) entry(dir string, i vfs.Info, named map[uint64]bool) error {
 	case keys.Dir:
 		if i.Regular {
 			return k.wholeFile(name, Damage, seal.Plain())
+		}
+	case receiptDir:
+		if f, ours := parseReceiptName(i.Name); ours && i.Regular {
+			if k.db.ring == nil { // nothing of it can be told without the key
+				return nil
+			}
+			return k.wholeFile(f.name(), Damage, k.db.keys)
 		}
 	case checkpointDir:
 		if number(checkpointSuffix) > 0 {

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"time"
@@ -42,6 +43,10 @@ type checkpointState struct {
 	// segment, or the one after position.
 	from wal.Position
 	size int64
+
+	keyset  uint64 // number of the keyset, 0: the store is plain
+	written int64  // when, in seconds since 1970
+	since   int64  // of the oldest deletion that is not erased, 0: none
 }
 
 func checkpointName(number uint64) string {
@@ -85,11 +90,15 @@ func (db *DB) encodeCheckpoint() (checkpointState, []byte, error) {
 	for _, c := range db.all() {
 		ck.from.Seq = minSeq(c.firstUnflushed(), ck.from.Seq)
 	}
+	ck.written, ck.since = now(), db.erasure.unerased()
+	if db.ring != nil {
+		ck.keyset = db.ring.Keyset().Number
+	}
 	b, err := db.appendCheckpoint(nil, ck)
 	return ck, b, err
 }
 
-// appendCheckpoint appends the positions of ck and the catalog as it is.
+// appendCheckpoint appends what ck says and the catalog as it is.
 func (db *DB) appendCheckpoint(b []byte, ck checkpointState) ([]byte, error) {
 	for _, p := range []wal.Position{ck.position, ck.from} {
 		var err error
@@ -97,6 +106,10 @@ func (db *DB) appendCheckpoint(b []byte, ck checkpointState) ([]byte, error) {
 			return nil, err
 		}
 	}
+	for _, n := range []uint64{ck.keyset, uint64(ck.written), uint64(ck.since)} {
+		b = binary.LittleEndian.AppendUint64(b, n)
+	}
+	b = db.erasure.append(b, ck.keyset != 0)
 	db.mu.RLock()
 	defer db.mu.RUnlock()
 	return db.catalog.append(b)
@@ -276,7 +289,11 @@ func (db *DB) decodeCheckpoint(number uint64, body []byte) error {
 		number:   number,
 		position: wal.Position{Epoch: d.Uint64(), Seq: d.Uint64()},
 		from:     wal.Position{Epoch: d.Uint64(), Seq: d.Uint64()},
+		keyset:   d.Uint64(),
+		written:  int64(d.Uint64()),
+		since:    int64(d.Uint64()),
 	}
+	db.erasure.decode(d, db.checkpoint.keyset != 0)
 	if p, from := db.checkpoint.position.Seq, db.checkpoint.from.Seq; from == 0 || from-1 > p {
 		d.Fail("a log from %d on, the catalog is of %d", from, p)
 	}

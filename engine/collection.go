@@ -78,8 +78,10 @@ type Collection struct {
 	state    atomic.Pointer[state]
 	observed atomic.Bool // a reader has taken a view since the last publication
 	dropped  atomic.Bool
-	broken   atomic.Pointer[error] // a log entry could not be applied: damage
-	jobs     collectionJobs
+	// overwrote: a record was deleted or overwritten since the last erasure.
+	overwrote atomic.Bool
+	broken    atomic.Pointer[error] // a log entry could not be applied: damage
+	jobs      collectionJobs
 }
 
 func (db *DB) newCollection(e *catalogEntry) *Collection {

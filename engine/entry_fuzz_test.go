@@ -13,6 +13,7 @@ import (
 
 	"github.com/chromad/chromad/filter"
 	"github.com/chromad/chromad/internal/disk"
+	"github.com/chromad/chromad/internal/keys"
 	"github.com/chromad/chromad/internal/seal"
 	"github.com/chromad/chromad/segment"
 )
@@ -181,22 +182,22 @@ func emptyDB() *DB {
 	return &DB{opts: o, keys: seal.Plain(), files: liveFiles{refs: map[uint64]int{}}, catalog: newCatalog()}
 }
 
-func encodeState(db *DB) ([]byte, error) {
-	b, err := db.checkpoint.position.AppendBinary(nil)
-	if err != nil {
-		return nil, err
-	}
-	if b, err = db.checkpoint.from.AppendBinary(b); err != nil {
-		return nil, err
-	}
-	return db.catalog.append(b)
-}
+func encodeState(db *DB) ([]byte, error) { return db.appendCheckpoint(nil, db.checkpoint) }
 
 // exampleState is a store of two tenants with a collection.
 func exampleState() (*DB, error) {
 	db := emptyDB()
 	db.checkpoint.position.Epoch, db.checkpoint.position.Seq = 1, 300
 	db.checkpoint.from.Epoch, db.checkpoint.from.Seq = 1, 290
+	db.checkpoint.keyset, db.checkpoint.written, db.checkpoint.since = 3, 1893456000, 1893369600
+	db.erasure.gone = []*gone{{
+		kind: goneCollections, at: 1893369600, tenant: nameHash{0x7e}, database: ID{0xdb}, databaseName: nameHash{0xda},
+		collections: []goneCollection{{
+			id: ID{0xc1}, name: nameHash{0xaa}, rows: 12, destroyed: 1893369601,
+			keys:  []keys.KeyInfo{{Collection: seal.ID{0xc1}, Generation: 1, File: seal.ID{0xf1}, Wrapped: 77}},
+			files: []segment.Info{{Number: 1, File: seal.ID{0xf2}, Rows: 12, MinOrder: 1, MaxOrder: 12}},
+		}},
+	}}
 	err := errors.Join(
 		db.applyCatalog(&catalogEntry{op: opCreateTenant, tenant: "acme", resource: "r1"}),
 		db.applyCatalog(&catalogEntry{op: opCreateDatabase, tenant: "acme", database: "main", id: ID{0xdb}}),

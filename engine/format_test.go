@@ -166,6 +166,31 @@ func checkpointExample(t *testing.T, files *manifest) string {
 	d.field(8, "sequence 300")
 	d.field(8, "from: epoch 1")
 	d.field(8, "sequence 290")
+	d.title("keys and deletions")
+	d.field(8, "keyset 3")
+	d.field(8, "written 2030-01-01T00:00:00Z")
+	d.field(8, "unerased since 2029-12-31T00:00:00Z")
+	for range d.number("deletions") {
+		d.field(1, "kind 1: collection")
+		d.field(8, "deleted 2029-12-31T00:00:00Z")
+		d.field(32, "hash of the tenant's name")
+		d.field(16, "database")
+		d.field(32, "hash of the database's name")
+		for range d.number("collections") {
+			d.field(16, "id")
+			d.field(32, "hash of the name")
+			d.number("rows")
+			d.field(8, "keys destroyed 2029-12-31T00:00:01Z")
+			for range d.number("keys") {
+				d.field(4, "generation 1")
+				d.field(16, "file id")
+				d.field(4, "wrapped by key 77 of the keyset")
+			}
+			for range d.number("segments") {
+				d.field(infoSize, "info")
+			}
+		}
+	}
 	d.title("catalog")
 	for range d.number("tenants") {
 		d.text("tenant")

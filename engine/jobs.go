@@ -68,6 +68,7 @@ func (j *jobs) start(db *DB) {
 	j.mu.Unlock()
 	j.wg.Go(func() { j.flusher(db) })
 	j.wg.Go(func() { j.compacter(db) })
+	j.wg.Go(func() { j.eraser(db) })
 	if db.ring != nil && !db.opts.convert {
 		j.wg.Go(func() { j.rotater(db) })
 	}

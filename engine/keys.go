@@ -150,7 +150,8 @@ func (db *DB) destroyOrphans() error {
 	if len(orphans) == 0 {
 		return nil
 	}
-	_, err := db.ring.Destroy(orphans...)
+	gone, err := db.ring.Destroy(orphans...)
+	db.destroyed(gone)
 	return err
 }
 
@@ -185,9 +186,11 @@ func (db *DB) destroyKeys(dropped []*Collection) error {
 	for i, c := range dropped {
 		ids[i] = seal.ID(c.id)
 	}
-	_, err := db.ring.Destroy(ids...)
+	gone, err := db.ring.Destroy(ids...)
+	db.destroyed(gone)
 	for passes(err) && !errors.Is(err, keys.ErrFailed) && db.jobs.pause() {
-		_, err = db.ring.Destroy(ids...)
+		gone, err = db.ring.Destroy(ids...)
+		db.destroyed(gone)
 	}
 	if err != nil {
 		// Deleted they are; the keys go when the store is opened the next time.
@@ -233,6 +236,19 @@ func (db *DB) unread(number uint64) bool {
 	}
 	c := db.catalog.collections[ID(h.Collection)]
 	return c != nil && c.unread != nil
+}
+
+// checkKeyset refuses a keyset that is older than the newest checkpoint knows:
+// somebody has put it back, and with it keys that were destroyed.
+func (db *DB) checkKeyset() error {
+	if db.ring == nil {
+		return nil
+	}
+	if set := db.ring.Keyset(); set.Number < db.checkpoint.keyset {
+		return fmt.Errorf("the keyset is number %d, the store has had number %d: it was rolled back, bring the newest back: %w",
+			set.Number, db.checkpoint.keyset, ErrKey)
+	}
+	return nil
 }
 
 // Generation is the number of the newest checkpoint. It grows for as long as

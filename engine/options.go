@@ -49,6 +49,11 @@ type Options struct {
 	// MinGeneration refuses a store whose Generation is smaller (ErrRollback):
 	// somebody has put an older copy in its place.
 	MinGeneration uint64
+	// EraseWithin is how long the bytes of what was deleted or overwritten may
+	// stay in the files: they are erased in the background before that. What it
+	// cannot reach, EraseNow says. 0: 24 hours; negative: when EraseNow is
+	// called, and as far as merging and checkpoints happen to do it.
+	EraseWithin time.Duration
 	// Events is told about background work. nil: nobody is.
 	Events *Events
 
@@ -115,7 +120,7 @@ type DegradedEvent struct {
 
 // ErrorEvent tells of background work that failed.
 type ErrorEvent struct {
-	Op     string // "write", "apply", "flush", "compact", "relieve pressure" (of memory and log), "remove" (of files nobody needs), "reserve", "rotate keys"
+	Op     string // "write", "apply", "flush", "compact", "relieve pressure" (of memory and log), "remove" (of files nobody needs), "reserve", "rotate keys", "erase", "checkpoint"
 	Err    error
 	Failed bool // no more writes are accepted
 }
@@ -153,6 +158,9 @@ func (o *Options) withDefaults() (Options, error) {
 	setDefault(&v.Limits.DocumentBytes, 64<<20)
 	setDefault(&v.Limits.BatchRecords, 1000000)
 	setDefault(&v.Limits.BatchBytes, 192<<20)
+	if v.EraseWithin == 0 {
+		v.EraseWithin = defaultErase
+	}
 	if v.Events == nil {
 		v.Events = &Events{}
 	}

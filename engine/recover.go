@@ -35,6 +35,10 @@ func (db *DB) recover() error {
 	if n := db.checkpoint.number; n < db.opts.MinGeneration {
 		return fmt.Errorf("generation %d, it has to be %d or more: %w", n, db.opts.MinGeneration, ErrRollback)
 	}
+	if err := db.checkKeyset(); err != nil {
+		return err
+	}
+	db.erasure.restore(db.checkpoint.since)
 	db.work.checkpoint.Store(db.checkpoint.number)
 	db.log, err = wal.Open(db.fs, db.checkpoint.from, wal.Options{
 		Store: db.store, Keys: db.keys, ReadOnly: db.opts.ReadOnly,
@@ -61,6 +65,7 @@ func (db *DB) recover() error {
 		return err
 	}
 	db.replaying = false
+	db.erasure.opening = false
 	if db.opts.ReadOnly {
 		return nil
 	}
@@ -101,7 +106,10 @@ func (db *DB) initStore() error {
 	db.catalog = newCatalog()
 	first := wal.Position{Epoch: 1, Seq: 1}
 	db.tried = 1
-	db.checkpoint = checkpointState{number: 1, position: wal.Position{Epoch: 1}, from: first}
+	db.checkpoint = checkpointState{number: 1, position: wal.Position{Epoch: 1}, from: first, written: now()}
+	if db.ring != nil {
+		db.checkpoint.keyset = db.ring.Keyset().Number
+	}
 	body, err := db.appendCheckpoint(nil, db.checkpoint)
 	if err != nil {
 		return err

@@ -277,6 +277,9 @@ func (v *convergence) begin(ctx context.Context) error {
 // rewrite brings every file under the newest keys.
 func (v *convergence) rewrite(ctx context.Context) error {
 	db := v.db
+	if err := db.resealReceipts(ctx); err != nil {
+		return err
+	}
 	covered, err := v.covered(ctx)
 	if err != nil {
 		return err
@@ -504,7 +507,10 @@ func (v *convergence) drop(ctx context.Context) (left bool, err error) {
 	if _, err := db.ring.Retire(ctx); err != nil {
 		return false, db.keyError(err)
 	}
-	return false, db.keyError(db.ring.Settle(ctx))
+	if err := db.ring.Settle(ctx); err != nil {
+		return false, db.keyError(err)
+	}
+	return false, db.recordKeyset(ctx)
 }
 
 // inLog tells that the log may hold entries of the collection under old keys

@@ -347,10 +347,12 @@ var timeless = []string{"internal/kernel", "internal/seal", "internal/disk", "hn
 
 // mayTime are files in those trees that look at the clock, with the reason.
 var mayTime = map[string]string{
-	"wal/gather.go":        "how long the committer waits for company decides no result",
-	"engine/flush.go":      "how long it took, for Events",
-	"engine/compact.go":    "how long it took, for Events",
-	"engine/checkpoint.go": "how long it took, for Events",
+	"wal/gather.go":         "how long the committer waits for company decides no result",
+	"engine/flush.go":       "how long it took, for Events",
+	"engine/compact.go":     "how long it took, for Events",
+	"engine/checkpoint.go":  "how long it took, for Events",
+	"engine/erase_state.go": "when deletions were made, for the deadline and for receipts",
+	"engine/erasejob.go":    "when the deadline is",
 }
 
 // unseeded are the functions of math/rand/v2 that draw from the process's own source.

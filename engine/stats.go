@@ -1,6 +1,9 @@
 package engine
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+	"time"
+)
 
 // Stats are figures about a store at one time. They are read one after the
 // other while the store goes on, so they need not add up exactly.
@@ -23,6 +26,10 @@ type Stats struct {
 	LogSeq   uint64 // 0: there has never been one
 
 	Checkpoint uint64 // number of the newest one
+
+	// Unerased is the age of the oldest deletion whose bytes may still be in
+	// files, EraseOverdue by how much that is more than Options.EraseWithin.
+	Unerased, EraseOverdue time.Duration
 
 	// Failed holds when the store accepts no more writes; DB.Err says why.
 	Failed bool
@@ -49,6 +56,7 @@ func (db *DB) Stats() Stats {
 		Failed:  db.Err() != nil,
 		Flushes: db.work.flushes.read(), Compactions: db.work.compactions.read(), Checkpoints: db.work.checkpoints.read(),
 	}
+	out.Unerased, out.EraseOverdue = db.erasureStats()
 	for _, c := range db.all() {
 		s := c.state.Load()
 		out.Collections++

@@ -33,6 +33,7 @@ const (
 	KindKeyset     Kind = 4
 	KindKey        Kind = 5 // a data key
 	KindEntry      Kind = 6 // an entry sealed inside a frame of the log: no file
+	KindReceipt    Kind = 7 // of an erasure
 )
 
 // Address is the place of a block: the associated data of its checksum and
