@@ -36,7 +36,7 @@ type variant struct {
 
 var variants = []variant{
 	{Options: Options{}},
-	{Options: Options{MemtableRows: 1, GraphMin: 1, OpenSegments: 1, Workers: 1}},
+	{Options: Options{MemtableRows: 1, GraphMin: 1, DecryptedMemory: 1, OpenSegments: 1, Workers: 1}},
 	{Options: Options{MemtableRows: 3, GraphMin: 2, Workers: 2, LogLimit: 4000}, reopen: 7},
 	{Options: Options{MemtableRows: 17, GraphMin: 10000, MemoryLimit: 20000}, compact: 11},
 	{Options: Options{MemtableRows: 10000, GraphMin: 5, Workers: 3}, reopen: 13, compact: 17},

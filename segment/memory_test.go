@@ -213,6 +213,40 @@ func TestTouches(t *testing.T) {
 	}
 }
 
+// TestWalkMeetsDamage: who walks a graph meets damage among the vectors where he
+// goes, and nowhere else; a scan meets all of it.
+func TestWalkMeetsDamage(t *testing.T) {
+	rows := randomRows(rand.New(rand.NewPCG(7, 21)), 4000, 256)
+	for i := range rows { // two groups, far from each other
+		for j := range rows[i].Vector {
+			rows[i].Vector[j] += float32(i / 2000 * 100)
+		}
+	}
+	for _, keys := range []testKeys{seal.Plain(), newGCM(t)} {
+		fs := faultfs.New(1)
+		spec := testSpec(1, 256, kernel.L2)
+		spec.GraphMin = 1
+		info := mustWrite(t, fs, keys, spec, rows)
+		if err := fs.Damage(Name(1), func(b []byte) []byte {
+			for row := 3000; row < 4000; row += 8 { // vectors are first in the file, with 8 rows to a block
+				b[disk.HeaderSize+row/8*(blockRows+keys.Overhead())]++
+			}
+			return b
+		}); err != nil {
+			t.Fatal(err)
+		}
+		r := mustOpen(t, fs, keys, spec, info)
+		if _, err := r.Search(t.Context(), Query{Vector: rows[5].Vector, K: 5, EF: 10}, nil); err != nil {
+			t.Errorf("key %d: far from the damage: %v", keys.KeyID(), err)
+		}
+		for _, q := range []Query{{Vector: rows[3500].Vector, K: 5, EF: 10}, {Vector: rows[5].Vector, K: 5, Exact: true}} {
+			if got, err := r.Search(t.Context(), q, nil); !errors.Is(err, disk.ErrCorrupt) || len(got) > 0 {
+				t.Errorf("key %d: %v, %v", keys.KeyID(), got, err)
+			}
+		}
+	}
+}
+
 // TestMergeMemory: a merge of encrypted segments decrypts its inputs within the
 // budget, holds the vectors it writes once, and gives all of it back.
 func TestMergeMemory(t *testing.T) {
