@@ -18,6 +18,9 @@ func (r *erasing) receipts(ctx context.Context) error {
 		r.told = true
 		return nil
 	}
+	if err := r.destroy(); err != nil {
+		return err
+	}
 	n, err := db.lastReceipt()
 	if err != nil {
 		return err
@@ -40,6 +43,23 @@ func (r *erasing) receipts(ctx context.Context) error {
 		}
 	}
 	r.told = true
+	return nil
+}
+
+// destroy destroys the keys of collections that were deleted when that did not
+// succeed at once.
+func (r *erasing) destroy() error {
+	for _, g := range r.gone {
+		for _, c := range g.collections {
+			if id := seal.ID(c.id); r.db.ring.Has(id) {
+				gone, err := r.db.ring.Destroy(id)
+				r.db.destroyed(gone)
+				if err != nil {
+					return r.db.keyError(err)
+				}
+			}
+		}
+	}
 	return nil
 }
 
