@@ -65,6 +65,7 @@ func readOnlyStore(t testing.TB, into string, killed bool) {
 	} else {
 		must(t, p.cmd.Process.Signal(syscall.SIGSTOP))
 	}
+	must(t, os.Remove(filepath.Join(from, adminSocket))) // it is no part of the store, and cannot be copied
 	must(t, os.CopyFS(into, os.DirFS(from)))
 	p.kill()
 }
