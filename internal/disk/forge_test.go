@@ -14,20 +14,47 @@ import (
 // that made of it: what only somebody with the key can do.
 func unlock(t *testing.T, b []byte, s testKeys, change func(table []byte)) []byte {
 	t.Helper()
-	h := header()
-	h.KeyID = s.KeyID()
-	at := binary.LittleEndian.Uint64(b[len(b)-32:])
-	place := h.Address(1 << 63)
-	table, err := s.Open(nil, b[at:len(b)-32], place, b[:disk.HeaderSize])
+	c := unsealTable(t, b, s)
+	change(c[binary.LittleEndian.Uint64(c[len(c)-32:]) : len(c)-32])
+	return reroot(sealTable(t, c, s))
+}
+
+// unsealTable returns a copy of a file whose table is in the clear.
+func unsealTable(t testing.TB, b []byte, s testKeys) []byte {
+	t.Helper()
+	return swapTable(b, s.Overhead(), func(table []byte) ([]byte, error) {
+		return s.Open(nil, table, header().Address(1<<63), b[:disk.HeaderSize])
+	}, t)
+}
+
+// sealTable returns a copy of a file whose table, which was in the clear, is
+// sealed under the identity of header, however the header reads.
+func sealTable(t testing.TB, b []byte, s testKeys) []byte {
+	t.Helper()
+	h, err := disk.DecodeHeader(reroot(slices.Clone(b)))
+	if err != nil {
+		h = header() // nobody will come to the table
+	}
+	head := reroot(slices.Clone(b))[:disk.HeaderSize]
+	return swapTable(b, -s.Overhead(), func(table []byte) ([]byte, error) {
+		return s.Seal(nil, table, h.Address(1<<63), head)
+	}, t)
+}
+
+// swapTable replaces the table, which gets shorter by so many bytes.
+func swapTable(b []byte, shorter int, change func([]byte) ([]byte, error), t testing.TB) []byte {
+	t.Helper()
+	if shorter == 0 {
+		return slices.Clone(b)
+	}
+	foot := slices.Clone(b[len(b)-32:])
+	at := binary.LittleEndian.Uint64(foot)
+	table, err := change(b[at : len(b)-32])
 	if err != nil {
 		t.Fatal(err)
 	}
-	change(table)
-	sealed, err := s.Seal(nil, table, place, b[:disk.HeaderSize])
-	if err != nil {
-		t.Fatal(err)
-	}
-	return reroot(append(append(b[:at:at], sealed...), b[len(b)-32:]...))
+	binary.LittleEndian.PutUint64(foot[8:], binary.LittleEndian.Uint64(foot[8:])-uint64(shorter))
+	return slices.Concat(b[:at], table, foot)
 }
 
 // TestForgedBlock: whoever changes an encrypted block and makes all checksums
@@ -37,9 +64,9 @@ func TestForgedBlock(t *testing.T) {
 	s := newGCM(t)
 	fsys, _ := small(t, s)
 	fsys.Damage("f", func(b []byte) []byte {
+		b[disk.HeaderSize] ^= 1
+		stored := b[disk.HeaderSize:][:64+s.Overhead()]
 		return unlock(t, b, s, func(table []byte) {
-			b[disk.HeaderSize] ^= 1
-			stored := b[disk.HeaderSize:][:64+s.Overhead()]
 			binary.LittleEndian.PutUint64(table[16+len(parts(1))*32:], seal.Sum(stored, header().Address(0)))
 		})
 	})
@@ -63,6 +90,11 @@ func TestForgedBlock(t *testing.T) {
 // belongs together, however right the checksums are made.
 func TestSealedTable(t *testing.T) {
 	s := newGCM(t)
+	fsys, want := small(t, s)
+	fsys.Damage("f", func(b []byte) []byte { return unlock(t, b, s, func([]byte) {}) })
+	if err := inspect(fsys, header(), want, s); err != nil {
+		t.Fatalf("sealed again: %v", err)
+	}
 	for what, change := range map[string]func(b []byte) []byte{
 		"a byte of the table": func(b []byte) []byte {
 			b[binary.LittleEndian.Uint64(b[len(b)-32:])+20] ^= 1
