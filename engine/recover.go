@@ -169,6 +169,10 @@ func (db *DB) replayEdit(payload []byte) error {
 	}
 	c.load(m)
 	c.unread = nil
+	// Among the entries that it stands for, which are not replayed, there may be
+	// deletions.
+	c.overwrote.Store(true)
+	db.died()
 	return nil
 }
 
