@@ -315,12 +315,36 @@ func (r *repair) recoverCollections() error {
 			return err
 		}
 	}
+	for _, s := range r.byID {
+		if s.recovered && s.edited {
+			if err := r.learnMetric(s.c); err != nil {
+				return err
+			}
+		}
+	}
 	for id, segments := range found {
 		slices.Reverse(segments)
 		c := db.catalog.collections[id]
 		m := c.manifest
 		m.segments = segments
 		c.load(m)
+	}
+	return nil
+}
+
+// learnMetric takes the metric of a collection, which an edit does not tell,
+// from its segments.
+func (r *repair) learnMetric(c *Collection) error {
+	for _, s := range c.manifest.segments {
+		spec := segment.Spec{Store: r.db.store, Collection: seal.ID(c.id), Number: s.info.Number, File: s.info.File}
+		reader, _, err := segment.OpenDamaged(r.db.fs, r.db.keys, spec, s.info)
+		if err != nil && !errors.Is(err, ErrKey) {
+			return err
+		}
+		if reader != nil {
+			c.spec.Metric = reader.Metric()
+			return reader.Close()
+		}
 	}
 	return nil
 }

@@ -40,6 +40,20 @@ func TestSalvageOneByte(t *testing.T) {
 	}
 }
 
+// What the checkpoint covers is not yielded.
+func TestSalvageFrom(t *testing.T) {
+	var got []uint64
+	for e, err := range Salvage(shelf(t, Options{}), Position{Seq: 5}, Options{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, e.Position.Seq)
+	}
+	if fmt.Sprint(got) != "[5 6 7 8 9]" {
+		t.Error(got)
+	}
+}
+
 // A file that is gone leaves a gap of its own entries.
 func TestSalvageMissingFile(t *testing.T) {
 	for i, want := range []string{"[4 5 6 7 8 9]", "[1 2 3 7 8 9]", "[1 2 3 4 5 6] missing"} {
