@@ -35,13 +35,17 @@ func TestPowerCutConcurrent(t *testing.T) { runSeeds(t, powerCutMany) }
 // runSeeds spreads seeds over the cores.
 func runSeeds(t *testing.T, run func(seed uint64) error) {
 	t.Helper()
+	enough := int64(5)
+	if f := flag.Lookup("test.failfast"); f.Value.String() == "true" {
+		enough = 1
+	}
 	var next, bad atomic.Int64
 	var wg sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
 		wg.Go(func() {
 			for {
 				n := next.Add(1) - 1
-				if n >= int64(*cutSeeds) || bad.Load() >= 5 {
+				if n >= int64(*cutSeeds) || bad.Load() >= enough {
 					return
 				}
 				seed := *cutFirst + uint64(n)

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/chromad/chromad/internal/keys"
+	"github.com/chromad/chromad/internal/mutant"
 	"github.com/chromad/chromad/internal/seal"
 	"github.com/chromad/chromad/internal/vfs"
 	"github.com/chromad/chromad/segment"
@@ -92,7 +93,7 @@ func (rc *readerCache) release(h *handle) {
 	rc.mu.Lock()
 	defer rc.mu.Unlock()
 	h.users--
-	if h.users == 0 {
+	if h.users == 0 || mutant.On(mutant.HandleClosedInUse) && h.idle == nil {
 		h.idle = rc.idle.PushBack(h)
 		rc.evict()
 	}
