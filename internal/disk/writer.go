@@ -204,6 +204,9 @@ func (w *Writer) endSection() {
 
 func (w *Writer) pad() {
 	var zeros [align]byte
+	if mutant.On(mutant.PaddingLeaks) {
+		copy(zeros[:], w.block[:cap(w.block)])
+	}
 	w.put(zeros[:aligned(w.size)-w.size])
 }
 

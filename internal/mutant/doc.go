@@ -39,6 +39,7 @@ const (
 	LengthBelieved    Name = "length-believed"      // memory is given by a number in a file
 	FaultNotCaught    Name = "fault-not-caught"     // a file that is cut off while it is read ends the process
 	ReaderClosedInUse Name = "reader-closed-in-use" // a segment is unmapped under those who read it
+	HandleClosedInUse Name = "handle-closed-in-use" // a segment is closed while a query holds it
 	EvictedInUse      Name = "evicted-in-use"       // decrypted memory goes while somebody reads it
 )
 
@@ -54,6 +55,7 @@ const (
 // Bugs in encryption.
 const (
 	NonceReused         Name = "nonce-reused"           // every block of a file is sealed with the same nonce
+	PaddingLeaks        Name = "padding-leaks"          // between two sections there is what was in memory
 	BlockNotBound       Name = "block-not-bound"        // the number of a block is not authenticated
 	KeyNotDestroyed     Name = "key-not-destroyed"      // the key of a deleted collection stays on the disk
 	KeyRemovalNotSynced Name = "key-removal-not-synced" // and may come back after a power cut
