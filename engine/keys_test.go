@@ -539,3 +539,17 @@ func TestDeleteUnderReader(t *testing.T) {
 		t.Errorf("after %d records: %v", n, last)
 	}
 }
+
+// A store with nothing in it has keys to change, too.
+func TestRotateEmpty(t *testing.T) {
+	ctx := t.Context()
+	db, fs := newDB(t, keyed(Options{}))
+	for n := range 3 {
+		check(t, db.RotateKeys(ctx, nil))
+		info, err := db.KeyInfo(ctx)
+		check(t, err)
+		if info.OldFiles > 0 || len(info.Store) != 1 || info.Store[0] != uint32(n+2) || len(info.Keyset) != 1 || len(underKeys(t, fs)) != 1 {
+			t.Errorf("%+v, files %v", info, underKeys(t, fs))
+		}
+	}
+}

@@ -155,7 +155,7 @@ type convergence struct {
 	cut     uint64 // sequence number: entries from here on are under the newest keys
 	done    RotateProgress
 	counted bool         // done says how much there is
-	edited  bool         // since the last checkpoint
+	stale   bool         // the checkpoint is older than what was done
 	hurt    map[ID]error // damaged collections
 }
 
@@ -270,7 +270,7 @@ func (v *convergence) begin(ctx context.Context) error {
 	if err := db.log.Rotate(); err != nil {
 		return logError(err)
 	}
-	v.cut = db.log.End().Seq
+	v.cut, v.stale = db.log.End().Seq, true
 	return nil
 }
 
@@ -284,7 +284,7 @@ func (v *convergence) rewrite(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if !covered { // this waits for flushes that began under the old keys, too
+	if !covered || v.stale { // this waits for flushes that began under the old keys, too
 		if err := db.flushAll(ctx); err != nil && !contained(err) {
 			return err
 		}
@@ -307,8 +307,8 @@ func (v *convergence) rewrite(ctx context.Context) error {
 			return err
 		}
 	}
-	if !covered || v.edited {
-		v.edited = false
+	if !covered || v.stale {
+		v.stale = false
 		return db.writeCheckpoint(ctx)
 	}
 	if err := db.catMu.lock(ctx); err != nil {
@@ -383,7 +383,7 @@ func (v *convergence) collection(ctx context.Context, c *Collection) error {
 		}
 		if err == nil && h.KeyID != newest {
 			err = c.reseal(ctx, view, i, m.dimension)
-			v.edited = true
+			v.stale = true
 			v.step(s.info.Length)
 		}
 		if err != nil {
