@@ -366,3 +366,38 @@ func TestEncryptHeldFile(t *testing.T) {
 	check(t, m["c0"].findAll(ctx, collection(t, db, "c0")))
 	check(t, db.Close())
 }
+
+// A reader may open a segment that has been replaced since it took its view:
+// the key for it stays until nobody needs the file.
+func TestRotateKeepsKeys(t *testing.T) {
+	ctx := t.Context()
+	fs, m := aStore(t, operator("a"))
+	db := openOn(t, fs, Options{Keys: operator("a"), GraphMin: 4})
+	db.jobs.stop()
+	view, err := collection(t, db, "c0").view()
+	check(t, err)
+	check(t, db.ring.AddPrimary(ctx))
+	v := &convergence{db: db, hurt: map[ID]error{}}
+	check(t, errors.Join(v.renew(ctx), v.begin(ctx), v.rewrite(ctx)))
+	check(t, db.readers.close()) // what is open reads without asking for the key
+	if left, err := v.drop(ctx); !left || err != nil {
+		t.Errorf("there is a reader, and old keys are said to be needed: %t, %v", left, err)
+	}
+	if len(view.readers) == 0 {
+		t.Fatal("no segments")
+	}
+	for i := range view.readers {
+		if _, err := view.reader(i); err != nil {
+			t.Errorf("segment %d was replaced, and a view has it: %v", i, err)
+		}
+	}
+	view.close()
+	check(t, db.converge(ctx))
+	info, err := db.KeyInfo(ctx)
+	check(t, err)
+	if info.OldFiles > 0 || len(info.Keyset) != 1 {
+		t.Errorf("%+v", info)
+	}
+	check(t, findEverything(ctx, db, m))
+	check(t, db.Close())
+}
