@@ -9,8 +9,9 @@ import (
 // Budget bounds the decrypted bytes of many files (File.Share). What cannot be
 // evicted counts too and pushes out what can. The bound is passed by what runs
 // at the moment: nothing is evicted that somebody holds, so it can be exceeded
-// by all that the searches which run at once look at, and by what is not
-// evictable at all. It is safe for concurrent use; nil is no bound.
+// by all that the searches which run at once look at, by an eighth while a file
+// is held without a pause, and by what is not evictable at all. It is safe for
+// concurrent use; nil is no bound.
 type Budget struct {
 	max  int64
 	used atomic.Int64
@@ -68,7 +69,8 @@ func (b *Budget) remove(f *File) {
 // relieve brings the bytes below the bound if they are above: a clock over all
 // files that nobody holds, which takes what was not used since the hand came by
 // (second chance), and when that is not enough, own, which the caller has just
-// let go of and others may hold: they are waited for.
+// let go of and others may hold: they are waited for, and newcomers wait with
+// them, once the bound is passed by an eighth.
 func (b *Budget) relieve(own *File) {
 	if b.used.Load() <= b.max || !b.mu.TryLock() {
 		return // or somebody is at it
@@ -78,7 +80,12 @@ func (b *Budget) relieve(own *File) {
 	if own == nil || own.loose.Load() == 0 || b.used.Load() <= b.max {
 		return
 	}
-	own.hold.Lock()
+	if !own.hold.TryLock() {
+		if b.used.Load() <= b.max+b.max/8 {
+			return
+		}
+		own.hold.Lock()
+	}
 	defer own.hold.Unlock()
 	for range 2 { // the first round may only take chances away
 		if need := b.need(); need > 0 {
