@@ -119,6 +119,7 @@ func TestRepairWithoutCheckpoint(t *testing.T) {
 			return b
 		}))
 	}
+	withoutLog(t, fs.Clone())
 	out, r := repaired(t, fs, nil)
 	if !strings.Contains(r.Basis, "headers") || len(r.Chosen) == 0 {
 		t.Errorf("%q, %v", r.Basis, r.Chosen)
@@ -138,6 +139,32 @@ func TestRepairWithoutCheckpoint(t *testing.T) {
 		t.Errorf("%d collections, new: %s", n, idsIn(t, db, "new"))
 	}
 	check(t, db.Close())
+}
+
+// withoutLog takes the log away too: the newest version of each record is all
+// that segments tell.
+func withoutLog(t *testing.T, fs *faultfs.FS) {
+	t.Helper()
+	for _, name := range fs.Files() {
+		if strings.HasPrefix(name, "log/") {
+			check(t, fs.Remove(name))
+		}
+	}
+	out, _ := repaired(t, fs, nil) // which passes its check: no id is there twice
+	db := openOn(t, out, Options{})
+	defer db.Close()
+	newest := 0
+	for info, err := range db.Default().Collections(t.Context()) {
+		check(t, err)
+		for _, r := range getAll(t, collection(t, db, info.Name), Selection{IDs: []string{"a"}}, IncludeEmbedding) {
+			if r.Embedding[0] == 5 {
+				newest++
+			}
+		}
+	}
+	if newest == 0 {
+		t.Error("no collection has its newest records")
+	}
 }
 
 // The newest checkpoint cannot be read, and the older one has not been removed
