@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/chromad/chromad/internal/seal"
 	"github.com/chromad/chromad/segment"
@@ -70,7 +71,7 @@ func (r *erasing) statement(kind string) Statement {
 		Format: ReceiptFormat, Store: r.db.store.String(), Kind: kind,
 		Collections: []ErasedCollection{}, Keys: []ErasedKey{}, Files: []ErasedFile{}, KeysetKeys: []uint32{},
 		RemovedAt: showTime(now()), LogFrom: r.log.Begin.Seq, LogFile: r.log.Number, Checkpoint: r.checkpoint,
-		OperatorKey: set.URI, Keyset: set.Number,
+		OperatorKey: strings.ToValidUTF8(set.URI, "\uFFFD"), Keyset: set.Number,
 	}
 }
 
@@ -87,7 +88,7 @@ func (r *erasing) ofGone(g *gone) Statement {
 		destroyed = max(destroyed, c.destroyed)
 		s.Collections = append(s.Collections, ErasedCollection{ID: c.id.String(), Name: c.name.String(), Rows: c.rows})
 		for _, k := range c.keys {
-			s.Keys = append(s.Keys, ErasedKey{Collection: k.Collection.String(), Generation: k.Generation, File: k.File.String(), KeysetKey: k.Wrapped})
+			s.Keys = append(s.Keys, ErasedKey{Collection: ID(k.Collection).String(), Generation: k.Generation, File: k.File.String(), KeysetKey: k.Wrapped})
 			if !slices.Contains(s.KeysetKeys, k.Wrapped) {
 				s.KeysetKeys = append(s.KeysetKeys, k.Wrapped)
 			}
