@@ -110,9 +110,12 @@ var storeMetrics = []struct {
 	{"degraded_segments", "gauge", "Segments with a damaged index, which are read without it.", func(s *engine.Stats) int64 { return int64(s.DegradedSegments) }},
 	{"memtable_rows", "gauge", "Rows that are in memory and in no segment yet.", func(s *engine.Stats) int64 { return s.MemtableRows }},
 	{"memtable_bytes", "gauge", "Estimated memory of these rows.", func(s *engine.Stats) int64 { return s.MemtableBytes }},
+	{"decrypted_bytes", "gauge", "What is held decrypted of an encrypted store's segments.", func(s *engine.Stats) int64 { return s.DecryptedBytes }},
 	{"log_bytes", "gauge", "Length of the log's files.", func(s *engine.Stats) int64 { return s.LogBytes }},
 	{"log_sequence", "gauge", "Sequence number of the last durable log entry.", func(s *engine.Stats) int64 { return int64(s.LogSeq) }},
 	{"checkpoint_number", "gauge", "Number of the newest checkpoint.", func(s *engine.Stats) int64 { return int64(s.Checkpoint) }},
+	{"unerased_seconds", "gauge", "Age of the oldest deletion whose bytes may still be in files.", func(s *engine.Stats) int64 { return int64(s.Unerased.Seconds()) }},
+	{"erasure_overdue_seconds", "gauge", "By how much that is more than it may be.", func(s *engine.Stats) int64 { return int64(s.EraseOverdue.Seconds()) }},
 	{"failed", "gauge", "1 when the store accepts no more writes.", func(s *engine.Stats) int64 {
 		if s.Failed {
 			return 1

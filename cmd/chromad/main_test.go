@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"math"
 	"net"
 	"net/http"
 	"os"
@@ -14,7 +13,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
-	"runtime/debug"
 	"strings"
 	"syscall"
 	"testing"
@@ -242,25 +240,6 @@ func TestNotChromas(t *testing.T) {
 	}
 	if files, err := os.ReadDir(dir); err != nil || len(files) != 1 {
 		t.Errorf("the directory was changed: %v, %v", files, err)
-	}
-}
-
-func TestLimitMemory(t *testing.T) {
-	defer debug.SetMemoryLimit(debug.SetMemoryLimit(-1))
-	t.Setenv("GOMEMLIMIT", "1GiB") // as the runtime has read it at the start
-	debug.SetMemoryLimit(1 << 30)
-	for _, c := range []struct{ asked, want int64 }{{0, 1 << 30}, {2 << 30, 2 << 30}} {
-		if got := limitMemory(c.asked); got != c.want || debug.SetMemoryLimit(-1) != 1<<30 {
-			t.Errorf("asked for %d: %d, and the process has %d", c.asked, got, debug.SetMemoryLimit(-1))
-		}
-	}
-	t.Setenv("GOMEMLIMIT", "")
-	if got := limitMemory(3 << 30); got != 3<<30 || debug.SetMemoryLimit(-1) != 3<<30 {
-		t.Errorf("%d, and the process has %d", got, debug.SetMemoryLimit(-1))
-	}
-	debug.SetMemoryLimit(math.MaxInt64)
-	if got := limitMemory(0); got != 0 {
-		t.Errorf("%d without a limit", got)
 	}
 }
 

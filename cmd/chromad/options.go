@@ -32,11 +32,12 @@ type options struct {
 	memory       size
 	memtableRows int
 	drain        time.Duration
+	eraseWithin  within
 }
 
 func defaultOptions() *options {
 	return &options{path: "./chroma", host: "127.0.0.1", port: 8000, maxBody: 40 << 20,
-		logLevel: "info", logFormat: "text", drain: 30 * time.Second}
+		logLevel: "info", logFormat: "text", drain: 30 * time.Second, eraseWithin: within(24 * time.Hour)}
 }
 
 // flags makes the set of flags that write to o.
@@ -55,9 +56,10 @@ func (o *options) flags() *flag.FlagSet {
 	f.Var((*list)(&o.cors), "cors", "`origin` that browsers may call from, or *; may be repeated")
 	f.StringVar(&o.logLevel, "log-level", o.logLevel, "least `level` to log: debug, info, warn, error")
 	f.StringVar(&o.logFormat, "log-format", o.logFormat, "`format` of the log: text, json")
-	f.Var(&o.memory, "memory", "soft limit of the whole process, a `size`; memtables get a quarter. 0: GOMEMLIMIT, or none")
+	f.Var(&o.memory, "memory", "soft limit of the whole process, a `size`: a quarter for memtables, half for what is decrypted. 0: GOMEMLIMIT, or the container's limit")
 	f.IntVar(&o.memtableRows, "memtable-rows", o.memtableRows, "`rows` of a collection kept in memory before they become a segment. 0: 16384")
 	f.DurationVar(&o.drain, "drain", o.drain, "`time` that running requests get when the server stops")
+	f.Var(&o.eraseWithin, "erase-within", "`time` within which the bytes of what was deleted leave the files, or off")
 	return f
 }
 
@@ -131,7 +133,7 @@ Flags (--flag value and --flag=value both work; they win over the file):
 	b.WriteString(`
 The file has the settings of Chroma's single-node server: port, listen_address, persist_path,
 allow_reset, max_payload_size_bytes, cors_allow_origins; and ours: keys, expect_generation, insecure,
-log_level, log_format, memory, memtable_rows, drain.
+log_level, log_format, memory, memtable_rows, drain, erase_within.
 
 Examples:
 

@@ -7,11 +7,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math"
 	"net"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"strconv"
 	"time"
 
@@ -45,9 +43,10 @@ func run(ctx context.Context, o *options, stderr io.Writer) (err error) {
 	// again: the process ends, and whoever supervises it starts it anew.
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
+	memory := planMemory(int64(o.memory), op != nil)
 	db, err := engine.Open(path, &engine.Options{
-		MemtableRows: o.memtableRows, MemoryLimit: limitMemory(int64(o.memory)) / 4, Events: events(log, stop),
-		Keys: op, MinGeneration: o.expectGeneration,
+		MemtableRows: o.memtableRows, MemoryLimit: memory.memtables, DecryptedMemory: memory.decrypted, Events: events(log, stop),
+		Keys: op, MinGeneration: o.expectGeneration, EraseWithin: time.Duration(o.eraseWithin),
 	})
 	if err != nil {
 		if errors.Is(err, engine.ErrLocked) {
@@ -85,21 +84,6 @@ func run(ctx context.Context, o *options, stderr io.Writer) (err error) {
 		log.Info("stopping: no new requests; a second signal leaves at once")
 	}()
 	return s.Serve(ctx, l)
-}
-
-// limitMemory sets the soft limit of the process, unless GOMEMLIMIT has, and
-// returns what the store may go by; 0: there is no limit.
-func limitMemory(asked int64) int64 {
-	if asked > 0 && os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(asked)
-	}
-	if asked > 0 {
-		return asked
-	}
-	if set := debug.SetMemoryLimit(-1); set != math.MaxInt64 {
-		return set
-	}
-	return 0
 }
 
 // notChromas refuses a directory that holds a database of Chroma's own server:

@@ -1,0 +1,52 @@
+package main
+
+import (
+	"math"
+	"runtime/debug"
+	"testing"
+)
+
+// TestPlanMemory: heap, memtables and decrypted blocks together stay within
+// what was asked for.
+func TestPlanMemory(t *testing.T) {
+	before := debug.SetMemoryLimit(-1)
+	defer debug.SetMemoryLimit(before)
+	const gib = 1 << 30
+	for _, c := range []struct {
+		name      string
+		inherited string
+		asked     int64
+		encrypted bool
+		want      memoryPlan
+		heap      int64
+	}{
+		{"plain", "", 8 * gib, false, memoryPlan{2 * gib, 4 * gib}, 8 * gib},
+		{"encrypted", "", 8 * gib, true, memoryPlan{2 * gib, 4 * gib}, 4 * gib},
+		{"GOMEMLIMIT alone", "4GiB", 0, true, memoryPlan{gib, 2 * gib}, 2 * gib},
+		{"GOMEMLIMIT beside --memory", "4GiB", 8 * gib, true, memoryPlan{2 * gib, 4 * gib}, 4 * gib},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Setenv("GOMEMLIMIT", c.inherited)
+			debug.SetMemoryLimit(math.MaxInt64)
+			if c.inherited != "" {
+				debug.SetMemoryLimit(4 * gib) // what the runtime does when it starts
+			}
+			if got := planMemory(c.asked, c.encrypted); got != c.want {
+				t.Errorf("%+v, want %+v", got, c.want)
+			}
+			if heap := debug.SetMemoryLimit(-1); heap != c.heap {
+				t.Errorf("heap of %d, want %d", heap, c.heap)
+			}
+		})
+	}
+}
+
+func TestParseLimit(t *testing.T) {
+	for in, want := range map[string]int64{
+		"max\n": 0, "1073741824\n": 1 << 30, "9223372036854771712\n": 0, "": 0, "-1": 0, "0": 0, "1 GB": 0,
+	} {
+		if got := parseLimit(in); got != want {
+			t.Errorf("%q: %d, want %d", in, got, want)
+		}
+	}
+}
