@@ -34,6 +34,10 @@
 // its keys, envelope.go the entries that are sealed under those of their
 // collections, rotate.go changes keys, and encrypts a plain store.
 //
+// A damaged store: degraded.go has segments with a damaged index made anew,
+// check.go tells all that is wrong, repair.go makes a new store of what can be
+// proven, inspect.go shows what files hold.
+//
 // # Locks
 //
 // In the order in which they may be taken:
