@@ -17,7 +17,7 @@ Examples:
 
   chromad keys rotate /var/lib/chroma                            while a server runs: it does the work, reads and writes go on
   chromad keys rotate /var/lib/chroma --keys /etc/chromad/key    without one
-  chromad keys rotate /var/lib/chroma --json                     {"event":"progress","segments":12,"segments_done":3,…} on each line
+  chromad keys rotate /var/lib/chroma --json                     JSON, a line for each step
 
 Every segment is written again, one after the other: that takes as long as copying the store, and room for the
 largest collection. It can be interrupted at any time: the same command goes on, and so does a server that opens the
