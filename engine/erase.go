@@ -26,12 +26,10 @@ import (
 // What is deleted while this goes on is left to the next time.
 
 // EraseProgress tells how far erasing is. Segments with dead rows are written
-// again one by one, which is most of the work; how many there are is known
-// collection by collection.
+// again one by one, which is most of the work.
 type EraseProgress struct {
-	Collections, CollectionsDone int
-	Segments                     int   // that were written again
-	Bytes                        int64 // length of their files as they were
+	Segments, SegmentsDone int
+	Bytes, BytesDone       int64 // of those segments' files, as they were
 }
 
 // EraseNow takes what was deleted, updated and overwritten before the call out
@@ -180,9 +178,13 @@ func (r *erasing) unfinished(yield func(name string)) error {
 }
 
 func (r *erasing) collections(ctx context.Context) error {
-	all := r.db.all()
-	r.done.Collections = len(all)
-	for _, c := range all {
+	if err := r.db.flushAll(ctx); err != nil && !contained(err) {
+		return err
+	}
+	if err := r.count(ctx); err != nil {
+		return err
+	}
+	for _, c := range r.db.all() {
 		err := c.usable()
 		if err == nil {
 			err = r.collection(ctx, c)
@@ -194,9 +196,25 @@ func (r *erasing) collections(ctx context.Context) error {
 		default:
 			return err
 		}
-		r.done.CollectionsDone++
-		r.step()
 	}
+	return nil
+}
+
+// count learns how much there is to do; more may come.
+func (r *erasing) count(ctx context.Context) error {
+	if err := r.db.catMu.lock(ctx); err != nil {
+		return err
+	}
+	for _, c := range r.db.all() {
+		for _, s := range c.manifest.segments {
+			if !s.dead.IsEmpty() {
+				r.done.Segments++
+				r.done.Bytes += s.info.Length
+			}
+		}
+	}
+	r.db.catMu.Unlock()
+	r.step()
 	return nil
 }
 
@@ -254,8 +272,9 @@ func (r *erasing) rewrite(ctx context.Context, x *erasedRecords) error {
 		}
 		x.rows += picked.dead.GetCardinality()
 		x.files = append(x.files, picked.info)
-		r.done.Segments++
-		r.done.Bytes += picked.info.Length
+		r.done.SegmentsDone++
+		r.done.BytesDone += picked.info.Length
+		r.done.Segments, r.done.Bytes = max(r.done.Segments, r.done.SegmentsDone), max(r.done.Bytes, r.done.BytesDone)
 		r.step()
 	}
 }

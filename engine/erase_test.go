@@ -243,7 +243,7 @@ func TestEraseNow(t *testing.T) {
 				}
 			}
 			look("erased")
-			if last.Segments == 0 || last.Bytes == 0 || last.CollectionsDone != 1 {
+			if last.Segments == 0 || last.Bytes == 0 || last.Segments != last.SegmentsDone || last.Bytes != last.BytesDone {
 				t.Errorf("progress: %+v", last)
 			}
 			c := collection(t, db, string(kept["new name"]))

@@ -11,23 +11,33 @@ import (
 )
 
 func compactCommand(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	p := newFlagPage("compact", "PATH", "Merge every collection into one segment, and give the space of deleted records back.", `
+	p := newFlagPage("compact", "PATH", `Merge every collection into one segment, and give the space of deleted records back.
+With --erase-now: only what is needed for no file to hold a byte of what was deleted.`, `
 Examples:
 
   chromad compact /var/lib/chroma                            while a server runs: it does the work, reads and writes go on
   chromad compact /var/lib/chroma --keys /etc/chromad/key    an encrypted store, without one
+  chromad compact /var/lib/chroma --erase-now                what was deleted, updated or overwritten leaves the files now
+
+chromad run erases by itself within --erase-within; chromad receipts shows what was erased from encrypted stores.
+Free blocks of the disk, snapshots, copies and backups are out of reach: docs/security.md.
 
 A store compacts itself as it is used; this is for when the space is wanted now. It needs room for the largest
 collection once more. Ctrl-C stops the work, or where a server does it only the watching; either is no harm.
 `)
 	uri := keysFlag(p)
+	now := p.Bool("erase-now", false, "erase what was deleted, and merge no more than that takes")
 	asJSON := p.Bool("json", false, "print progress as JSON lines on standard output")
 	path, err := p.readPath(args)
 	if err != nil {
 		return p.refuse(err, stdout, stderr)
 	}
-	show := newProgress("compacting", *asJSON, stdout, stderr)
-	said, err := compact(ctx, path, *uri, show)
+	what, work := "compacting", compact
+	if *now {
+		what, work = "erasing", eraseNow
+	}
+	show := newProgress(what, *asJSON, stdout, stderr)
+	said, err := work(ctx, path, *uri, show)
 	show.end(err, said)
 	if err != nil {
 		return p.fail(err, stderr)

@@ -34,6 +34,7 @@ func settings() []setting {
 			return n.Decode(&o.cors)
 		}},
 		{"keys", func(o *options, n *yaml.Node) error { return n.Decode(&o.keys) }},
+		{"erase_within", func(o *options, n *yaml.Node) error { return o.eraseWithin.Set(n.Value) }},
 		{"expect_generation", func(o *options, n *yaml.Node) error { return n.Decode(&o.expectGeneration) }},
 		{"insecure", func(o *options, n *yaml.Node) error { return n.Decode(&o.insecure) }},
 		{"log_level", func(o *options, n *yaml.Node) error { return n.Decode(&o.logLevel) }},

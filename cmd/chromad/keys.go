@@ -23,6 +23,7 @@ func keysCommands() []subcommand {
 		{"rotate", "PATH [--keys URI]", "put everything under new keys, while a server runs too", keysRotate},
 		{"encrypt", "PATH --keys URI", "encrypt a plain store where it is", keysEncrypt},
 		{"rewrap", "PATH --keys URI --new-keys URI", "put a store under another operator's key", keysRewrap},
+		{"public", "PATH --out FILE", "write the key that receipts are checked with", keysPublic},
 		{"destroy", "PATH --keys URI --collection ID", "make a collection, or a store, unreadable for good", keysDestroy},
 	}
 }

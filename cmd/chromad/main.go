@@ -38,8 +38,10 @@ func commands() []subcommand {
 		{"check", "PATH [flags]", "read a whole store and tell what is wrong", checkCommand},
 		{"inspect", "PATH [VIEW] [flags]", "show what the files of a store hold", inspectCommand},
 		{"repair", "PATH [flags]", "make a new store of what can be read", repairCommand},
-		{"keys", "COMMAND", "keys of encrypted stores: create, list, rotate, encrypt, rewrap, destroy", keysCommand},
+		{"keys", "COMMAND", "keys of encrypted stores: create, list, rotate, encrypt, rewrap, public, destroy", keysCommand},
 		{"compact", "PATH [flags]", "give the space of deleted records back", compactCommand},
+		{"receipts", "PATH [flags]", "list the receipts of what was erased", receiptsCommand},
+		{"verify-erasure", "RECEIPT [flags]", "check a receipt, and look for what it says is gone", verifyErasureCommand},
 		{"version", "", "print the version", versionCommand},
 	}
 }

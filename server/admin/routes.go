@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"net/http"
 
@@ -19,6 +20,9 @@ type Store interface {
 	KeyInfo(ctx context.Context) (engine.KeyInfo, error)
 	RotateKeys(ctx context.Context, progress func(engine.RotateProgress)) error
 	Compact(ctx context.Context) error
+	EraseNow(ctx context.Context, progress func(engine.EraseProgress)) error
+	Receipts(ctx context.Context) iter.Seq2[*engine.Receipt, error]
+	PublicKey() ([]byte, error)
 }
 
 // Admin answers. It is safe for concurrent use.
@@ -44,6 +48,10 @@ func New(ctx context.Context, store Store, about Status, log *slog.Logger) *Admi
 	a.work("POST /admin/v1/compact", "compact", func(ctx context.Context, _ func(Line)) error {
 		return store.Compact(ctx)
 	})
+	a.work("POST /admin/v1/erase", "erase", func(ctx context.Context, tell func(Line)) error {
+		return store.EraseNow(ctx, func(p engine.EraseProgress) { tell(Erased(p)) })
+	})
+	a.mux.HandleFunc("GET /admin/v1/receipts", a.receipts)
 	return a
 }
 
