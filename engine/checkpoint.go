@@ -268,6 +268,9 @@ func (db *DB) loadCheckpoint() (found bool, err error) {
 		return false, err
 	}
 	defer f.Close()
+	if err := f.Verify(context.Background()); err != nil { // the padding, too
+		return false, err
+	}
 	s, ok := f.Section(checkpointSection)
 	if !ok {
 		return false, fmt.Errorf("%s: %w: no catalog in it", name, ErrCorrupt)
