@@ -267,6 +267,7 @@ func (a *aviary) refused() {
 			a.fs = a.fs.Crash(a.r)
 			a.open()
 		}
+		a.db.keepReserve() // which the background would, some time
 	}
 }
 
