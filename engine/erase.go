@@ -10,6 +10,7 @@ import (
 
 	"github.com/chromad/chromad/internal/disk"
 	"github.com/chromad/chromad/internal/keys"
+	"github.com/chromad/chromad/internal/mutant"
 	"github.com/chromad/chromad/segment"
 	"github.com/chromad/chromad/wal"
 )
@@ -256,7 +257,7 @@ func (r *erasing) rewrite(ctx context.Context, x *erasedRecords) error {
 			if todo == nil {
 				todo = map[uint64]bool{}
 				for _, s := range segments {
-					todo[s.info.Number] = !s.dead.IsEmpty()
+					todo[s.info.Number] = !s.dead.IsEmpty() && !mutant.On(mutant.EraseKeepsRows)
 				}
 			}
 			for i, s := range segments {
@@ -421,6 +422,9 @@ func (r *erasing) settle() error {
 	dirs := []string{disk.TmpDir, segmentDir, checkpointDir, "log"}
 	if db.ring != nil {
 		dirs = append(dirs, keys.Dir)
+	}
+	if mutant.On(mutant.EraseNotDurable) {
+		return nil
 	}
 	for _, dir := range dirs {
 		if err := db.fs.SyncDir(dir); err != nil {

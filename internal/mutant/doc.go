@@ -52,7 +52,7 @@ const (
 	MissingKeyEqual    Name = "missing-key-equal"     // $ne is false for records when none has the value
 )
 
-// Bugs in encryption.
+// Bugs in encryption and erasure.
 const (
 	NonceReused         Name = "nonce-reused"           // every block of a file is sealed with the same nonce
 	PaddingLeaks        Name = "padding-leaks"          // between two sections there is what was in memory
@@ -62,4 +62,6 @@ const (
 	KeyDroppedEarly     Name = "key-dropped-early"      // a rotation drops keys that files are still under
 	PlainAccepted       Name = "plain-accepted"         // an encrypted store takes files that are not
 	EntryUnderStoreKey  Name = "entry-under-store-key"  // a collection's entries outlive its key
+	EraseKeepsRows      Name = "erase-keeps-rows"       // erasing leaves dead rows in their segments
+	EraseNotDurable     Name = "erase-not-durable"      // erased files may come back after a power cut
 )
