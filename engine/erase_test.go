@@ -10,6 +10,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/chromad/chromad/filter"
@@ -336,3 +337,74 @@ func TestErasedIsNotWrittenAgain(t *testing.T) {
 }
 
 func rec4(id string) Record { return Record{ID: id, Embedding: []float32{1, 2, 3, 4}} }
+
+// Erasing, changes of keys, compactions, readers and writers at once: every
+// round what was deleted before EraseNow was called is gone when it returns,
+// and nothing that lives is.
+func TestEraseUnderLoad(t *testing.T) {
+	ctx := t.Context()
+	fs := faultfs.New(1)
+	o := keyed(Options{GraphMin: 4, MemtableRows: 16, OpenSegments: 2, Workers: 1})
+	db := openOn(t, fs, o)
+	c := newCollection(t, db, "c")
+	var wg sync.WaitGroup
+	stop := make(chan struct{})
+	errs := make(chan error, 8)
+	loop := func(f func(n int) error) {
+		wg.Go(func() {
+			for n := 0; ; n++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if err := f(n); err != nil {
+					errs <- err
+					return
+				}
+			}
+		})
+	}
+	loop(func(n int) error { return c.Upsert(ctx, rec4(fmt.Sprint("busy", n%50))) })
+	loop(func(int) error { return db.Compact(ctx) })
+	loop(func(int) error { return db.RotateKeys(ctx, nil) })
+	loop(func(int) error {
+		for _, err := range c.Get(ctx, Selection{}, IncludeAll) {
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	for round := range 6 {
+		gone := canaries{}
+		r := gone.record(fmt.Sprint("round ", round), float32(round+2))
+		check(t, c.Add(ctx, r))
+		other := newCollection(t, db, gone.text(fmt.Sprint("name ", round)))
+		check(t, other.Add(ctx, r))
+		if round%2 == 0 {
+			check(t, db.Flush(ctx))
+		}
+		_, err := c.Delete(ctx, Selection{IDs: []string{r.ID}})
+		check(t, err)
+		check(t, db.Default().Delete(ctx, string(gone[fmt.Sprint("name ", round)])))
+		check(t, db.EraseNow(ctx, nil))
+		if left := gone.found(bytesOf(t, fs.Clone(), o.Keys)); len(left) > 0 {
+			t.Errorf("round %d: %v", round, left)
+		}
+	}
+	close(stop)
+	wg.Wait()
+	select {
+	case err := <-errs:
+		t.Fatal(err)
+	default:
+	}
+	if n, err := c.Count(ctx); err != nil || n > 50 {
+		t.Errorf("%d, %v", n, err)
+	}
+	check(t, db.Close())
+	if left := (canaries{"a": []byte("CANARY-round"), "b": []byte("CANARY-name")}).found(bytesOf(t, fs, o.Keys)); len(left) > 0 {
+		t.Errorf("in the end: %v", left)
+	}
+}
