@@ -24,7 +24,7 @@ const maxAllocated = 16 << 20
 // With mend set the checksums are made to fit the damage. Nobody can tell then
 // what is right, but nothing may panic, run on, or take memory without bound.
 func FuzzStore(f *testing.F) {
-	stores := []damaged{crashedStore(f), closedStore(f)}
+	stores := []damaged{crashedStore(f, nil), closedStore(f, nil)}
 	for n, s := range stores {
 		for i, name := range s.names {
 			f.Add(byte(n), byte(i), byte(flip), uint32(len(s.files[name])-9), []byte{4}, false, false) // of a log: the last byte of the last body
@@ -48,7 +48,7 @@ func FuzzStore(f *testing.F) {
 		before := allocated()
 		dir := scratch(t)
 		place(t, dir, im)
-		if err := checkDamaged(dir, write, mend, s.possible(name, im)); err != nil {
+		if err := s.check(dir, write, mend, s.possible(name, im)); err != nil {
 			t.Fatalf("%s, %d at %d of %d, %d bytes: %v", name, how%ways, offset, len(s.files[name]), len(data), err)
 		}
 		if n := allocated() - before; n > maxAllocated {
@@ -57,14 +57,17 @@ func FuzzStore(f *testing.F) {
 	})
 }
 
-// checkDamaged opens and reads the store in dir. possible are the transcripts
-// of which one must fit.
-func checkDamaged(dir string, write, mended bool, possible [][]answer) error {
-	db, err := engine.Open(dir, &engine.Options{ReadOnly: !write, GraphMin: 8, Workers: 1})
+// check opens and reads the store in dir. possible are the transcripts of
+// which one must fit, unless the damage is mended.
+func (s damaged) check(dir string, write, mended bool, possible [][]answer) error {
+	db, err := engine.Open(dir, &engine.Options{Keys: s.key, ReadOnly: !write, GraphMin: 8, Workers: 1})
 	if err != nil {
 		return nil
 	}
 	got := readAll(db)
+	if err := s.checkReceipts(db); err != nil && !mended {
+		return errors.Join(err, db.Close())
+	}
 	wrote := false
 	if write {
 		wrote = writeMore(db)
@@ -78,7 +81,7 @@ func checkDamaged(dir string, write, mended bool, possible [][]answer) error {
 		return err
 	}
 	// The store was accepted, so what it is now must be accepted again.
-	db, err = engine.Open(dir, &engine.Options{ReadOnly: true})
+	db, err = engine.Open(dir, &engine.Options{Keys: s.key, ReadOnly: true})
 	if err != nil {
 		return fmt.Errorf("opened, written to, and not opened again: %w", err)
 	}
@@ -209,10 +212,14 @@ func allocated() uint64 {
 
 // damaged is a store before the damage.
 type damaged struct {
-	files image
-	names []string
-	tail  string     // the file of the log that is appended to
-	cuts  [][]answer // what is read when only so many frames of the tail are there; the last is all
+	key     engine.OperatorKey // nil: it is plain
+	files   image
+	names   []string
+	tail    string     // the file of the log that is appended to
+	cuts    [][]answer // what is read when only so many frames of the tail are there; the last is all
+	want    map[string]*model
+	history map[string]bool // every record as it ever was, as texts
+	public  []byte          // by which receipts are verified
 }
 
 // possible are the transcripts that fit the file after the damage.
@@ -234,7 +241,7 @@ func (s damaged) possible(name string, im image) [][]answer {
 	for good < min(len(was), len(is)) && was[good] == is[good] {
 		good++
 	}
-	if good < logPrelude {
+	if good < logPrelude(was) {
 		return all
 	}
 	kept := 0
@@ -250,17 +257,19 @@ func (s damaged) possible(name string, im image) [][]answer {
 
 // finish reads what each cut of the tail says, and compares the whole with
 // what was written.
-func (s damaged) finish(f *testing.F, want map[string]*model) damaged {
+func (s damaged) finish(f *testing.F) damaged {
 	for name := range s.files {
 		if strings.HasSuffix(name, ".wal") {
 			s.tail = max(s.tail, name)
 		}
-		if name != "LOCK" {
-			s.names = append(s.names, name)
+		if !strings.Contains(name, "/") { // a lock, and what is held in reserve: nobody reads them
+			delete(s.files, name)
+			continue
 		}
+		s.names = append(s.names, name)
 	}
 	slices.Sort(s.names)
-	ends := []int{logPrelude}
+	ends := []int{logPrelude(s.files[s.tail])}
 	for _, fr := range logFrames(s.files[s.tail]) {
 		ends = append(ends, fr.end)
 	}
@@ -270,14 +279,14 @@ func (s damaged) finish(f *testing.F, want map[string]*model) damaged {
 		if i == len(ends)-1 {
 			place(f, dir, s.files)
 		}
-		db, err := engine.Open(dir, &engine.Options{ReadOnly: true})
+		db, err := engine.Open(dir, &engine.Options{Keys: s.key, ReadOnly: true})
 		if i < len(ends)-1 && err != nil {
 			s.cuts = append(s.cuts, nil) // the checkpoint knows that the log went on
 			continue
 		}
 		must(f, err)
 		s.cuts = append(s.cuts, readAll(db))
-		for name, m := range want {
+		for name, m := range s.want {
 			c, err := db.Default().Collection(ctx, name)
 			must(f, err)
 			got, err := get(c, engine.Selection{}, engine.IncludeAll)
@@ -292,12 +301,22 @@ func (s damaged) finish(f *testing.F, want map[string]*model) damaged {
 }
 
 // build fills a store: two collections, each with rows in segments with and
-// without a graph, changed and dead ones, and rows that only the log has.
-func build(f *testing.F, dir string) (*engine.DB, map[string]*model) {
-	opts := &engine.Options{GraphMin: 16, Workers: 1}
+// without a graph, changed and dead ones, and rows that only the log has. An
+// encrypted one has receipts, too.
+func (s *damaged) build(f *testing.F, dir string) *engine.DB {
+	opts := &engine.Options{Keys: s.key, GraphMin: 16, Workers: 1}
 	db, err := engine.Open(dir, opts)
 	must(f, err)
 	want := map[string]*model{"flat": {metric: engine.L2}, "graph": {metric: engine.Cosine}}
+	s.want, s.history = want, map[string]bool{}
+	if s.key != nil {
+		s.public, err = db.PublicKey()
+		must(f, err)
+		_, err = db.Default().Create(ctx, "gone", engine.Spec{})
+		must(f, err)
+		must(f, db.Default().Delete(ctx, "gone"))
+		must(f, db.EraseNow(ctx, nil))
+	}
 	dims := map[string]int{"flat": 3, "graph": 17}
 	for _, name := range []string{"flat", "graph"} {
 		_, err := db.Default().Create(ctx, name, engine.Spec{Metric: want[name].metric, M: 4,
@@ -322,13 +341,16 @@ func build(f *testing.F, dir string) (*engine.DB, map[string]*model) {
 			}
 			must(f, c.Add(ctx, recs...))
 			want[name].add(recs...)
+			s.remember(want[name])
 			gone := engine.Selection{IDs: []string{fmt.Sprint("id-", from+2), fmt.Sprint("id-", from-3)}}
 			_, err = c.Delete(ctx, gone)
 			must(f, err)
 			want[name].delete(gone)
+			s.remember(want[name])
 			r := engine.Record{ID: fmt.Sprint("id-", from-5), Metadata: engine.Metadata{"i": filter.Int(77)}}
 			must(f, c.Update(ctx, r))
 			want[name].update(r)
+			s.remember(want[name])
 		}
 	}
 	each(0, 40)
@@ -338,22 +360,45 @@ func build(f *testing.F, dir string) (*engine.DB, map[string]*model) {
 	each(40, 46)
 	must(f, db.Flush(ctx))
 	each(46, 52)
-	return db, want
+	return db
+}
+
+func (s *damaged) remember(m *model) {
+	for _, r := range m.records {
+		s.history[text(r)] = true
+	}
+}
+
+// checkReceipts wants every receipt that can be read to be one that the store signed.
+func (s damaged) checkReceipts(db *engine.DB) error {
+	if s.key == nil {
+		return nil
+	}
+	for r, err := range db.Receipts(ctx) {
+		if err != nil {
+			continue
+		}
+		if err := r.Verify(s.public); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // crashedStore is what a power cut leaves: much is in the log alone.
-func crashedStore(f *testing.F) damaged {
-	dir := scratch(f)
-	db, want := build(f, dir)
-	s := damaged{files: files(f, dir)}.finish(f, want)
+func crashedStore(f *testing.F, key engine.OperatorKey) damaged {
+	dir, s := scratch(f), damaged{key: key}
+	db := s.build(f, dir)
+	s.files = files(f, dir)
+	s = s.finish(f)
 	must(f, db.Close())
 	return s
 }
 
 // closedStore has everything in segments.
-func closedStore(f *testing.F) damaged {
-	dir := scratch(f)
-	db, want := build(f, dir)
-	must(f, db.Close())
-	return damaged{files: files(f, dir)}.finish(f, want)
+func closedStore(f *testing.F, key engine.OperatorKey) damaged {
+	dir, s := scratch(f), damaged{key: key}
+	must(f, s.build(f, dir).Close())
+	s.files = files(f, dir)
+	return s.finish(f)
 }
