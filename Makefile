@@ -8,7 +8,7 @@ N           ?= 10000
 SEED        ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help build install clean test race lint generate check-generate fuzz crash compat data bench docs cover ci vuln
+.PHONY: help build install clean test race lint generate check-generate fuzz crash mutants compat data bench docs cover ci vuln
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ fuzz: ## every fuzz target in turn, FUZZTIME each
 
 crash: ## power cuts on the whole engine: N seeds from SEED on
 	go test -timeout 30m -run '^TestPowerCut' ./engine -powercut.seeds=$(N) -powercut.first=$(SEED)
+
+mutants: ## planted bugs, each of which the suites must find
+	go run ./internal/mutant/run
 
 compat: ## Chroma's Python and JavaScript clients against chromad
 	sh server/clients/run.sh

@@ -1,0 +1,93 @@
+package main
+
+import "github.com/chromad/chromad/internal/mutant"
+
+// suite is tests of one package, and the flags with which .ci/run runs them.
+type suite struct {
+	pkg   string
+	tests string // a regular expression of names
+	flags []string
+}
+
+var (
+	logModel   = suite{"wal", "TestModel", nil}
+	logFaults  = suite{"wal", "TestFaultLoop|TestFailedSync|TestDiskFull", nil}
+	logDamage  = suite{"wal", "TestBitFlips|TestTornTail|TestForkedFrame|TestFiles", nil}
+	fileCuts   = suite{"internal/disk", "TestPowerCut", nil}
+	fileDamage = suite{"internal/disk", "TestEveryBit|TestSwappedBlocks|TestLyingWrites", nil}
+	decoders   = suite{"internal/disk", "TestDecoderErrors", nil}
+	entries    = suite{"engine", "FuzzDecode.*", nil}
+	memory     = suite{"segment", "TestMemory", nil}
+	sharing    = suite{"segment", "TestConcurrent", nil}
+	cutOff     = suite{"cmd/chromad", "TestTruncatedUnderQueries", nil}
+	mapped     = suite{"cmd/chromad", "TestMappedComeAndGo", nil}
+	powerCuts  = suite{"engine", "TestPowerCut", []string{"-powercut.seeds=10000"}}
+	manyCuts   = suite{"engine", "TestPowerCutConcurrent", []string{"-powercut.seeds=2000"}}
+	kills      = suite{"cmd/chromad", "TestKill", []string{"-kill.n=200"}}
+	histories  = suite{"engine", "TestLinearizable", []string{"-linear.ops=200000"}}
+	faults     = suite{"engine", "TestFaultEverywhere", nil}
+	edits      = suite{"engine", "TestEditIsDurableFirst", nil}
+	newest     = suite{"engine", "TestNewestCheckpointDamaged", nil}
+	damage     = suite{"engine", "TestDamage", nil}
+	batches    = suite{"engine", "TestWholeBatches", nil}
+	options    = suite{"engine", "TestMetamorphic", nil}
+	conditions = suite{"filter", "TestIndexAgainstMatch", nil}
+	selections = suite{"fuzz", "FuzzWhere", nil}
+	sealers    = suite{"internal/keys", "TestSealerBinds", nil}
+	keyCuts    = suite{"internal/keys", "TestPowerCut", nil}
+	keyFiles   = suite{"internal/keys", "TestPlainFiles", nil}
+	wrongKeys  = suite{"engine", "TestWrongKey", nil}
+	deletions  = suite{"engine", "TestDeleteDestroysKeys", nil}
+	envelopes  = suite{"engine", "TestEnvelope|TestMissingKey", nil}
+	canaries   = suite{"engine", "TestCanaries", nil}
+	erasing    = suite{"engine", "TestEraseNow", nil}
+	eraseCuts  = suite{"engine", "TestEraseCrash", nil}
+	rotations  = suite{"engine", "TestRotateDamaged|TestRotateKeepsKeys", nil}
+)
+
+// row is a mutant and the suites of which each has to find it.
+type row struct {
+	name   mutant.Name
+	suites []suite
+}
+
+var table = []row{
+	{mutant.LogNotSynced, []suite{logModel, powerCuts, manyCuts}},
+	{mutant.LogDirNotSynced, []suite{logModel, powerCuts}},
+	{mutant.LastFrameNotCarried, []suite{logModel}},
+	{mutant.ShortWriteKept, []suite{logModel, logFaults, powerCuts}},
+	{mutant.SyncRetried, []suite{logModel, logFaults, faults}},
+	{mutant.FileNotSynced, []suite{fileCuts, powerCuts}},
+	{mutant.DirNotSynced, []suite{fileCuts, powerCuts}},
+	{mutant.ReleasedEarly, []suite{powerCuts}},
+	{mutant.EditInstalledEarly, []suite{edits, powerCuts}},
+	{mutant.OldCheckpointUsed, []suite{newest, powerCuts}},
+	{mutant.ReplayedTwice, []suite{powerCuts, kills}},
+	{mutant.BatchSplit, []suite{batches, powerCuts}},
+	{mutant.MarkIgnored, []suite{logModel}},
+	{mutant.CheckpointedInFlight, []suite{powerCuts}},
+	{mutant.FrameSumIgnored, []suite{logModel, logDamage}},
+	{mutant.ChainIgnored, []suite{logDamage}},
+	{mutant.BlockSumIgnored, []suite{fileDamage, damage}},
+	{mutant.AddressNotSummed, []suite{fileDamage}},
+	{mutant.LengthBelieved, []suite{decoders, entries}},
+	{mutant.FaultNotCaught, []suite{cutOff}},
+	{mutant.ReaderClosedInUse, []suite{sharing}},
+	{mutant.HandleClosedInUse, []suite{mapped}},
+	{mutant.EvictedInUse, []suite{memory}},
+	{mutant.MergeDropsLateDead, []suite{powerCuts}},
+	{mutant.MergeResurrects, []suite{powerCuts, options}},
+	{mutant.UpdateMoves, []suite{powerCuts, options}},
+	{mutant.StaleView, []suite{histories}},
+	{mutant.MissingKeyEqual, []suite{conditions, selections, options}},
+	{mutant.NonceReused, []suite{sealers}},
+	{mutant.PaddingLeaks, []suite{canaries}},
+	{mutant.BlockNotBound, []suite{sealers}},
+	{mutant.KeyNotDestroyed, []suite{keyCuts, deletions}},
+	{mutant.KeyRemovalNotSynced, []suite{keyCuts, deletions}},
+	{mutant.KeyDroppedEarly, []suite{rotations}},
+	{mutant.PlainAccepted, []suite{keyFiles, wrongKeys}},
+	{mutant.EntryUnderStoreKey, []suite{envelopes}},
+	{mutant.EraseKeepsRows, []suite{erasing}},
+	{mutant.EraseNotDurable, []suite{eraseCuts}},
+}
