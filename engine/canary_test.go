@@ -267,8 +267,10 @@ func (a *aviary) refused() {
 			a.fs = a.fs.Crash(a.r)
 			a.open()
 		}
-		a.db.keepReserve() // which the background would, some time
 	}
+	// A full disk takes deletions only until its reserve is there again.
+	a.db.Close()
+	a.open()
 }
 
 // rewrap puts the store under the next operator's key.

@@ -302,6 +302,7 @@ func (in *inspection) logOptions() wal.Options {
 	return wal.Options{
 		Store: db.store, Keys: db.keys, ReadOnly: true, Epoch: db.checkpoint.from.Epoch, NewID: newFileID,
 		Existing: in.found && db.checkpoint.number > 1,
+		Last:     db.checkpoint.position.Seq,
 	}
 }
 

@@ -35,6 +35,11 @@ func (db *DB) recover() error {
 	if n := db.checkpoint.number; n < db.opts.MinGeneration {
 		return fmt.Errorf("generation %d, it has to be %d or more: %w", n, db.opts.MinGeneration, ErrRollback)
 	}
+	if db.opts.MinGeneration > 0 && db.converting() && !db.opts.convert {
+		// Anybody may have made a plain checkpoint, with any number, and put back
+		// a keyset that accepts it.
+		return fmt.Errorf("the store is being encrypted, until then its generation is no proof: finish that with chromad keys encrypt, or ask for no generation: %w", ErrRollback)
+	}
 	if err := db.checkKeyset(); err != nil {
 		return err
 	}
@@ -44,6 +49,7 @@ func (db *DB) recover() error {
 		Store: db.store, Keys: db.keys, ReadOnly: db.opts.ReadOnly,
 		Epoch: db.checkpoint.from.Epoch, NewID: newFileID, MaxFile: db.opts.logFile(),
 		Existing: db.checkpoint.number > 1, // only the first is written before the log
+		Last:     db.checkpoint.position.Seq,
 	})
 	if err != nil {
 		return err

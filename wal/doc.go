@@ -43,7 +43,8 @@
 //   - it is in the last file,
 //   - and behind its first byte that file holds no intact frame header (a
 //     checksum over the file's identity protects it) with a larger index,
-//   - and the checkpoint does not say that the log went further.
+//   - and the checkpoint does not say that the log went further (the position
+//     given to Open, Options.Last).
 //
 // Everything else is a disk.CorruptError: damage in a file that another one
 // follows, damage with a later frame behind it, and a later frame, or one of

@@ -206,6 +206,14 @@ func TestForgedCut(t *testing.T) {
 			}
 			_, err = read(fs, uint64(20+keep+2), o)
 			wantCorrupt(t, what+", and one more in the checkpoint", name, err)
+			o := o
+			o.Last = uint64(20 + keep)
+			if got, err := read(fs, 1, o); err != nil || got != 20+keep {
+				t.Errorf("%s, the last one known: %d entries, %v", what, got, err)
+			}
+			o.Last++
+			_, err = read(fs, 1, o)
+			wantCorrupt(t, what+", and one more known", name, err)
 		}
 		f.forge(t, false, f.frames...)
 	}

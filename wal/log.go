@@ -74,8 +74,8 @@ func (l *Log) find() (err error) {
 	l.files, l.number, l.marks = found.files, found.number, found.marks
 	switch {
 	case len(l.files) > 0:
-	case l.from.Seq > 1:
-		return corrupt(dir, 0, "no file, but the checkpoint covers entries up to %d", l.from.Seq-1)
+	case l.needed() > 1:
+		return corrupt(dir, 0, "no file, but the checkpoint knows of entries up to %d", l.needed()-1)
 	case l.o.Existing:
 		return corrupt(dir, 0, "no file, but there was a log")
 	default:
@@ -113,6 +113,9 @@ func (l *Log) find() (err error) {
 	}
 	return nil
 }
+
+// needed is the first entry that nobody knows to have been durable.
+func (l *Log) needed() uint64 { return max(l.from.Seq, l.o.Last+1) }
 
 // Append queues a copy of payload and returns at once; the order of the calls
 // is the order of the entries. When the entry is durable, or has failed, done

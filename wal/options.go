@@ -36,6 +36,10 @@ type Options struct {
 	// that they are lost. Without it, that is an empty log when Open asks for
 	// the first position.
 	Existing bool
+	// Last is an entry that was durable, 0 for none: a log that ends before it
+	// is corrupt, however it ends. Open's own position says the same of those
+	// before it.
+	Last uint64
 	// NewID draws the identity of a new file: never the same twice, and not
 	// to be guessed by those who write entries, or they could forge frames
 	// inside their payloads. nil: drawn from the seeds of hash/maphash.

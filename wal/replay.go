@@ -53,8 +53,8 @@ func (l *Log) replay(yield func(Entry, error) bool) error {
 			return err
 		}
 	}
-	if p.seq < l.from.Seq {
-		return corrupt(p.name, p.off, "log ends before entry %d, the checkpoint covers %d", p.seq, l.from.Seq-1)
+	if p.seq < l.needed() {
+		return corrupt(p.name, p.off, "log ends before entry %d, the checkpoint knows of %d", p.seq, l.needed()-1)
 	}
 	if started {
 		return nil
