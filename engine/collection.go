@@ -37,7 +37,8 @@ type Info struct {
 	Name, Tenant, Database string
 	Dimension              int // 0 until the first record is written
 	Spec                   Spec
-	// Keys are the metadata keys ever written, with the kinds of their values.
+	// Keys are the metadata keys ever written, with the kinds of their values,
+	// but for those that only records had that were erased.
 	Keys map[string]KindSet
 }
 
