@@ -9,6 +9,7 @@ import (
 
 	"github.com/chromad/chromad/internal/disk"
 	"github.com/chromad/chromad/internal/keys"
+	"github.com/chromad/chromad/internal/seal"
 	"github.com/chromad/chromad/internal/vfs"
 	"github.com/chromad/chromad/wal"
 )
@@ -201,13 +202,34 @@ func (r *repair) copyKeys() error {
 		return err
 	}
 	for _, i := range infos {
-		if i.Regular {
-			if err := copyFile(r.ctx, r.db.fs, r.to, keys.Dir+"/"+i.Name); err != nil {
-				return err
-			}
+		if !i.Regular {
+			continue
+		}
+		name := keys.Dir + "/" + i.Name
+		if err := r.wholeKey(name); contained(err) || errors.Is(err, ErrFormat) {
+			r.lose(nil, Loss{Row: -1, Text: err.Error()}) // a damaged key opens nothing, there as here
+			continue
+		} else if err != nil {
+			return err
+		}
+		if err := copyFile(r.ctx, r.db.fs, r.to, name); err != nil {
+			return err
 		}
 	}
 	return r.to.SyncDir(keys.Dir)
+}
+
+// wholeKey looks whether a file of keys is what was written.
+func (r *repair) wholeKey(name string) error {
+	h, err := disk.ReadHeader(r.db.fs, name)
+	if err != nil {
+		return err
+	}
+	f, err := disk.OpenFile(r.db.fs, name, h, disk.Info{}, seal.Plain())
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Verify(r.ctx), f.Close())
 }
 
 // copyFile copies a file under the name that it has.
