@@ -44,6 +44,8 @@
 //
 //	DB.rotation          one change of keys at a time
 //	Collection.jobs.one  one compaction, or copying under new keys, at a time
+//	DB.rotation          a change of keys
+//	DB.erasure.run       an erasure, with its receipts
 //	Collection.maint     one flush, or one installation of a compaction, at a time
 //	DB.catMu             catalog changes and edits, each with its log entry; checkpoints
 //	Collection.writeMu   order of the collection's entries in the log
@@ -52,5 +54,5 @@
 //	Collection.pendMu    entries between log and memtable
 //	DB.reserve           the files that keep room for deletions
 //	DB.mu                the catalog's maps, never held over I/O
-//	readerCache.mu, liveFiles.mu, jobs.mu
+//	readerCache.mu, liveFiles.mu, jobs.mu, erasure.mu
 package engine

@@ -4,11 +4,14 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/chromad/chromad/internal/disk"
 	"github.com/chromad/chromad/internal/vfs/faultfs"
+	"github.com/chromad/chromad/segment"
 )
 
 // The clock of these tests is synctest's: nobody waits.
@@ -234,4 +237,82 @@ func TestDeletedFilesGoSoon(t *testing.T) {
 		}
 		check(t, db.Close())
 	})
+}
+
+// A segment that is being written while its collection is deleted holds up an
+// erasure, which would miss it.
+func TestEraseWaitsForWork(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx := t.Context()
+		fs := faultfs.New(1)
+		db := openOn(t, fs, Options{})
+		gone := canaries{}
+		c := newCollection(t, db, gone.text("name"))
+		check(t, c.Add(ctx, gone.record("of it", 2)))
+		hang, flushed, erased := make(chan struct{}), make(chan error), make(chan error)
+		var renamed atomic.Int32
+		fs.Hook(func(op faultfs.Op, name string) {
+			if op == faultfs.OpRename && renamed.Add(1) == 1 {
+				<-hang
+			}
+		})
+		go func() { flushed <- db.Flush(ctx) }()
+		synctest.Wait()
+		check(t, db.Default().Delete(ctx, string(gone["name"])))
+		go func() { erased <- db.EraseNow(ctx, nil) }()
+		time.Sleep(time.Second)
+		close(hang)
+		check(t, <-flushed)
+		check(t, <-erased)
+		fs.Hook(nil)
+		if left := gone.found(bytesOf(t, fs, nil)); len(left) > 0 {
+			t.Error(left)
+		}
+		check(t, db.Close())
+	})
+}
+
+// A damaged collection keeps its bytes, and says so; what was deleted in the
+// others goes. When it is deleted too, all is done.
+func TestEraseDamaged(t *testing.T) {
+	ctx := t.Context()
+	fs := faultfs.New(1)
+	o := keyed(Options{GraphMin: 4})
+	db := openOn(t, fs, o)
+	gone := canaries{}
+	for _, name := range []string{"well", "ill"} {
+		c := newCollection(t, db, name)
+		r := gone.record(name, float32(len(name)))
+		check(t, c.Add(ctx, r, rec4("a"), rec4("b"), rec4("c"), rec4("d"), rec4("e")))
+		check(t, db.Flush(ctx))
+		_, err := c.Delete(ctx, Selection{IDs: []string{r.ID}})
+		check(t, err)
+	}
+	name := segment.Name(collection(t, db, "ill").manifest.segments[0].info.Number)
+	check(t, db.Close())
+	check(t, fs.Damage(name, func(b []byte) []byte {
+		for i := disk.HeaderSize; i < len(b)*3/4; i += 64 {
+			b[i] ^= 1
+		}
+		return b
+	}))
+	db = openOn(t, fs, o)
+	if err := db.EraseNow(ctx, nil); !errors.Is(err, ErrCorrupt) || db.Err() != nil {
+		t.Fatal(err, db.Err())
+	}
+	if db.erasure.unerased() == 0 {
+		t.Error("nobody remembers what could not be erased")
+	}
+	for r, err := range db.Receipts(ctx) {
+		check(t, err)
+		if len(r.Statement.Collections) != 1 || r.Statement.Collections[0].ID != collection(t, db, "well").id.String() {
+			t.Errorf("%+v", r.Statement)
+		}
+	}
+	check(t, db.Default().Delete(ctx, "ill"))
+	check(t, db.EraseNow(ctx, nil))
+	if left := gone.found(bytesOf(t, fs, o.Keys)); len(left) > 0 || db.erasure.unerased() != 0 {
+		t.Error(left, db.erasure.unerased())
+	}
+	check(t, db.Close())
 }
