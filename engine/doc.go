@@ -38,14 +38,16 @@
 // check.go tells all that is wrong, repair.go makes a new store of what can be
 // proven, inspect.go shows what files hold.
 //
+// erase.go takes what was deleted out of all files within a time, erasejob.go
+// decides when, and receipt.go has what is signed about it.
+//
 // # Locks
 //
 // In the order in which they may be taken:
 //
 //	DB.rotation          one change of keys at a time
+//	DB.erasure.run       one erasure, with its receipts, at a time
 //	Collection.jobs.one  one compaction, or copying under new keys, at a time
-//	DB.rotation          a change of keys
-//	DB.erasure.run       an erasure, with its receipts
 //	Collection.maint     one flush, or one installation of a compaction, at a time
 //	DB.catMu             catalog changes and edits, each with its log entry; checkpoints
 //	Collection.writeMu   order of the collection's entries in the log
