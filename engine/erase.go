@@ -198,6 +198,8 @@ func (r *erasing) collections(ctx context.Context) error {
 			return err
 		}
 	}
+	r.done.SegmentsDone, r.done.BytesDone = r.done.Segments, r.done.Bytes // some by others
+	r.step()
 	return nil
 }
 
