@@ -4,11 +4,12 @@
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.8.0
 FUZZTIME    ?= 30s
+SOAK        ?= 1
 N           ?= 10000
 SEED        ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help build install clean test race lint generate check-generate fuzz crash mutants compat data bench docs cover ci vuln
+.PHONY: help build install clean test race lint generate check-generate fuzz soak crash mutants compat data bench docs cover ci vuln
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +47,9 @@ check-generate: generate ## fail when a generated file is not what its program m
 
 fuzz: ## every fuzz target in turn, FUZZTIME each
 	.ci/fuzz $(FUZZTIME)
+
+soak: ## the large gate, before a release; SOAK=0.001 is a thousandth of it
+	SEED=$(SEED) .ci/soak $(SOAK)
 
 crash: ## power cuts on the whole engine: N seeds from SEED on
 	go test -timeout 30m -run '^TestPowerCut' ./engine -powercut.seeds=$(N) -powercut.first=$(SEED)

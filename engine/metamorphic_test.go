@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -15,12 +16,14 @@ import (
 	"github.com/chromad/chromad/internal/vfs/faultfs"
 )
 
+var metaSeeds = flag.Int("meta.seeds", 20, "seeds of TestMetamorphic")
+
 // How a store is tuned, encrypted, reopened and compacted decides nothing about what it
 // answers: the same operations under option sets that have little in common
 // give the same records, the same exact queries to the bit, and the answers
 // of a model that evaluates filters record by record.
 func TestMetamorphic(t *testing.T) {
-	seeds := uint64(rounds(20))
+	seeds := uint64(rounds(*metaSeeds))
 	for seed := range seeds {
 		if err := metamorphicOne(seed); err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
