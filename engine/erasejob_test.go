@@ -220,6 +220,7 @@ func TestDeletedFilesGoSoon(t *testing.T) {
 		select {
 		case err := <-erased:
 			t.Error("done under a reader", err)
+			close(erased)
 		default:
 		}
 		close(release)
