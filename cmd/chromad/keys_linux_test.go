@@ -174,7 +174,7 @@ func TestKeysRotateOnline(t *testing.T) {
 			}
 		})
 	}
-	for generation := 2; generation <= 4; generation++ {
+	for generation := 2; generation <= 1+rounds(3); generation++ {
 		out := works(t, "keys", "rotate", path, "--json")
 		if !strings.Contains(out, `{"event":"began"}`) || !strings.Contains(out, `"segments_done":`) || !strings.HasSuffix(out, `{"event":"done"}`+"\n") {
 			t.Errorf("progress: %s", out)
@@ -243,6 +243,14 @@ func killedAt(t testing.TB, n int, victim *os.Process, args ...string) (last str
 	return last + errs.String()
 }
 
+// rounds is how often something is done, once when tests are to be short.
+func rounds(n int) int {
+	if testing.Short() {
+		return 1
+	}
+	return n
+}
+
 // The process is killed while keys change, offline and in a server: the same
 // command finishes it, and nothing is lost.
 func TestKeysRotateKilled(t *testing.T) {
@@ -251,7 +259,7 @@ func TestKeysRotateKilled(t *testing.T) {
 	fill(t, p)
 	stopped(t, p)
 	met := 0
-	for n := range 4 {
+	for n := range rounds(4) {
 		killedAt(t, n+1, nil, "keys", "rotate", path, "--keys", key)
 		if k := listed(t, path, "--keys", key); k.OldFiles > 0 {
 			met++
@@ -269,7 +277,7 @@ func TestKeysRotateKilled(t *testing.T) {
 	if met == 0 {
 		t.Error("no kill met a change of keys: nothing was proven")
 	}
-	t.Logf("%d of 8 kills met a change of keys", met)
+	t.Logf("%d of %d kills met a change of keys", met, 2*rounds(4))
 	works(t, "keys", "rotate", path, "--keys", key)
 	k := listed(t, path, "--keys", key)
 	if len(k.Store) != 1 || len(k.Keyset) != 1 || k.OldFiles != 0 || slices.ContainsFunc(k.Collections, func(c admin.CollectionKey) bool { return len(c.Generations) != 1 }) {
@@ -295,7 +303,7 @@ func TestKeysEncryptKilled(t *testing.T) {
 	refused(t, "it is plain (chromad keys encrypt "+path, "keys", "list", path)
 	refused(t, "it is plain (chromad keys encrypt "+path, "keys", "rotate", path)
 	met := 0
-	for n := range 5 {
+	for n := range rounds(5) {
 		killedAt(t, n+1, nil, "keys", "encrypt", path, "--keys", key)
 		if k := listed(t, path, "--keys", key); k.Converting {
 			met++
@@ -305,7 +313,7 @@ func TestKeysEncryptKilled(t *testing.T) {
 	if met == 0 {
 		t.Error("no kill met the conversion: nothing was proven")
 	}
-	t.Logf("%d of 5 kills met the conversion", met)
+	t.Logf("%d of %d kills met the conversion", met, rounds(5))
 	if out := works(t, "keys", "encrypt", path, "--keys", key); !strings.Contains(out, "chromad run --path "+path) {
 		t.Error(out)
 	}

@@ -56,7 +56,7 @@ func (o *options) flags() *flag.FlagSet {
 	f.Var((*list)(&o.cors), "cors", "`origin` that browsers may call from, or *; may be repeated")
 	f.StringVar(&o.logLevel, "log-level", o.logLevel, "least `level` to log: debug, info, warn, error")
 	f.StringVar(&o.logFormat, "log-format", o.logFormat, "`format` of the log: text, json")
-	f.Var(&o.memory, "memory", "soft limit of the whole process, a `size`: a quarter for memtables, half for what is decrypted. 0: GOMEMLIMIT, or the container's limit")
+	f.Var(&o.memory, "memory", "soft limit of the whole process, a `size`. 0: GOMEMLIMIT, or nine tenths of the container's limit")
 	f.IntVar(&o.memtableRows, "memtable-rows", o.memtableRows, "`rows` of a collection kept in memory before they become a segment. 0: 16384")
 	f.DurationVar(&o.drain, "drain", o.drain, "`time` that running requests get when the server stops")
 	f.Var(&o.eraseWithin, "erase-within", "`time` within which the bytes of what was deleted leave the files, or off")
