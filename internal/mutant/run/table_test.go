@@ -33,7 +33,14 @@ func TestTable(t *testing.T) {
 			}
 		}
 	}
+	page, err := os.ReadFile(root + "/docs/testing.md")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for constant, name := range names {
+		if !strings.Contains(string(page), "| `"+name+"` |") {
+			t.Errorf("mutant %s is not in docs/testing.md", constant)
+		}
 		if rows[name] != 1 {
 			t.Errorf("mutant %s has %d rows", constant, rows[name])
 		}
