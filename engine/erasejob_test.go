@@ -188,6 +188,7 @@ func TestDeletedFilesGoSoon(t *testing.T) {
 		fs := faultfs.New(1)
 		db := openOn(t, fs, Options{})
 		c := newCollection(t, db, "c")
+		newCollection(t, db, "later")
 		check(t, c.Add(ctx, rec("1", 1), rec("2", 2)))
 		check(t, db.Flush(ctx))
 		segments := func() int {
@@ -217,6 +218,7 @@ func TestDeletedFilesGoSoon(t *testing.T) {
 		erased := make(chan error)
 		go func() { erased <- db.EraseNow(ctx, nil) }()
 		time.Sleep(time.Hour)
+		check(t, db.Default().Delete(ctx, "later"))
 		select {
 		case err := <-erased:
 			t.Error("done under a reader", err)
@@ -228,6 +230,9 @@ func TestDeletedFilesGoSoon(t *testing.T) {
 		check(t, <-erased)
 		if segments() != 0 {
 			t.Error("the file is still there")
+		}
+		if db.erasure.unerased() == 0 {
+			t.Error("what was deleted meanwhile is forgotten")
 		}
 		check(t, newCollection(t, db, "c").Add(ctx, rec("1", 1)))
 		check(t, db.Flush(ctx))
