@@ -40,7 +40,7 @@ type service struct {
 }
 
 // start starts a service with two keys and points the SDK at it.
-func start(t *testing.T, s *service) *httptest.Server {
+func start(t testing.TB, s *service) *httptest.Server {
 	t.Helper()
 	s.keys = map[string]cipher.AEAD{}
 	for _, id := range []string{arnOne, arnTwo} {
@@ -62,7 +62,7 @@ func start(t *testing.T, s *service) *httptest.Server {
 }
 
 // credentials sets what the SDK reads; everything else that it might find is out of reach.
-func credentials(t *testing.T, pairs ...string) {
+func credentials(t testing.TB, pairs ...string) {
 	t.Helper()
 	for _, name := range strings.Fields("ACCESS_KEY_ID SECRET_ACCESS_KEY SESSION_TOKEN PROFILE REGION DEFAULT_REGION ROLE_ARN WEB_IDENTITY_TOKEN_FILE CONTAINER_CREDENTIALS_FULL_URI CONTAINER_CREDENTIALS_RELATIVE_URI ENDPOINT_URL ENDPOINT_URL_KMS CA_BUNDLE") {
 		t.Setenv("AWS_"+name, "")

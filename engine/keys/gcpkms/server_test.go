@@ -44,7 +44,7 @@ type service struct {
 }
 
 // start starts a service with two keys, and writes credentials for it.
-func start(t *testing.T, s *service) *httptest.Server {
+func start(t testing.TB, s *service) *httptest.Server {
 	t.Helper()
 	if s.signer == nil {
 		s.signer = account(t)
@@ -70,9 +70,9 @@ func start(t *testing.T, s *service) *httptest.Server {
 }
 
 // account is the key of the usual service account: making one takes long.
-var account = func() func(*testing.T) *rsa.PrivateKey {
+var account = func() func(testing.TB) *rsa.PrivateKey {
 	once := sync.OnceValues(func() (*rsa.PrivateKey, error) { return rsa.GenerateKey(rand.Reader, 2048) })
-	return func(t *testing.T) *rsa.PrivateKey {
+	return func(t testing.TB) *rsa.PrivateKey {
 		t.Helper()
 		key, err := once()
 		if err != nil {
@@ -82,7 +82,7 @@ var account = func() func(*testing.T) *rsa.PrivateKey {
 	}
 }()
 
-func newAEAD(t *testing.T) cipher.AEAD {
+func newAEAD(t testing.TB) cipher.AEAD {
 	t.Helper()
 	key := make([]byte, 32)
 	rand.Read(key)

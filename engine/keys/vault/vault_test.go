@@ -26,7 +26,7 @@ var quick = remote.Policy{Attempts: 3, Pause: time.Millisecond, Each: 10 * time.
 const secretText = "5ecretPlaintext-of-the-test"
 
 // environment sets the variables that Vault's client reads, all others empty.
-func environment(t *testing.T, pairs ...string) {
+func environment(t testing.TB, pairs ...string) {
 	t.Helper()
 	for _, name := range strings.Fields("ADDR AGENT_ADDR TOKEN NAMESPACE CACERT CACERT_BYTES CAPATH CLIENT_CERT CLIENT_KEY SKIP_VERIFY HEADERS PROXY_ADDR HTTP_PROXY TLS_SERVER_NAME MAX_RETRIES") {
 		t.Setenv("VAULT_"+name, "")
