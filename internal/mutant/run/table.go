@@ -5,16 +5,20 @@ import "github.com/chromad/chromad/internal/mutant"
 // suite is tests of one package, and the flags with which .ci/run runs them.
 type suite struct {
 	pkg   string
-	tests string // a regular expression of names
+	tests string // a name, or a regular expression of names
 	flags []string
 }
 
 var (
 	logModel   = suite{"wal", "TestModel", nil}
-	logFaults  = suite{"wal", "TestFaultLoop|TestFailedSync|TestDiskFull", nil}
-	logDamage  = suite{"wal", "TestBitFlips|TestTornTail|TestForkedFrame|TestFiles", nil}
+	logSyncs   = suite{"wal", "TestFailedSync", nil}
+	logFull    = suite{"wal", "TestDiskFull", nil}
+	logFlips   = suite{"wal", "TestBitFlips", nil}
+	logForks   = suite{"wal", "TestForkedFrame", nil}
+	logMark    = suite{"wal", "TestMark", nil}
 	fileCuts   = suite{"internal/disk", "TestPowerCut", nil}
-	fileDamage = suite{"internal/disk", "TestEveryBit|TestSwappedBlocks|TestLyingWrites", nil}
+	fileFlips  = suite{"internal/disk", "TestEveryBit", nil}
+	misplaced  = suite{"internal/disk", "TestBlocksOfAnotherFile", nil}
 	decoders   = suite{"internal/disk", "TestDecoderErrors", nil}
 	entries    = suite{"engine", "FuzzDecode.*", nil}
 	memory     = suite{"segment", "TestMemory", nil}
@@ -38,11 +42,14 @@ var (
 	keyFiles   = suite{"internal/keys", "TestPlainFiles", nil}
 	wrongKeys  = suite{"engine", "TestWrongKey", nil}
 	deletions  = suite{"engine", "TestDeleteDestroysKeys", nil}
-	envelopes  = suite{"engine", "TestEnvelope|TestMissingKey", nil}
+	envelopes  = suite{"engine", "TestEnvelope", nil}
+	missing    = suite{"engine", "TestMissingKey", nil}
+	swaps      = suite{"engine", "TestSwappedBlocks", nil}
 	canaries   = suite{"engine", "TestCanaries", nil}
 	erasing    = suite{"engine", "TestEraseNow", nil}
 	eraseCuts  = suite{"engine", "TestEraseCrash", nil}
-	rotations  = suite{"engine", "TestRotateDamaged|TestRotateKeepsKeys", nil}
+	rotations  = suite{"engine", "TestRotateDamaged", nil}
+	oldViews   = suite{"engine", "TestRotateKeepsKeys", nil}
 )
 
 // row is a mutant and the suites of which each has to find it.
@@ -55,8 +62,8 @@ var table = []row{
 	{mutant.LogNotSynced, []suite{logModel, powerCuts, manyCuts}},
 	{mutant.LogDirNotSynced, []suite{logModel, powerCuts}},
 	{mutant.LastFrameNotCarried, []suite{logModel}},
-	{mutant.ShortWriteKept, []suite{logModel, logFaults, powerCuts}},
-	{mutant.SyncRetried, []suite{logModel, logFaults, faults}},
+	{mutant.ShortWriteKept, []suite{logModel, logFull, powerCuts}},
+	{mutant.SyncRetried, []suite{logModel, logSyncs, faults}},
 	{mutant.FileNotSynced, []suite{fileCuts, powerCuts}},
 	{mutant.DirNotSynced, []suite{fileCuts, powerCuts}},
 	{mutant.ReleasedEarly, []suite{powerCuts}},
@@ -64,12 +71,12 @@ var table = []row{
 	{mutant.OldCheckpointUsed, []suite{newest, powerCuts}},
 	{mutant.ReplayedTwice, []suite{powerCuts, kills}},
 	{mutant.BatchSplit, []suite{batches, powerCuts}},
-	{mutant.MarkIgnored, []suite{logModel}},
+	{mutant.MarkIgnored, []suite{logModel, logMark}},
 	{mutant.CheckpointedInFlight, []suite{powerCuts}},
-	{mutant.FrameSumIgnored, []suite{logModel, logDamage}},
-	{mutant.ChainIgnored, []suite{logDamage}},
-	{mutant.BlockSumIgnored, []suite{fileDamage, damage}},
-	{mutant.AddressNotSummed, []suite{fileDamage}},
+	{mutant.FrameSumIgnored, []suite{logModel, logFlips}},
+	{mutant.ChainIgnored, []suite{logForks}},
+	{mutant.BlockSumIgnored, []suite{fileFlips, damage}},
+	{mutant.AddressNotSummed, []suite{misplaced}},
 	{mutant.LengthBelieved, []suite{decoders, entries}},
 	{mutant.FaultNotCaught, []suite{cutOff}},
 	{mutant.ReaderClosedInUse, []suite{sharing}},
@@ -82,12 +89,12 @@ var table = []row{
 	{mutant.MissingKeyEqual, []suite{conditions, selections, options}},
 	{mutant.NonceReused, []suite{sealers}},
 	{mutant.PaddingLeaks, []suite{canaries}},
-	{mutant.BlockNotBound, []suite{sealers}},
+	{mutant.BlockNotBound, []suite{sealers, swaps}},
 	{mutant.KeyNotDestroyed, []suite{keyCuts, deletions}},
 	{mutant.KeyRemovalNotSynced, []suite{keyCuts, deletions}},
-	{mutant.KeyDroppedEarly, []suite{rotations}},
+	{mutant.KeyDroppedEarly, []suite{rotations, oldViews}},
 	{mutant.PlainAccepted, []suite{keyFiles, wrongKeys}},
-	{mutant.EntryUnderStoreKey, []suite{envelopes}},
+	{mutant.EntryUnderStoreKey, []suite{envelopes, missing}},
 	{mutant.EraseKeepsRows, []suite{erasing}},
 	{mutant.EraseNotDurable, []suite{eraseCuts}},
 }
