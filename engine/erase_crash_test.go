@@ -164,38 +164,64 @@ func keptAll(ctx context.Context, db *DB, kept canaries) error {
 }
 
 // A keyset that was put back by somebody who can write to the directory is
-// refused, since keys that were destroyed may be in it; one that is newer than
-// the checkpoint is not.
+// refused, though its operator's key opens it and it opens everything: keys
+// that were destroyed may be in it, or the word that plain files are accepted.
 func TestKeysetRolledBack(t *testing.T) {
 	ctx := t.Context()
-	fs, _ := aStore(t, operator("a"))
-	old := contents(t, fs)
-	db := openOn(t, fs, keyed(Options{}))
-	check(t, db.RotateKeys(ctx, nil))
-	now := db.ring.Keyset().Number
-	if db.checkpoint.keyset != now {
-		t.Errorf("the checkpoint knows keyset %d, it is %d", db.checkpoint.keyset, now)
-	}
-	left := fs.Clone() // as a crash leaves it
-	check(t, db.Close())
-	for _, fs := range []*faultfs.FS{fs, left} {
-		for _, name := range fs.Files() {
-			if strings.HasPrefix(name, "keys/") && strings.HasSuffix(name, ".keyset") {
-				check(t, fs.Remove(name))
+	a, b := operator("a"), operator("b")
+	for what, tc := range map[string]struct {
+		begun  OperatorKey // nil: plain
+		change func(fs *faultfs.FS) error
+		now    OperatorKey
+	}{
+		"rotated": {a, func(fs *faultfs.FS) error {
+			db := openOn(t, fs, keyed(Options{}))
+			return errors.Join(db.RotateKeys(ctx, nil), db.Close())
+		}, a},
+		"wrapped again": {a, func(fs *faultfs.FS) error { return (&DB{fs: fs}).rewrap(ctx, a, b) }, b},
+		"encrypted": {nil, func(fs *faultfs.FS) error {
+			return Encrypt(ctx, "", &Options{fs: fs, Keys: a, reserve: testReserve}, nil)
+		}, a},
+	} {
+		fs, _ := aStore(t, tc.begun)
+		old, name := "", ""
+		keep := func(n string) {
+			if strings.HasSuffix(n, ".keyset") && name == "" {
+				old, name = string(content(t, fs, n)), n
 			}
 		}
-		for name, b := range old {
-			if strings.HasPrefix(name, "keys/") && !slices.Contains(fs.Files(), name) {
-				put(t, fs, name, []byte(b))
+		for _, n := range fs.Files() {
+			keep(n)
+		}
+		fs.Hook(func(op faultfs.Op, n string) {
+			if op == faultfs.OpRemove { // it was replaced
+				keep(n)
 			}
-		}
-		before := fmt.Sprint(contents(t, fs))
-		_, err := Open("", &Options{fs: fs, Keys: operator("a")})
-		if !errors.Is(err, ErrKey) {
-			t.Errorf("opened with an older keyset: %v", err)
-		}
-		if fmt.Sprint(contents(t, fs)) != before {
-			t.Error("something was written")
+		})
+		check(t, tc.change(fs))
+		fs.Hook(nil)
+		db := openOn(t, fs, Options{Keys: tc.now})
+		check(t, db.recordKeyset(ctx)) // as the background does
+		left := fs.Clone()             // as a crash leaves it
+		check(t, db.Close())
+		for _, fs := range []*faultfs.FS{fs, left} {
+			for _, n := range fs.Files() {
+				if strings.HasSuffix(n, ".keyset") {
+					check(t, fs.Remove(n))
+				}
+			}
+			put(t, fs, name, []byte(old))
+			before := fmt.Sprint(contents(t, fs))
+			db, err := Open("", &Options{fs: fs, Keys: a, reserve: testReserve})
+			if err == nil {
+				check(t, db.Close())
+			}
+			if !errors.Is(err, ErrKey) {
+				t.Errorf("%s: opened with an older keyset: %v", what, err)
+			}
+			if fmt.Sprint(contents(t, fs)) != before {
+				t.Errorf("%s: something was written", what)
+			}
 		}
 	}
 }
