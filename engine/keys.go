@@ -199,10 +199,14 @@ func (db *DB) destroyKeys(dropped []*Collection) error {
 	return nil
 }
 
-// keyError judges an error of changing keys.
+// keyError judges an error of changing keys. A key service that does not answer
+// is no failure of the disk.
 func (db *DB) keyError(err error) error {
-	if errors.Is(err, keys.ErrFailed) {
+	switch {
+	case errors.Is(err, keys.ErrFailed):
 		return db.fail(err)
+	case errors.Is(err, keys.ErrOperator):
+		return err
 	}
 	return db.diskError(err)
 }

@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/chromad/chromad/internal/disk"
@@ -400,4 +401,42 @@ func TestRotateKeepsKeys(t *testing.T) {
 	}
 	check(t, findEverything(ctx, db, m))
 	check(t, db.Close())
+}
+
+// absent is an operator's key in a service that stops to answer after some calls.
+type absent struct {
+	*testOperator
+	left atomic.Int32
+}
+
+var errAbsent = errors.New("the service does not answer")
+
+func (o *absent) EncryptWithContext(ctx context.Context, plain, associated []byte) ([]byte, error) {
+	if o.left.Add(-1) < 0 {
+		return nil, errAbsent
+	}
+	return o.testOperator.EncryptWithContext(ctx, plain, associated)
+}
+
+// A key service that does not answer stops a change of keys, and nothing else:
+// the disk is as it was.
+func TestRotateUnavailable(t *testing.T) {
+	ctx := t.Context()
+	op := &absent{testOperator: operator("a")}
+	op.left.Store(1)
+	db, _ := newDB(t, Options{Keys: op})
+	c := newCollection(t, db, "c")
+	check(t, c.Upsert(ctx, rec("1", 1)))
+	for _, answers := range []int32{0, 1} { // it is asked at the beginning and at the end
+		op.left.Store(answers)
+		if err := db.RotateKeys(ctx, nil); !errors.Is(err, errAbsent) || db.Err() != nil {
+			t.Fatalf("after %d answers: %v, %v", answers, err, db.Err())
+		}
+		check(t, c.Upsert(ctx, rec("1", 2)))
+	}
+	op.left.Store(2)
+	check(t, db.RotateKeys(ctx, nil))
+	if info, err := db.KeyInfo(ctx); err != nil || info.OldFiles > 0 || len(info.Keyset) != 1 {
+		t.Errorf("%+v, %v", info, err)
+	}
 }

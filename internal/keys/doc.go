@@ -55,6 +55,8 @@
 // operator's key, keyset and key ids were wanted, never what a key is. A key
 // service that could not be asked is that error alone.
 // ErrShredded is the ErrKey of a collection that has no key at all.
+// ErrOperator: the operator's key did not seal a changed keyset, as when a key
+// service does not answer.
 // disk.ErrCorrupt: a file in keys/ is damaged, or is not the one its name
 // says. Nothing was written in any of these cases. ErrFailed: the disk failed
 // under a change of keys, and what is durable is known only after the store

@@ -139,15 +139,15 @@ func (o *opened) seal(ctx context.Context, number uint64, op Operator) (*opened,
 	}
 	defer clear(plain)
 	if n.sealed, err = op.EncryptWithContext(ctx, plain, n.associated()); err != nil {
-		return nil, fmt.Errorf("seal the keyset under the operator's key %q: %w", uri, err)
+		return nil, fmt.Errorf("%w: seal the keyset under the operator's key %q: %w", ErrOperator, uri, err)
 	}
 	again, err := op.DecryptWithContext(ctx, n.sealed, n.associated())
 	defer clear(again)
 	if err != nil {
-		return nil, fmt.Errorf("the operator's key %q sealed a keyset and does not open it: %w", uri, err)
+		return nil, fmt.Errorf("%w: the operator's key %q sealed a keyset and does not open it: %w", ErrOperator, uri, err)
 	}
 	if !bytes.Equal(plain, again) {
-		return nil, fmt.Errorf("the operator's key %q sealed a keyset and opens another: %w", uri, seal.ErrKey)
+		return nil, fmt.Errorf("%w: the operator's key %q sealed a keyset and opens another: %w", ErrOperator, uri, seal.ErrKey)
 	}
 	return &n, nil
 }

@@ -25,6 +25,9 @@ var (
 	ErrShredded = fmt.Errorf("the collection has no key, it was destroyed or its file is missing: %w", seal.ErrKey)
 	// ErrReadOnly says that a ring was opened for reading and asked to change.
 	ErrReadOnly = errors.New("keys are open for reading only")
+	// ErrOperator says that the operator's key could not be used for a change,
+	// and that nothing was changed.
+	ErrOperator = errors.New("keys stay as they were")
 	// ErrFailed says that the disk failed under a change of keys.
 	ErrFailed = errors.New("keys cannot be changed until the store is opened again")
 	// ErrClosed says that the ring was closed.
