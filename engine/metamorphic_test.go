@@ -16,17 +16,17 @@ import (
 	"github.com/chromad/chromad/internal/vfs/faultfs"
 )
 
-var metaSeeds = flag.Int("meta.seeds", 20, "seeds of TestMetamorphic")
+var metaSeeds = flag.Int("meta.seeds", 10, "seeds of TestMetamorphic")
 
-// How a store is tuned, encrypted, reopened and compacted decides nothing about what it
-// answers: the same operations under option sets that have little in common
-// give the same records, the same exact queries to the bit, and the answers
-// of a model that evaluates filters record by record.
+// How a store is tuned, encrypted, converted, put under other keys, reopened and
+// compacted decides nothing about what it answers: the same operations under
+// option sets that have little in common give the same records, the same exact
+// queries to the bit, and the answers of a model that evaluates filters record
+// by record.
 func TestMetamorphic(t *testing.T) {
-	seeds := uint64(rounds(*metaSeeds))
-	for seed := range seeds {
+	for seed := range uint64(rounds(*metaSeeds)) {
 		if err := metamorphicOne(seed); err != nil {
-			t.Fatalf("seed %d: %v", seed, err)
+			t.Fatalf("seed %d (run with -meta.seeds=%d): %v", seed, seed+1, err)
 		}
 	}
 }
@@ -34,16 +34,24 @@ func TestMetamorphic(t *testing.T) {
 // variant is one way to run the operations.
 type variant struct {
 	Options
-	reopen, compact int // every so many operations, 0: never
+	reopen, compact, rotate int  // every so many operations, 0: never
+	keyed                   bool // encrypted from the beginning
+	convert, rewrap         int  // the operation before which the store is encrypted, or put under another operator's key
 }
 
 var variants = []variant{
 	{Options: Options{}},
-	{Options: Options{MemtableRows: 1, GraphMin: 1, DecryptedMemory: 1, OpenSegments: 1, Workers: 1}},
+	{Options: Options{}, keyed: true},
+	{Options: Options{MemtableRows: 1, GraphMin: 1, OpenSegments: 1, Workers: 1}},
+	{Options: Options{MemtableRows: 1, GraphMin: 1, OpenSegments: 1, Workers: 1, DecryptedMemory: 1}, keyed: true},
 	{Options: Options{MemtableRows: 3, GraphMin: 2, Workers: 2, LogLimit: 4000}, reopen: 7},
-	{Options: Options{MemtableRows: 17, GraphMin: 10000, MemoryLimit: 20000}, compact: 11},
-	{Options: Options{MemtableRows: 10000, GraphMin: 5, Workers: 3}, reopen: 13, compact: 17},
-	{Options: Options{MemtableBytes: 2000, GraphMin: 20, OpenSegments: 2}, reopen: 5, compact: 3},
+	{Options: Options{MemtableRows: 3, GraphMin: 2, Workers: 2, LogLimit: 4000, DecryptedMemory: 20000}, reopen: 7, rotate: 9, keyed: true},
+	{Options: Options{MemtableRows: 17, GraphMin: 10000, MemoryLimit: 20000}, compact: 11, convert: 20},
+	{Options: Options{MemtableRows: 17, GraphMin: 10000, MemoryLimit: 20000}, compact: 11, rotate: 23, keyed: true},
+	{Options: Options{MemtableRows: 10000, GraphMin: 5, Workers: 3}, reopen: 13, compact: 17, convert: 41},
+	{Options: Options{MemtableRows: 10000, GraphMin: 5, Workers: 8}, reopen: 13, compact: 17, rewrap: 31, keyed: true},
+	{Options: Options{MemtableBytes: 2000, GraphMin: 20, OpenSegments: 2, TextCache: 1}, reopen: 5, compact: 3},
+	{Options: Options{MemtableBytes: 2000, GraphMin: 20, OpenSegments: 2, DecryptedMemory: 5000, TextCache: 1}, reopen: 5, compact: 3, rotate: 15, keyed: true},
 }
 
 func metamorphicOne(seed uint64) error {
@@ -52,7 +60,7 @@ func metamorphicOne(seed uint64) error {
 	for n, v := range variants {
 		r := rand.New(rand.NewPCG(seed, 11))
 		run := &metamorphicRun{
-			variant: v, fs: faultfs.New(seed), m: model{}, key: keysOf(seed+uint64(n), faultfs.New(seed)),
+			variant: v, fs: faultfs.New(seed), m: model{},
 			ops: &opMaker{Rand: r, collections: 2, ids: 60, batch: 12},
 			ask: &opMaker{Rand: rand.New(rand.NewPCG(seed, 12))},
 		}
@@ -76,36 +84,28 @@ type metamorphicRun struct {
 	variant
 	fs       *faultfs.FS
 	m        model
-	key      OperatorKey
 	ops, ask *opMaker
 	db       *DB
 }
 
 func (x *metamorphicRun) do(ctx context.Context) (answers []string, err error) {
-	x.Options.fs, x.Options.reserve, x.Options.Keys = x.fs, testReserve, x.key
+	x.Options.fs, x.Options.reserve = x.fs, testReserve
+	if x.keyed {
+		x.Options.Keys = operator("a")
+	}
 	if x.db, err = Open("", &x.Options); err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, x.db.Close()) }()
 	for i := range 60 {
 		op := x.ops.op(x.m)
+		if err := x.aside(ctx, i); err != nil {
+			return nil, err
+		}
 		if err := op.store(ctx, x.db); err != nil {
 			return nil, fmt.Errorf("%s: %w", op.name, err)
 		}
 		op.model(x.m)
-		if x.compact > 0 && i%x.compact == 0 {
-			if err := x.db.Compact(ctx); err != nil {
-				return nil, err
-			}
-		}
-		if x.reopen > 0 && i%x.reopen == 0 {
-			if err := x.db.Close(); err != nil {
-				return nil, err
-			}
-			if x.db, err = Open("", &x.Options); err != nil {
-				return nil, err
-			}
-		}
 		if i%6 == 5 {
 			a, err := x.question(ctx)
 			if err != nil {
@@ -119,6 +119,39 @@ func (x *metamorphicRun) do(ctx context.Context) (answers []string, err error) {
 		err = errors.New(d)
 	}
 	return answers, err
+}
+
+// aside is what the variant does before operation i, which no answer may show.
+func (x *metamorphicRun) aside(ctx context.Context, i int) error {
+	now := func(every int) bool { return every > 0 && i%every == every-1 }
+	if now(x.compact) {
+		if err := x.db.Compact(ctx); err != nil {
+			return err
+		}
+	}
+	if now(x.rotate) {
+		if err := x.db.RotateKeys(ctx, nil); err != nil {
+			return err
+		}
+	}
+	once := i > 0 && (i == x.convert || i == x.rewrap)
+	if !now(x.reopen) && !once {
+		return nil
+	}
+	err := x.db.Close()
+	switch {
+	case err == nil && once && i == x.convert:
+		x.Options.Keys = operator("a")
+		err = Encrypt(ctx, "", &x.Options, nil)
+	case err == nil && once:
+		err = (&DB{fs: x.fs}).rewrap(ctx, operator("a"), operator("b"))
+		x.Options.Keys = operator("b")
+	}
+	if err != nil {
+		return err
+	}
+	x.db, err = Open("", &x.Options)
+	return err
 }
 
 // question asks each collection a Get and an exact query with a random filter.
