@@ -73,9 +73,14 @@ func (j *jobs) names() string {
 	return strings.Join(slices.Sorted(maps.Keys(j.running)), ", ")
 }
 
+// tell makes l the newest line. Behind the last one nothing comes: an engine
+// call that gave up waiting may still tell of the step that it was at.
 func (w *job) tell(l Line, over bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.over {
+		return
+	}
 	w.last, w.over = l, over
 	close(w.changed)
 	w.changed = make(chan struct{})
