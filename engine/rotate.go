@@ -382,9 +382,10 @@ func (v *convergence) collection(ctx context.Context, c *Collection) error {
 			err = fmt.Errorf("%w: %w", ErrCorrupt, err)
 		}
 		if err == nil && h.KeyID != newest {
-			err = c.reseal(ctx, view, i, m.dimension)
 			v.stale = true
-			v.step(s.info.Length)
+			if err = c.reseal(ctx, view, i, m.dimension); err == nil {
+				v.step(s.info.Length)
+			}
 		}
 		if err != nil {
 			return fmt.Errorf("collection %s: %w", c.id, err)
@@ -418,6 +419,7 @@ func (c *Collection) reseal(ctx context.Context, v *view, i, dim int) error {
 		return nil
 	}
 	if err != nil {
+		db.discard(number)
 		return db.diskError(err)
 	}
 	db.jobs.waste(old.Length)

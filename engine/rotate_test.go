@@ -440,3 +440,29 @@ func TestRotateUnavailable(t *testing.T) {
 		t.Errorf("%+v, %v", info, err)
 	}
 }
+
+// A copy that a full disk keeps from being installed takes no space, and is not
+// told to be done.
+func TestRotateDiskFull(t *testing.T) {
+	ctx := t.Context()
+	db, fs := newDB(t, keyed(Options{}))
+	c := newCollection(t, db, "c")
+	check(t, c.Upsert(ctx, rec("1", 1)))
+	check(t, db.Compact(ctx))
+	full := fs.Inject(faultfs.Rule{Op: faultfs.OpWrite, Path: "log/*.wal", Fault: faultfs.Short, Forever: true})
+	var seen RotateProgress
+	if err := db.RotateKeys(ctx, func(p RotateProgress) { seen = p }); !errors.Is(err, ErrDiskFull) || db.Err() != nil {
+		t.Fatalf("%v, %v", err, db.Err())
+	}
+	if segs, err := numberedFiles(fs, segmentDir, segmentSuffix); len(segs) != 1 || err != nil {
+		t.Errorf("segments %d are left, %v", segs, err)
+	}
+	if seen.Segments != 1 || seen.SegmentsDone != 0 {
+		t.Errorf("%+v", seen)
+	}
+	full.Remove()
+	check(t, db.RotateKeys(ctx, nil))
+	if info, err := db.KeyInfo(ctx); err != nil || info.OldFiles > 0 {
+		t.Errorf("%+v, %v", info, err)
+	}
+}
