@@ -58,7 +58,7 @@ const (
 	PaddingLeaks        Name = "padding-leaks"          // between two sections there is what was in memory
 	BlockNotBound       Name = "block-not-bound"        // the number of a block is not authenticated
 	KeyNotDestroyed     Name = "key-not-destroyed"      // the key of a deleted collection stays on the disk
-	KeyRemovalNotSynced Name = "key-removal-not-synced" // and may come back after a power cut
+	KeyRemovalNotSynced Name = "key-removal-not-synced" // the same: removed, and back after a power cut
 	KeyDroppedEarly     Name = "key-dropped-early"      // a rotation drops keys that files are still under
 	PlainAccepted       Name = "plain-accepted"         // an encrypted store takes files that are not
 	EntryUnderStoreKey  Name = "entry-under-store-key"  // a collection's entries outlive its key
