@@ -3,6 +3,7 @@ package engine
 import (
 	"bytes"
 	"encoding/binary"
+	"flag"
 	"fmt"
 	"math"
 	"slices"
@@ -173,6 +174,8 @@ func (s *nonceSeen) add(t testing.TB, p piece) {
 	s.most[p.file]++
 }
 
+var nonceFrames = flag.Int("nonce.frames", 20000, "entries that TestNonces logs")
+
 // Everything that one store ever sealed, the frames that a full disk had cut
 // off again among it, has a nonce of its own.
 func TestNonces(t *testing.T) {
@@ -183,7 +186,7 @@ func TestNonces(t *testing.T) {
 	fs.Written(func(name string, p []byte) { written[name] = append(written[name], p...) })
 	seen := &nonceSeen{used: map[[44]byte]string{}, most: map[string]int{}}
 	opened := 0
-	for n := 0; n < rounds(20000); opened++ {
+	for n := 0; n < rounds(*nonceFrames); opened++ {
 		db := openOn(t, fs, Options{Keys: operator("a"), GraphMin: 8, Workers: 1, MemtableRows: 700, LogLimit: 1 << 20})
 		c, _, err := db.Default().GetOrCreate(ctx, "c", Spec{})
 		check(t, err)
@@ -212,7 +215,7 @@ func TestNonces(t *testing.T) {
 		seenFrames(t, seen, left, written)
 		clear(written)
 	}
-	if seen.n < rounds(20000) || len(cut) == 0 {
+	if seen.n < rounds(*nonceFrames) || len(cut) == 0 {
 		t.Errorf("%d blocks of %d files, %d cut off", seen.n, len(seen.most), len(cut))
 	}
 }
