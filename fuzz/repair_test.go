@@ -36,6 +36,7 @@ func FuzzRepair(f *testing.F) {
 		for i, name := range s.names {
 			f.Add(byte(n), byte(i), byte(n+i), uint32(len(s.files[name])-9), []byte{4}, byte(i+1), i%3 == 0, i%3 == 1)
 			f.Add(byte(n), byte(i), byte(remove), uint32(0), []byte{}, byte(0), false, false)
+			f.Add(byte(n), byte(i), byte(flip), uint32(200+i*531), []byte{0x40}, byte(i), false, i%4 == 0)
 		}
 	}
 	f.Fuzz(func(t *testing.T, store, file, how byte, offset uint32, data []byte, second byte, twice, forge bool) {

@@ -2,6 +2,7 @@ package fuzz
 
 import (
 	"bytes"
+	"strings"
 	"testing"
 
 	"github.com/chromad/chromad/internal/keys/keytest"
@@ -25,6 +26,9 @@ func FuzzSealed(f *testing.F) {
 			f.Add(byte(n), byte(i), byte(flip), uint32(len(s.files[name])-9), []byte{4}, byte(i), false, false, false)
 			for j := range uint32(ways) {
 				f.Add(byte(n), byte(i), byte(j), j*j*977, []byte{0xff, 1, 0, 0x80}, byte(j), j%3 == 1, false, j == 5)
+			}
+			for j := uint32(150); strings.HasSuffix(name, ".wal") && j < uint32(len(s.files[name])); j += 257 {
+				f.Add(byte(n), byte(i), byte(flip), j, []byte{2}, byte(0), true, false, false)
 			}
 		}
 		for i := range len(o.files) + 1 {
