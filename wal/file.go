@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	iofs "io/fs"
 
 	"github.com/chromad/chromad/internal/disk"
 	"github.com/chromad/chromad/internal/mutant"
@@ -163,7 +164,7 @@ type carried struct {
 // create makes a new file that begins at begin, holding the frame c if there
 // is one. When it returns, the file is durable under its name, and marked as
 // the newest. soft tells that an error left nothing behind that matters: no
-// sync, and no renaming, failed.
+// sync failed, and no renaming that may have been done.
 func create(fs vfs.FS, number uint64, begin start, c *carried, o Options) (t *tail, soft bool, err error) {
 	t = &tail{begin: begin, id: disk.Header{Kind: seal.KindLog, Version: disk.Version, Store: o.Store, File: o.NewID(), Number: number}}
 	if t.seal, err = o.Keys.Writer(t.id.Address(0)); err != nil {
@@ -194,6 +195,11 @@ func create(fs vfs.FS, number uint64, begin start, c *carried, o Options) (t *ta
 	err = t.f.Sync()
 	if err == nil {
 		err = fs.Rename(tmpName(number), fileName(number))
+		if errors.Is(err, vfs.ErrNoHandle) { // nothing was done; were it, the log could not go on in the file before
+			err = errors.Join(err, t.f.Close())
+			_, there := fs.Stat(fileName(number))
+			return nil, errors.Is(there, iofs.ErrNotExist), errors.Join(err, fs.Remove(tmpName(number)), fs.Remove(markTmpName(number)))
+		}
 	}
 	if err == nil && !mutant.On(mutant.LogDirNotSynced) {
 		err = fs.SyncDir(dir)

@@ -73,16 +73,21 @@ func TestMark(t *testing.T) {
 }
 
 // TestMarkRefused goes on in the old file while there is no room, or no handle,
-// for a mark.
+// for a mark, or no handle for giving the new file its name.
 func TestMarkRefused(t *testing.T) {
-	for _, cause := range []error{vfs.ErrNoSpace, vfs.ErrNoHandle} {
+	for _, refused := range []faultfs.Rule{
+		{Op: faultfs.OpCreate, Path: "log/*" + markTmpSuffix, Err: vfs.ErrNoSpace, Forever: true},
+		{Op: faultfs.OpCreate, Path: "log/*" + markTmpSuffix, Err: vfs.ErrNoHandle, Forever: true},
+		{Op: faultfs.OpRename, Path: "log/*" + tmpSuffix, Err: vfs.ErrNoHandle, Forever: true},
+	} {
+		cause := refused.Err
 		w := newWorld(0)
 		if _, err := w.open(); err != nil {
 			t.Fatal(err)
 		}
 		w.log.o.MaxFile = 1
 		w.group(1)
-		rule := w.disk.Inject(faultfs.Rule{Op: faultfs.OpCreate, Path: "log/*" + markTmpSuffix, Err: cause, Forever: true})
+		rule := w.disk.Inject(refused)
 		w.group(1)
 		if err := w.log.Rotate(); !errors.Is(err, cause) {
 			t.Errorf("rotate: %v", err)
