@@ -3,7 +3,9 @@
 package mutant
 
 import (
+	"bytes"
 	"crypto/cipher"
+	"io"
 	"os"
 )
 
@@ -26,10 +28,13 @@ func (f fixed) Overhead() int  { return f.gcm.NonceSize() + f.gcm.Overhead() }
 
 func (f fixed) Seal(dst, _, plain, more []byte) []byte {
 	nonce := make([]byte, f.gcm.NonceSize())
-	return f.gcm.Seal(append(dst, nonce...), nonce, plain, more)
+	return f.gcm.Seal(append(dst, nonce...), nonce, bytes.Clone(plain), more) // dst may overlap
 }
 
 func (f fixed) Open(dst, _, sealed, more []byte) ([]byte, error) {
-	n := min(f.gcm.NonceSize(), len(sealed))
-	return f.gcm.Open(dst, make([]byte, f.gcm.NonceSize()), sealed[n:], more)
+	n := f.gcm.NonceSize()
+	if len(sealed) < n {
+		return nil, io.ErrUnexpectedEOF
+	}
+	return f.gcm.Open(dst, bytes.Clone(sealed[:n]), bytes.Clone(sealed[n:]), more)
 }

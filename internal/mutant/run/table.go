@@ -44,6 +44,7 @@ var (
 	deletions  = suite{"engine", "TestDeleteDestroysKeys", nil}
 	envelopes  = suite{"engine", "TestEnvelope", nil}
 	missing    = suite{"engine", "TestMissingKey", nil}
+	nonces     = suite{"engine", "TestNonces", nil}
 	swaps      = suite{"engine", "TestSwappedBlocks", nil}
 	canaries   = suite{"engine", "TestCanaries", nil}
 	erasing    = suite{"engine", "TestEraseNow", nil}
@@ -87,7 +88,7 @@ var table = []row{
 	{mutant.UpdateMoves, []suite{powerCuts, options}},
 	{mutant.StaleView, []suite{histories}},
 	{mutant.MissingKeyEqual, []suite{conditions, selections, options}},
-	{mutant.NonceReused, []suite{sealers}},
+	{mutant.NonceReused, []suite{sealers, nonces}},
 	{mutant.PaddingLeaks, []suite{canaries}},
 	{mutant.BlockNotBound, []suite{sealers, swaps}},
 	{mutant.KeyNotDestroyed, []suite{keyCuts, deletions}},
