@@ -62,7 +62,7 @@ type checker struct {
 func (r *Reader) Check(ctx context.Context, step func(bytes int64), found func(Finding)) error {
 	c := &checker{r: r, ctx: ctx, tell: found, spans: map[int64]bool{}, told: map[uint16]int{}, whole: true}
 	err := r.unlessClosed(func() error { // looks at no memory that may be evicted
-		return r.file.Faults(func() error { return r.file.Check(ctx, step, c.block) })
+		return r.file.Check(ctx, step, c.block)
 	})
 	if err == nil {
 		err = r.guard(c.content)

@@ -7,9 +7,7 @@ import "context"
 // index can be used. It returns the first finding.
 func (r *Reader) Verify(ctx context.Context) error {
 	// This may take minutes, and looks at no memory that may be evicted.
-	err := r.unlessClosed(func() error {
-		return r.file.Faults(func() error { return r.file.Verify(ctx) })
-	})
+	err := r.unlessClosed(func() error { return r.file.Verify(ctx) })
 	if err != nil {
 		return err
 	}

@@ -16,6 +16,10 @@ type Damage struct {
 // told of all of it, step of the bytes that were looked at. The error is the
 // context's, or that of a file that cannot be read at all.
 func (f *File) Check(ctx context.Context, step func(bytes int64), found func(Damage)) error {
+	return f.Faults(func() error { return f.check(ctx, step, found) })
+}
+
+func (f *File) check(ctx context.Context, step func(bytes int64), found func(Damage)) error {
 	at := int64(HeaderSize)
 	var plain []byte
 	for _, s := range f.sections {

@@ -75,7 +75,8 @@ func OpenFile(fs vfs.FS, name string, h Header, want Info, keys seal.Keys) (*Fil
 		return nil, err
 	}
 	f := &File{name: name, header: h, mapping: m, data: m.Bytes()}
-	if err := f.open(want, keys); err != nil {
+	// The file may lose bytes between being measured and being read.
+	if err := f.Faults(func() error { return f.open(want, keys) }); err != nil {
 		return nil, errors.Join(in(name, err), m.Close())
 	}
 	return f, nil
@@ -144,6 +145,10 @@ func (f *File) Kinds() []uint16 {
 // Verify reads every byte: blocks, whether they were touched before or not,
 // and the padding, which must be zero. It returns the first damage.
 func (f *File) Verify(ctx context.Context) error {
+	return f.Faults(func() error { return f.verify(ctx) })
+}
+
+func (f *File) verify(ctx context.Context) error {
 	at := int64(HeaderSize)
 	var plain []byte
 	for _, s := range f.sections {
