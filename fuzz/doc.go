@@ -2,6 +2,8 @@
 // decoder stands beside the decoder; these look at what only the whole shows:
 //
 //	FuzzStore       a file of a store is damaged: an error or the right data
+//	FuzzSealed      the same of encrypted stores, and what is behind the seal
+//	FuzzRepair      a damaged store is inspected, checked and repaired
 //	FuzzRequest     requests to a server over a store: no failure, no lost id
 //	FuzzOperations  a program of operations on the engine and on a plain map
 //	FuzzWhere       filters over segments and memory, and row by row
