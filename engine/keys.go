@@ -263,38 +263,37 @@ func (db *DB) Generation() uint64 { return db.work.checkpoint.Load() }
 
 // RewrapKeys puts the keys of the store in dir, which nobody has open, under
 // another operator's key. It writes one small file, whatever the store holds;
-// from then on the store opens with next only. ErrKey: now is not its key.
+// from then on the store opens with next only. ErrKey: now is not its key, or
+// the keyset is older than the store's newest checkpoint.
 func RewrapKeys(ctx context.Context, dir string, now, next OperatorKey) error {
-	db := &DB{}
-	root, err := openRoot(dir, true)
-	if err != nil {
-		return fmt.Errorf("rewrap keys: %w", err)
+	in, err := prepare(dir, nil)
+	if err == nil {
+		err = errors.Join(in.db.rewrap(ctx, now, next), in.close())
 	}
-	db.fs, db.root = root, root
-	if err := db.rewrap(ctx, now, next); err != nil {
+	if err != nil {
 		return fmt.Errorf("rewrap keys: %w", err)
 	}
 	return nil
 }
 
 func (db *DB) rewrap(ctx context.Context, now, next OperatorKey) (err error) {
-	defer func() {
-		if db.root != nil {
-			err = errors.Join(err, db.root.Close())
-		}
-	}()
-	lock, err := db.fs.Lock("LOCK", "chromad keys")
-	if err != nil {
+	if db.lock, err = db.fs.Lock("LOCK", "chromad keys"); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, lock.Close()) }()
 	h, _, err := db.newestHeader()
 	if err != nil {
 		return err
 	}
-	ring, err := keys.Open(ctx, db.fs, h.Store, now, false)
-	if err != nil {
+	if db.ring, err = keys.Open(ctx, db.fs, h.Store, now, false); err != nil {
 		return err
 	}
-	return errors.Join(ring.Rewrap(ctx, next), ring.Close())
+	// A keyset that was rolled back would become the newest here.
+	db.keys = db.ring
+	if _, err := db.loadCheckpoint(); err != nil {
+		return err
+	}
+	if err := db.checkKeyset(); err != nil {
+		return err
+	}
+	return db.ring.Rewrap(ctx, next)
 }

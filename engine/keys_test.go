@@ -8,6 +8,8 @@ import (
 	"errors"
 	"maps"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -436,6 +438,32 @@ func TestRewrapKeys(t *testing.T) {
 	if err := RewrapKeys(ctx, t.TempDir(), operator("a"), operator("b")); !errors.Is(err, ErrKey) {
 		t.Errorf("no store: %v", err)
 	}
+}
+
+// An older keyset that was put back is not made the newest by putting it under
+// another operator's key.
+func TestRewrapRolledBack(t *testing.T) {
+	ctx := t.Context()
+	dir := t.TempDir()
+	use := func() {
+		db, err := Open(dir, &Options{Keys: operator("a")})
+		check(t, err)
+		check(t, db.Close())
+	}
+	use()
+	first, second := filepath.Join(dir, disk.Name(keys.Dir, 1, ".keyset")), filepath.Join(dir, disk.Name(keys.Dir, 2, ".keyset"))
+	kept, err := os.ReadFile(first)
+	check(t, err)
+	check(t, RewrapKeys(ctx, dir, operator("a"), operator("a")))
+	use()
+	newest, err := os.ReadFile(second)
+	check(t, err)
+	check(t, errors.Join(os.Remove(second), os.WriteFile(first, kept, 0o600)))
+	if err := RewrapKeys(ctx, dir, operator("a"), operator("b")); !errors.Is(err, ErrKey) || !strings.Contains(err.Error(), "rolled back") {
+		t.Errorf("a keyset that was put back: %v", err)
+	}
+	check(t, os.WriteFile(second, newest, 0o600))
+	check(t, RewrapKeys(ctx, dir, operator("a"), operator("b")))
 }
 
 // Encrypt and what needs keys say why they cannot.
