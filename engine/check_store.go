@@ -209,12 +209,7 @@ func (k *checkup) decodable(payload []byte) (err error) {
 // directory tells of files that nobody names, and reads those that only this
 // program knows: segments of a store without a catalog, and keys.
 func (k *checkup) directory() error {
-	named := map[uint64]bool{}
-	for _, c := range k.db.all() {
-		for _, s := range c.manifest.segments {
-			named[s.info.Number] = true
-		}
-	}
+	named := k.db.named()
 	for _, dir := range []string{".", "log", segmentDir, checkpointDir, disk.TmpDir, keys.Dir, receiptDir} {
 		infos, err := k.listed(dir)
 		if err != nil {

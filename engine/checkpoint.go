@@ -204,12 +204,7 @@ func (db *DB) sweep(ctx context.Context) (removed int, err error) {
 			remove(checkpointName(n))
 		}
 	}
-	named := map[uint64]bool{}
-	for _, c := range db.all() {
-		for _, s := range c.manifest.segments {
-			named[s.info.Number] = true
-		}
-	}
+	named := db.named()
 	segs, err := numberedFiles(db.fs, segmentDir, segmentSuffix)
 	errs = append(errs, err)
 	for _, n := range segs {
