@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"maps"
+	"math"
 	"slices"
 
 	"github.com/RoaringBitmap/roaring/v2"
@@ -109,6 +110,9 @@ func (r *repair) rebuild(s *source, c *Collection, reader *segment.Reader, old s
 		return made, err
 	}
 	s.out.Rebuilt++
+	if info.MaxOrder < math.MaxUint64 { // orders that only the rows know
+		m.nextOrder = max(m.nextOrder, info.MaxOrder+1)
+	}
 	return segmentState{info, roaring.New()}, nil
 }
 
