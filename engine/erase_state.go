@@ -73,8 +73,8 @@ func now() int64 { return time.Now().Unix() }
 // replayed it is only known that it is not older than the newest checkpoint,
 // or is in that checkpoint's own time.
 func (db *DB) deathTime() int64 {
-	if written := db.checkpoint.written; db.erasure.opening && written != 0 {
-		return written
+	if db.erasure.opening && db.checkpoint.written != 0 { // later it is another's to look at
+		return db.checkpoint.written
 	}
 	return now()
 }

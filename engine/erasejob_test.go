@@ -322,3 +322,25 @@ func TestEraseDamaged(t *testing.T) {
 	}
 	check(t, db.Close())
 }
+
+// A deletion is noted while a checkpoint is written, which it must not look at.
+func TestDiedBesideCheckpoint(t *testing.T) {
+	db, _ := newDB(t, Options{EraseWithin: -1})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range 200 {
+			db.erasure.mu.Lock()
+			db.erasure.since = 0
+			db.erasure.mu.Unlock()
+			db.died()
+		}
+	}()
+	for range 20 {
+		check(t, db.writeCheckpoint(t.Context()))
+	}
+	<-done
+	if db.erasure.unerased() == 0 {
+		t.Error("nothing was noted")
+	}
+}
