@@ -273,12 +273,21 @@ func (a *aviary) refused() {
 	a.open()
 }
 
+// rewrapOn is RewrapKeys on a disk of a test's.
+func rewrapOn(ctx context.Context, fs *faultfs.FS, now, next OperatorKey) error {
+	in, err := prepare("", &Options{fs: fs})
+	if err != nil {
+		return err
+	}
+	return errors.Join(in.db.rewrap(ctx, now, next), in.close())
+}
+
 // rewrap puts the store under the next operator's key.
 func (a *aviary) rewrap(next OperatorKey) {
 	a.t.Helper()
 	check(a.t, a.db.Close())
 	if a.key != nil {
-		check(a.t, (&DB{fs: a.fs}).rewrap(context.Background(), a.key, next))
+		check(a.t, rewrapOn(context.Background(), a.fs, a.key, next))
 		a.key = next
 	}
 	a.open()

@@ -144,7 +144,7 @@ func (x *metamorphicRun) aside(ctx context.Context, i int) error {
 		x.Options.Keys = operator("a")
 		err = Encrypt(ctx, "", &x.Options, nil)
 	case err == nil && once:
-		err = (&DB{fs: x.fs}).rewrap(ctx, operator("a"), operator("b"))
+		err = rewrapOn(ctx, x.fs, operator("a"), operator("b"))
 		x.Options.Keys = operator("b")
 	}
 	if err != nil {
