@@ -262,7 +262,12 @@ func (c *call) send() {
 // fail sends an error instead of what the handler may have prepared.
 func (c *call) fail(err error) {
 	e := toAPI(err)
-	if c.cause = e.cause; e.status >= 500 && c.cause == nil {
+	switch {
+	case e.status == http.StatusBadRequest, e.status == http.StatusNotFound, e.status == http.StatusConflict:
+		// The cause repeats what was sent, which the log does not. The client is told.
+	case e.cause != nil:
+		c.cause = e.cause
+	case e.status >= 500:
 		c.cause = e
 	}
 	b := c.buffer()

@@ -243,6 +243,36 @@ func TestPanicIsAnAnswer(t *testing.T) {
 	r.want(200, `"1.0.0"`, "GET", "/version", "")
 }
 
+// A request that is refused is answered with what is wrong in it, and the log
+// does not repeat it.
+func TestAccessLogRefused(t *testing.T) {
+	r := newRig(t, Config{}, nil)
+	c := r.collection(`{"name":"secret-docs"}`)
+	for _, q := range []struct {
+		method, path, body string
+		status             int
+	}{
+		{"POST", "/api/v2/tenants/default_tenant/databases/default_database/collections", `{"name":"secret-docs"}`, 409},
+		{"GET", "/api/v2/tenants/default_tenant/databases/default_database/collections/secret", "", 404},
+		{"GET", "/api/v2/tenants/secret", "", 404},
+		{"POST", "/api/v2/tenants/default_tenant/databases/secret/collections", `{"name":"other-docs"}`, 400},
+		{"POST", c + "/get", `{"where_document":{"$regex":"(secret"}}`, 400},
+		{"POST", c + "/get", `{"where":{"secret":{"$secret":"secret"}}}`, 400},
+		{"POST", c + "/add", `{"ids":["secret"],"embeddings":[[1]],"documents":[7]}`, 422},
+		{"POST", c + "/add", `{"ids":["a"],"embeddings":[[1]],"metadatas":[{"$secret":1}]}`, 400},
+		{"POST", c + "/add", `{"ids":["a"],"embeddings":[[1]],"metadatas":[{"#secret":1}]}`, 400},
+	} {
+		r.log.Reset()
+		status, answer := r.do(q.method, q.path, q.body)
+		if status != q.status {
+			t.Errorf("%s %s: %d %s", q.path, q.body, status, answer)
+		}
+		if log := r.log.String(); strings.Contains(log, "secret") || !strings.Contains(log, "request_id") {
+			t.Errorf("%s %s: %s", q.path, q.body, log)
+		}
+	}
+}
+
 // The log says what was done and never what was said.
 func TestAccessLog(t *testing.T) {
 	r := newRig(t, Config{}, nil)
