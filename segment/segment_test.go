@@ -129,7 +129,7 @@ func TestWriteRefuses(t *testing.T) {
 		{"dimension", nil, each([]Row{{Vector: v[:1]}}), nil, "row 0 has 1 dimensions instead of 2"},
 		{"order again", nil, each([]Row{{Order: 4, ID: "a", Vector: v}, {Order: 4, ID: "b", Vector: v}}), nil, "row 1 has order 4, the one before 4"},
 		{"order back", nil, each([]Row{{Order: 4, ID: "a", Vector: v}, {Order: 3, ID: "b", Vector: v}}), nil, "row 1 has order 3"},
-		{"id again", nil, each([]Row{{Order: 1, ID: "a", Vector: v}, {Order: 2, ID: "b", Vector: v}, {Order: 3, ID: "a", Vector: v}}), nil, `rows 0 and 2 have the same id "a"`},
+		{"id again", nil, each([]Row{{Order: 1, ID: "a", Vector: v}, {Order: 2, ID: "b", Vector: v}, {Order: 3, ID: "a", Vector: v}}), nil, `rows 0 and 2 have the same id`},
 		{"no dimension", func(s *Spec) { s.Dim = 0 }, each(nil), nil, "dimension 0"},
 		{"dimension beyond", func(s *Spec) { s.Dim = maxDim + 1 }, each(nil), nil, "dimension 65537"},
 		{"metric", func(s *Spec) { s.Metric = 9 }, each(nil), nil, "unknown metric"},
