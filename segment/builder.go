@@ -104,6 +104,11 @@ func newBuilder(w *disk.Writer, spec Spec, sealed bool) (*builder, error) {
 	}, nil
 }
 
+// clash is what is wrong with rows that exclude each other.
+type clash string
+
+func (c clash) Error() string { return string(c) }
+
 // add appends a row. metadata is row.Metadata, encoded. Nothing of row is
 // kept.
 func (b *builder) add(row Row, metadata []byte) error {
@@ -113,7 +118,7 @@ func (b *builder) add(row Row, metadata []byte) error {
 	case b.rows == maxRows:
 		return fmt.Errorf("more than %d rows", maxRows)
 	case b.rows > 0 && row.Order <= b.maxOrder:
-		return fmt.Errorf("row %d has order %d, the one before %d", b.rows, row.Order, b.maxOrder)
+		return clash(fmt.Sprintf("row %d has order %d, the one before %d", b.rows, row.Order, b.maxOrder))
 	}
 	if b.rows == 0 {
 		b.minOrder = row.Order

@@ -56,7 +56,7 @@ func buildTable(ids *columnWriter, hashes []uint64) ([]uint32, error) {
 				start, end = ids.bounds(before)
 				other = ids.data.appendRange(other[:0], start, end)
 				if bytes.Equal(mine, other) {
-					return nil, fmt.Errorf("rows %d and %d have the same id", before, row) // which is nothing for a log
+					return nil, clash(fmt.Sprintf("rows %d and %d have the same id", before, row)) // which is nothing for a log
 				}
 			}
 			if slot++; slot == len(table) {

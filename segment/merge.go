@@ -23,8 +23,8 @@ type Input struct {
 
 // Merge makes one segment of the live rows of several, in the order of their
 // records. It is what Write is in all else; ErrEmpty when no row is alive,
-// before anything is written. Two live rows of one order or one id are an
-// error: the inputs are not of one state of the collection.
+// before anything is written. Two live rows of one order or one id are
+// disk.ErrCorrupt: the inputs are not of one state of the collection.
 //
 // The largest graph among the inputs is extended, which is cheaper than
 // building one.
@@ -34,12 +34,16 @@ func Merge(ctx context.Context, fs vfs.FS, keys seal.Keys, spec Spec, in []Input
 		return Info{}, fmt.Errorf("write %s: %w", Name(spec.Number), err)
 	}
 	spec.Graph.Seed = spec.seed()
-	return create(ctx, fs, keys, spec, func(b *builder) error {
+	info, err := create(ctx, fs, keys, spec, func(b *builder) error {
 		if err := b.reserve(m.live); err != nil {
 			return err
 		}
 		return m.rows(ctx, b)
 	}, m.graph)
+	if _, is := errors.AsType[clash](err); is {
+		err = &disk.CorruptError{File: in[0].Reader.name, Err: err}
+	}
+	return info, err
 }
 
 // reserve makes room for the vectors of n rows, if they are going to be kept:

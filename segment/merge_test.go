@@ -12,6 +12,7 @@ import (
 	"github.com/RoaringBitmap/roaring/v2"
 
 	"github.com/chromad/chromad/hnsw"
+	"github.com/chromad/chromad/internal/disk"
 	"github.com/chromad/chromad/internal/kernel"
 	"github.com/chromad/chromad/internal/seal"
 	"github.com/chromad/chromad/internal/vfs"
@@ -186,6 +187,11 @@ func TestMergeRefuses(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 1))
 	rows := randomRows(rng, 10, 2)
 	a, b := written(t, testSpec(1, 2, kernel.L2), rows), written(t, testSpec(2, 2, kernel.L2), rows[5:])
+	later := slices.Clone(rows[5:])
+	for i := range later {
+		later[i].Order += 1000
+	}
+	again := written(t, testSpec(4, 2, kernel.L2), later)
 	merge := func(spec Spec, in ...Input) error {
 		_, err := Merge(context.Background(), fs, seal.Plain(), spec, in)
 		return err
@@ -198,7 +204,8 @@ func TestMergeRefuses(t *testing.T) {
 		"nothing":         {merge(spec), ErrEmpty},
 		"all dead":        {merge(spec, Input{b, roaring.BitmapOf(0, 1, 2, 3, 4)}), ErrEmpty},
 		"dead beyond":     {merge(spec, Input{b, roaring.BitmapOf(0, 1, 2, 3, 4, 5, 6, 700)}), ErrEmpty},
-		"one order twice": {merge(spec, Input{a, nil}, Input{b, nil}), nil},
+		"one order twice": {merge(spec, Input{a, nil}, Input{b, nil}), disk.ErrCorrupt},
+		"one id twice":    {merge(spec, Input{a, nil}, Input{again, nil}), disk.ErrCorrupt},
 		"dimension":       {merge(testSpec(3, 3, kernel.L2), Input{a, nil}), nil},
 		"metric":          {merge(testSpec(3, 2, kernel.IP), Input{a, nil}), nil},
 	} {
