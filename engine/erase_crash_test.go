@@ -178,7 +178,7 @@ func TestKeysetRolledBack(t *testing.T) {
 			db := openOn(t, fs, keyed(Options{}))
 			return errors.Join(db.RotateKeys(ctx, nil), db.Close())
 		}, a},
-		"wrapped again": {a, func(fs *faultfs.FS) error { return (&DB{fs: fs}).rewrap(ctx, a, b) }, b},
+		"wrapped again": {a, func(fs *faultfs.FS) error { return rewrapOn(ctx, fs, a, b) }, b},
 		"encrypted": {nil, func(fs *faultfs.FS) error {
 			return Encrypt(ctx, "", &Options{fs: fs, Keys: a, reserve: testReserve}, nil)
 		}, a},

@@ -141,7 +141,7 @@ func TestOldCopies(t *testing.T) {
 			check(t, db.RotateKeys(ctx, nil))
 		}
 		check(t, db.Close())
-		check(t, (&DB{fs: fs}).rewrap(ctx, a, b))
+		check(t, rewrapOn(ctx, fs, a, b))
 		a = nil // destroyed
 
 		mixed := fs.Clone()
