@@ -1,7 +1,6 @@
 package keys
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -192,24 +191,16 @@ func (r *Ring) forget(removed map[*dataKey]bool) {
 	r.cache.drop(func(k cacheKey) bool { return dead[generation{k.file.Collection, k.key}] })
 }
 
-// replace makes ks the newest keyset, wrapped by op: it is durable before the
-// one that it replaces goes. The caller holds r.change.
-func (r *Ring) replace(ctx context.Context, ks *opened, op Operator) error {
-	number := uint64(1)
-	if now := r.keyset.Load(); now != nil {
-		number = now.number + 1
-	}
-	next, err := ks.seal(ctx, number, op)
-	if err != nil {
+// install makes ks, which op wraps, the newest keyset: it is durable before
+// the one that it replaces goes. The caller holds r.rekeying and r.change.
+func (r *Ring) install(ks *opened, op Operator) error {
+	if err := r.wrote(ks.name(), ks.write(r.fs)); err != nil {
 		return err
 	}
-	if err := r.wrote(next.name(), next.write(r.fs)); err != nil {
-		return err
+	if ks.number > 1 {
+		r.older = append(slices.Clone(r.older), ks.number-1)
 	}
-	if number > 1 {
-		r.older = append(slices.Clone(r.older), number-1)
-	}
-	r.keyset.Store(next)
+	r.keyset.Store(ks)
 	r.op = op
 	return r.removeOlder()
 }

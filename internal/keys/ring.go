@@ -35,8 +35,12 @@ type Ring struct {
 	mu   sync.RWMutex
 	data map[seal.ID][]*dataKey // generations ascend, the last is current
 
-	// change is held by whoever changes what is on disk, one at a time; the
-	// fields below are its.
+	// rekeying is held by whoever replaces the keyset, one at a time, and
+	// before change: it is held while the operator's key is asked.
+	rekeying sync.Mutex
+
+	// change is held by whoever changes what is on disk, one at a time, never
+	// while the operator's key is asked; the fields below are its.
 	change sync.Mutex
 	op     Operator
 	older  []uint64 // keysets that the newest one replaced, still on disk
@@ -131,11 +135,11 @@ func Create(ctx context.Context, fsys vfs.FS, store seal.ID, op Operator, conver
 	if err != nil {
 		return nil, err
 	}
-	r.change.Lock()
-	defer r.change.Unlock()
 	if err := r.setConverting(ctx, converting); err != nil {
 		return nil, err
 	}
+	r.change.Lock()
+	defer r.change.Unlock()
 	if !r.Has(seal.ID{}) {
 		if _, err := r.grow(seal.ID{}, 1); err != nil {
 			return nil, err
@@ -162,9 +166,7 @@ func (r *Ring) first(ctx context.Context, converting bool) error {
 	if err := r.fs.SyncDir("."); err != nil {
 		return err
 	}
-	r.change.Lock()
-	defer r.change.Unlock()
-	return r.replace(ctx, ks, r.op)
+	return r.rekey(ctx, nil, func(*opened) (*opened, error) { return ks, nil })
 }
 
 // Open reads the newest keyset with the operator's key. store is whose keys

@@ -73,19 +73,13 @@ func (r *Ring) Stale(id seal.ID) ([]KeyInfo, error) {
 // on. While there are data keys to be renewed under the primary that is there,
 // it does nothing: that rotation is finished first.
 func (r *Ring) AddPrimary(ctx context.Context) error {
-	if err := r.begin(); err != nil {
-		return err
-	}
-	defer r.change.Unlock()
-	left, err := r.Rotation()
-	if err != nil || len(left.Renew) > 0 {
-		return err
-	}
-	next, err := r.keyset.Load().addPrimary()
-	if err != nil {
-		return err
-	}
-	return r.replace(ctx, next, r.op)
+	return r.rekey(ctx, nil, func(now *opened) (*opened, error) {
+		left, err := r.Rotation()
+		if err != nil || len(left.Renew) > 0 {
+			return nil, err
+		}
+		return now.addPrimary()
+	})
 }
 
 // Renew makes a new generation of a collection's key under the primary and
@@ -120,23 +114,20 @@ func (r *Ring) Renew(id seal.ID) (uint32, error) {
 // Retire destroys the keys of the keyset that wrap no data key any more, the
 // primary apart, and returns their ids. A data key that cannot be read is an
 // error: nobody knows what wraps it.
-func (r *Ring) Retire(ctx context.Context) ([]uint32, error) {
-	if err := r.begin(); err != nil {
-		return nil, err
-	}
-	defer r.change.Unlock()
-	left, err := r.Rotation()
-	if err != nil || len(left.Retire) == 0 {
-		return nil, err
-	}
-	next, err := r.keyset.Load().without(left.Retire)
+func (r *Ring) Retire(ctx context.Context) (retired []uint32, err error) {
+	err = r.rekey(ctx, nil, func(now *opened) (*opened, error) {
+		left, err := r.Rotation()
+		if err != nil || len(left.Retire) == 0 {
+			return nil, err
+		}
+		// They stay without data keys: new ones go under the primary.
+		retired = left.Retire
+		return now.without(retired)
+	})
 	if err != nil {
 		return nil, err
 	}
-	if err := r.replace(ctx, next, r.op); err != nil {
-		return nil, err
-	}
-	return left.Retire, nil
+	return retired, nil
 }
 
 // Rewrap puts the keyset under another operator's key. From then on the store
@@ -145,29 +136,51 @@ func (r *Ring) Rewrap(ctx context.Context, op Operator) error {
 	if op == nil {
 		return errors.New("rewrap keys: an operator's key is needed")
 	}
-	if err := r.begin(); err != nil {
-		return err
-	}
-	defer r.change.Unlock()
-	return r.replace(ctx, r.keyset.Load(), op)
+	return r.rekey(ctx, op, func(now *opened) (*opened, error) { return now, nil })
 }
 
 // Settle ends a conversion: files that are not encrypted are refused.
-func (r *Ring) Settle(ctx context.Context) error {
+func (r *Ring) Settle(ctx context.Context) error { return r.setConverting(ctx, false) }
+
+func (r *Ring) setConverting(ctx context.Context, on bool) error {
+	return r.rekey(ctx, nil, func(now *opened) (*opened, error) {
+		if now.converting() == on {
+			return nil, nil
+		}
+		next := *now
+		next.flags ^= flagConverting
+		return &next, nil
+	})
+}
+
+// rekey replaces the keyset by what next makes of it, wrapped by op (nil: as
+// before); with nothing from next it stays. next is called with r.change held.
+// The operator's key is asked without it: that may be a service that is slow,
+// and collections are made and destroyed meanwhile.
+func (r *Ring) rekey(ctx context.Context, op Operator, next func(now *opened) (*opened, error)) error {
+	r.rekeying.Lock() // so that the keyset is still now when the new one is installed
+	defer r.rekeying.Unlock()
+	if err := r.begin(); err != nil {
+		return err
+	}
+	now, number := r.keyset.Load(), uint64(1)
+	if now != nil {
+		number = now.number + 1
+	}
+	if op == nil {
+		op = r.op
+	}
+	ks, err := next(now)
+	r.change.Unlock()
+	if err != nil || ks == nil {
+		return err
+	}
+	if ks, err = ks.seal(ctx, number, op); err != nil {
+		return err
+	}
 	if err := r.begin(); err != nil {
 		return err
 	}
 	defer r.change.Unlock()
-	return r.setConverting(ctx, false)
-}
-
-// setConverting sets the flag. The caller holds r.change.
-func (r *Ring) setConverting(ctx context.Context, on bool) error {
-	ks := r.keyset.Load()
-	if ks.converting() == on {
-		return nil
-	}
-	next := *ks
-	next.flags ^= flagConverting
-	return r.replace(ctx, &next, r.op)
+	return r.install(ks, op)
 }
