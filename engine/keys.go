@@ -226,6 +226,13 @@ func (c *Collection) refuse(seq uint64, err error) {
 	}
 }
 
+// keepEntry keeps an entry in the log that the collection cannot take now.
+func (c *Collection) keepEntry(seq uint64) {
+	c.applyMu.Lock()
+	defer c.applyMu.Unlock()
+	c.mem.touch(seq)
+}
+
 // unread tells that files which no manifest names may be a collection's all
 // the same: an edit in the log could not be opened. The manifest before it and
 // the log are the collection too, so with the next checkpoint, which the log's

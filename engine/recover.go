@@ -43,6 +43,7 @@ func (db *DB) recover() error {
 	if err := db.checkKeyset(); err != nil {
 		return err
 	}
+	checkpointed := db.checkpointedSegments()
 	db.erasure.restore(db.checkpoint.since)
 	db.work.checkpoint.Store(db.checkpoint.number)
 	db.log, err = wal.Open(db.fs, db.checkpoint.from, wal.Options{
@@ -75,7 +76,7 @@ func (db *DB) recover() error {
 	if db.opts.ReadOnly {
 		return nil
 	}
-	db.tidy()
+	db.tidy(checkpointed)
 	db.keepReserve()
 	return db.destroyOrphans()
 }
@@ -197,6 +198,10 @@ func (db *DB) replayRecords(seq uint64, o op, payload []byte) error {
 	if c == nil || seq <= c.manifest.flushed && !mutant.On(mutant.ReplayedTwice) {
 		return nil
 	}
+	if c.usable() != nil {
+		c.keepEntry(seq)
+		return nil
+	}
 	if payload, err = db.openEntry(db.opened, payload); err != nil {
 		if _, refused := errors.AsType[*refusedError](err); refused {
 			c.refuse(seq, err)
@@ -269,10 +274,29 @@ func (db *DB) findLastFile() error {
 	return nil
 }
 
+// checkpointedSegments is the segments of an encrypted store as its newest
+// checkpoint names them, before the log is replayed; nil for a plain one.
+func (db *DB) checkpointedSegments() map[uint64]ID {
+	if db.ring == nil {
+		return nil
+	}
+	out := map[uint64]ID{}
+	for _, c := range db.all() {
+		for _, s := range c.manifest.segments {
+			out[s.info.Number] = c.id
+		}
+	}
+	return out
+}
+
 // tidy removes what a crash left behind: unfinished files, and files that
 // were finished but whose edit or checkpoint was not. What cannot be removed
 // is in nobody's way; the segments among it go with a later checkpoint.
-func (db *DB) tidy() {
+//
+// So do the segments of an encrypted collection that the newest checkpoint
+// names: were its key out of reach the next time, the edit that replaced them
+// could not be opened, and they and the log would be the collection.
+func (db *DB) tidy(checkpointed map[uint64]ID) {
 	remove := func(name string) {
 		if err := db.fs.Remove(name); err != nil && !isNotExist(err) {
 			db.report("remove", err, false)
@@ -292,6 +316,9 @@ func (db *DB) tidy() {
 		db.report("remove", err, false)
 	}
 	for _, n := range segs {
+		if id, named := checkpointed[n]; named && db.catalog.collections[id] != nil {
+			continue
+		}
 		if !db.files.needed(n) && !db.unread(n) {
 			remove(segment.Name(n))
 		}
