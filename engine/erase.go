@@ -152,14 +152,22 @@ func (r *erasing) steps(ctx context.Context) error {
 // wait waits until nobody writes a file of a collection that was deleted.
 func (r *erasing) wait(ctx context.Context) error {
 	for _, g := range r.gone {
-		for _, l := range g.busy {
-			if err := l.lock(ctx); err != nil {
-				return err
-			}
-			l.Unlock()
+		if err := idle(ctx, g.busy...); err != nil {
+			return err
 		}
 	}
 	return r.unfinished(func(name string) { r.litter = append(r.litter, name) })
+}
+
+// idle waits until none of the locks is held.
+func idle(ctx context.Context, locks ...waitLock) error {
+	for _, l := range locks {
+		if err := l.lock(ctx); err != nil {
+			return err
+		}
+		l.Unlock()
+	}
+	return nil
 }
 
 // unfinished yields the files that have not got their names yet.
@@ -194,6 +202,10 @@ func (r *erasing) collections(ctx context.Context) error {
 		case err == nil, c.dropped.Load(): // which the next run covers
 		case contained(err):
 			r.hurt = append(r.hurt, err)
+			// What it still writes is not litter.
+			if err := idle(ctx, c.jobs.one, c.maint); err != nil {
+				return err
+			}
 		default:
 			return err
 		}

@@ -25,7 +25,7 @@ const (
 // With random nonces of 96 bits the chance that two of n blocks share one is
 // below n*n / 2^97: 2^-49 for the most that a file key seals (NIST SP
 // 800-38D, section 8.3, allows 2^32 blocks and 2^-32).
-var errWornOut = fmt.Errorf("%d blocks are sealed under this file's key, no more may be: write another file", most)
+var errWornOut = fmt.Errorf("%d blocks are sealed under this file's key, no more may be: write another file: %w", most, seal.ErrKey)
 
 var errOtherFile = errors.New("address of another file than the sealer's")
 
