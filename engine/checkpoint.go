@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/chromad/chromad/internal/disk"
@@ -258,26 +259,14 @@ func (db *DB) loadCheckpoint() (found bool, err error) {
 		return false, err
 	}
 	db.store = h.Store
-	f, err := disk.OpenFile(db.fs, name, db.checkpointHeader(number, h.File), disk.Info{}, db.keys)
-	if err != nil {
-		return false, err
-	}
-	defer f.Close()
-	if err := f.Verify(context.Background()); err != nil { // the padding, too
-		return false, err
-	}
-	s, ok := f.Section(checkpointSection)
-	if !ok {
-		return false, fmt.Errorf("%s: %w: no catalog in it", name, ErrCorrupt)
-	}
-	body, err := s.Bytes(0, s.Len())
+	body, info, err := disk.ReadSection(db.fs, name, db.checkpointHeader(number, h.File), db.keys, checkpointSection, math.MaxInt)
 	if err != nil {
 		return false, err
 	}
 	if err := db.decodeCheckpoint(number, body); err != nil {
 		return false, fmt.Errorf("%s: %w: %w", name, ErrCorrupt, err)
 	}
-	db.checkpoint.size, db.tried = f.Info().Length, number
+	db.checkpoint.size, db.tried = info.Length, number
 	return true, nil
 }
 

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -103,27 +102,14 @@ func (db *DB) putReceipt(name string, number uint64, text []byte) error {
 }
 
 // readReceipt reads the text of a receipt.
-func (db *DB) readReceipt(file receiptFile) (text []byte, err error) {
+func (db *DB) readReceipt(file receiptFile) ([]byte, error) {
 	h, err := disk.ReadHeader(db.fs, file.name())
 	if err != nil {
 		return nil, err
 	}
 	want := disk.Header{Kind: seal.KindReceipt, Version: disk.Version, Store: db.store, File: h.File, Number: file.number}
-	f, err := disk.OpenFile(db.fs, file.name(), want, disk.Info{}, db.keys)
-	if err != nil {
-		return nil, err
-	}
-	defer func() {
-		if e := f.Close(); err == nil {
-			err = e
-		}
-	}()
-	s, ok := f.Section(receiptSection)
-	if !ok || s.Len() > maxReceipt {
-		return nil, &disk.CorruptError{File: file.name(), Offset: disk.HeaderSize, Err: errors.New("no receipt in it")}
-	}
-	b, err := s.Bytes(0, s.Len())
-	return bytes.Clone(b), err
+	text, _, err := disk.ReadSection(db.fs, file.name(), want, db.keys, receiptSection, maxReceipt)
+	return text, err
 }
 
 // Receipts yields the receipts of the store, oldest first. An error is about

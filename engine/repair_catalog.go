@@ -98,8 +98,13 @@ func (r *repair) body(fs vfs.FS, name string, h disk.Header, want disk.Info) ([]
 	if !ok {
 		return nil, fmt.Errorf("%s: %w: no catalog in it", name, ErrCorrupt)
 	}
-	b, err := s.Bytes(0, s.Len())
-	return slices.Clone(b), err
+	var body []byte
+	err = f.Faults(func() error {
+		b, err := s.Bytes(0, s.Len())
+		body = slices.Clone(b)
+		return err
+	})
+	return body, err
 }
 
 // source is what is known of a collection.

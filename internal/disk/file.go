@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -115,6 +116,43 @@ func (f *File) open(want Info, keys seal.Keys) error {
 		f.sections = append(f.sections, newSection(f, e))
 	}
 	return nil
+}
+
+// ReadSection reads a file that has one section, of this kind and at most limit
+// bytes. Every byte is checked as by OpenFile and Verify, and what is returned
+// is a copy, which the file may be cut off under.
+func ReadSection(fs vfs.FS, name string, h Header, keys seal.Keys, kind uint16, limit int) ([]byte, Info, error) {
+	f, err := OpenFile(fs, name, h, Info{}, keys)
+	if err != nil {
+		return nil, Info{}, err
+	}
+	body, err := f.only(kind, limit)
+	if err := errors.Join(err, f.Close()); err != nil {
+		return nil, Info{}, err
+	}
+	return body, f.info, nil
+}
+
+func (f *File) only(kind uint16, limit int) (body []byte, err error) {
+	s, ok := f.Section(kind)
+	if !ok || len(f.sections) != 1 {
+		return nil, f.corrupt(HeaderSize, fmt.Errorf("sections %d instead of %d alone", f.Kinds(), kind))
+	}
+	if s.Len() > limit {
+		return nil, f.corrupt(HeaderSize, fmt.Errorf("section %d of %d bytes, %d are the most", kind, s.Len(), limit))
+	}
+	err = f.Faults(func() error {
+		b, err := s.Bytes(0, s.Len())
+		if err != nil {
+			return err
+		}
+		body = slices.Clone(b)
+		if err := f.verifyPadding(HeaderSize, s.offset); err != nil {
+			return err
+		}
+		return f.verifyPadding(s.end(f.sealer.Overhead()), f.tableAt)
+	})
+	return body, err
 }
 
 // Header is the file's identity.

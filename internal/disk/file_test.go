@@ -179,6 +179,52 @@ func TestCutWhileOpening(t *testing.T) {
 	}
 }
 
+// TestReadSection: what is read is a copy, of a file with that one section;
+// one that loses bytes after it was opened is damaged.
+func TestReadSection(t *testing.T) {
+	body := bytes.Repeat([]byte("0123456789abcde\n"), 100<<10/16)
+	for name, s := range sealers(t) {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			root, err := vfs.Open(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer root.Close()
+			for file, ps := range map[string][]part{
+				"one": {{3, 4096, body}}, "empty": {{3, 4096, nil}}, "other": {{4, 4096, body}}, "two": {{3, 4096, body}, {4, 64, nil}},
+			} {
+				info, err := disk.WriteFile(root, file, header(), s, writeTo(ps))
+				if err != nil {
+					t.Fatal(err)
+				}
+				b, got, err := disk.ReadSection(root, file, header(), s, 3, len(body))
+				if whole := file == "one" || file == "empty"; whole && (err != nil || got != info || !bytes.Equal(b, ps[0].data)) ||
+					!whole && (!errors.Is(err, disk.ErrCorrupt) || b != nil) {
+					t.Errorf("%s: %d bytes, %v", file, len(b), err)
+				}
+			}
+			if _, _, err := disk.ReadSection(root, "one", header(), s, 3, len(body)-1); !errors.Is(err, disk.ErrCorrupt) {
+				t.Errorf("beyond the limit: %v", err)
+			}
+			if runtime.GOOS == "windows" {
+				t.Skip("SKIPPED: Windows does not cut mapped files")
+			}
+			f, err := disk.OpenFile(root, "one", header(), disk.Info{}, s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			if err := os.Truncate(filepath.Join(dir, "one"), 4096); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := f.Only(3, len(body)); !errors.Is(err, disk.ErrCorrupt) {
+				t.Errorf("cut off: %v", err)
+			}
+		})
+	}
+}
+
 func TestRoundTrip(t *testing.T) {
 	for name, s := range sealers(t) {
 		t.Run(name, func(t *testing.T) {

@@ -1,7 +1,6 @@
 package keys
 
 import (
-	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -143,25 +142,9 @@ func headerOf(fs vfs.FS, name string) (disk.Header, error) {
 }
 
 // readBody reads the section of such a file, every byte of which is checked.
-func readBody(fs vfs.FS, name string, want disk.Header) (body []byte, err error) {
-	f, err := disk.OpenFile(fs, name, want, disk.Info{}, seal.Plain())
-	if err != nil {
-		return nil, err
-	}
-	defer func() {
-		if closeErr := f.Close(); err == nil {
-			err = closeErr
-		}
-	}()
-	s, ok := f.Section(section)
-	if !ok || len(f.Kinds()) != 1 || s.Len() > maxBody {
-		return nil, &disk.CorruptError{File: name, Offset: disk.HeaderSize, Err: fmt.Errorf("sections %d are not what the file should have", f.Kinds())}
-	}
-	if err := f.Verify(context.Background()); err != nil {
-		return nil, err
-	}
-	b, err := s.Bytes(0, s.Len())
-	return slices.Clone(b), err
+func readBody(fs vfs.FS, name string, want disk.Header) ([]byte, error) {
+	body, _, err := disk.ReadSection(fs, name, want, seal.Plain(), section, maxBody)
+	return body, err
 }
 
 func appendBlob(b, p []byte) []byte {
