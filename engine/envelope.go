@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"sync"
@@ -104,8 +105,8 @@ func (c *Collection) sealEntry(b []byte) (payload []byte, term uint64, err error
 		return b, 0, nil
 	}
 	s, at, term, err := c.sealing.next(c)
-	if err != nil {
-		return nil, 0, fmt.Errorf("collection %s: %w", c.id, err)
+	if err != nil { // of a collection that was deleted meanwhile the key is gone
+		return nil, 0, cmp.Or(c.usable(), fmt.Errorf("collection %s: %w", c.id, err))
 	}
 	b[0] = b[envelopeMore] | byte(opSealed)
 	copy(b[1:], c.id[:])

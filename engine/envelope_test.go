@@ -98,6 +98,18 @@ func TestSessions(t *testing.T) {
 	}
 }
 
+// A collection that is deleted before a write comes to sealing its entry is not
+// found, as it is for all later ones: its key has not gone astray.
+func TestSealedTooLate(t *testing.T) {
+	db, _ := newDB(t, keyed(Options{}))
+	c := newCollection(t, db, "c")
+	check(t, db.Default().Delete(t.Context(), "c"))
+	_, _, err := c.sealEntry((&deleteEntry{collection: c.id, ids: []string{"a"}}).append(db.entryBuffer(0)))
+	if !errors.Is(err, ErrNotFound) || errors.Is(err, ErrKey) {
+		t.Errorf("sealed for a collection that was deleted: %v", err)
+	}
+}
+
 // The key changes between the sealing of an entry and its place in the log:
 // it is sealed once more, or it would be lost with the old key.
 func TestSealedAgain(t *testing.T) {
