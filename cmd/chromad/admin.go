@@ -62,22 +62,47 @@ func (a *administration) close() {
 	<-a.ended
 }
 
+// changeFlags are what opening a store for a change takes when no server runs.
+type changeFlags struct {
+	keys             *string
+	expectGeneration uint64
+}
+
+func newChangeFlags(p *flagPage) *changeFlags {
+	c := &changeFlags{keys: keysFlag(p)}
+	generationFlag(p.FlagSet, &c.expectGeneration)
+	return c
+}
+
+func (c *changeFlags) reach(ctx context.Context, dir string) (*engine.DB, *admin.Client, error) {
+	op, err := openKey(ctx, *c.keys)
+	if err != nil {
+		return nil, nil, err
+	}
+	return reach(ctx, dir, engine.Options{Keys: op, MinGeneration: c.expectGeneration})
+}
+
 // reach opens the store in dir, or where a server has it open asks for that
 // server: one of the two is not nil.
-func reach(ctx context.Context, dir string, op engine.OperatorKey, readOnly bool) (*engine.DB, *admin.Client, error) {
+func reach(ctx context.Context, dir string, opts engine.Options) (*engine.DB, *admin.Client, error) {
 	if err := storeIn(dir); err != nil {
 		return nil, nil, err
 	}
-	db, err := engine.Open(dir, &engine.Options{Keys: op, ReadOnly: readOnly})
+	db, err := engine.Open(dir, &opts)
 	if err == nil {
 		return db, nil, nil
 	}
 	if !errors.Is(err, engine.ErrLocked) {
-		return nil, nil, explainKeys(dir, op, err)
+		return nil, nil, explainKeys(dir, opts.Keys, err)
 	}
 	c := admin.NewClient(func(ctx context.Context) (net.Conn, error) { return dialAdmin(ctx, dir) })
-	if _, e := c.Status(ctx); e != nil {
+	s, e := c.Status(ctx)
+	if e != nil {
 		return nil, nil, fmt.Errorf("%s: %w, and it does not answer at %s (%w): wait until it is done, or stop it", dir, err, adminSocket, e)
+	}
+	if s.Generation < opts.MinGeneration { // which nobody told the server
+		err := fmt.Errorf("generation %d, it has to be %d or more: %w", s.Generation, opts.MinGeneration, engine.ErrRollback)
+		return nil, nil, explainKeys(dir, opts.Keys, err)
 	}
 	return nil, c, nil
 }

@@ -25,7 +25,7 @@ Free blocks of the disk, snapshots, copies and backups are out of reach: docs/se
 A store compacts itself as it is used; this is for when the space is wanted now. It needs room for the largest
 collection once more. Ctrl-C stops the work, or where a server does it only the watching; either is no harm.
 `)
-	uri := keysFlag(p)
+	flags := newChangeFlags(p)
 	now := p.Bool("erase-now", false, "erase what was deleted, and merge no more than that takes")
 	asJSON := p.Bool("json", false, "print progress as JSON lines on standard output")
 	path, err := p.readPath(args)
@@ -37,7 +37,7 @@ collection once more. Ctrl-C stops the work, or where a server does it only the 
 		what, work = "erasing", eraseNow
 	}
 	show := newProgress(what, *asJSON, stdout, stderr)
-	said, err := work(ctx, path, *uri, show)
+	said, err := work(ctx, path, flags, show)
 	show.end(err, said)
 	if err != nil {
 		return p.fail(err, stderr)
@@ -51,12 +51,8 @@ type space struct {
 	bytes    int64
 }
 
-func compact(ctx context.Context, path, uri string, show *progress) (said string, err error) {
-	op, err := openKey(ctx, uri)
-	if err != nil {
-		return "", err
-	}
-	db, server, err := reach(ctx, path, op, false)
+func compact(ctx context.Context, path string, flags *changeFlags, show *progress) (said string, err error) {
+	db, server, err := flags.reach(ctx, path)
 	if err != nil {
 		return "", err
 	}

@@ -23,14 +23,14 @@ Every segment is written again, one after the other: that takes as long as copyi
 largest collection. It can be interrupted at any time: the same command goes on, and so does a server that opens the
 store. Ctrl-C stops the work, or where a server does it only the watching.
 `)
-	uri := keysFlag(p)
+	flags := newChangeFlags(p)
 	asJSON := p.Bool("json", false, "print progress as JSON lines on standard output")
 	path, err := p.readPath(args)
 	if err != nil {
 		return p.refuse(err, stdout, stderr)
 	}
 	show := newProgress("rotating keys", *asJSON, stdout, stderr)
-	err = rotate(ctx, path, *uri, show)
+	err = rotate(ctx, path, flags, show)
 	show.end(err, fmt.Sprintf("everything in %s is under new keys (%s)", path, show.took()))
 	if err != nil {
 		return p.fail(err, stderr)
@@ -38,15 +38,11 @@ store. Ctrl-C stops the work, or where a server does it only the watching.
 	return exitOK
 }
 
-func rotate(ctx context.Context, path, uri string, show *progress) error {
+func rotate(ctx context.Context, path string, flags *changeFlags, show *progress) error {
 	if err := encryptedIn(path); err != nil {
 		return err
 	}
-	op, err := openKey(ctx, uri)
-	if err != nil {
-		return err
-	}
-	db, server, err := reach(ctx, path, op, false)
+	db, server, err := flags.reach(ctx, path)
 	if err != nil {
 		return err
 	}

@@ -360,7 +360,14 @@ func TestKeysRewrap(t *testing.T) {
 	p = spawn(t, path, "--keys", next)
 	filled(t, p)
 	stopped(t, p)
-	refused(t, "it has to be 1000 or more", append(run, "--keys", next, "--expect-generation", "1000")...)
+	for _, args := range [][]string{run, {"keys", "rotate", path}, {"compact", path}, {"compact", path, "--erase-now"}} {
+		refused(t, "it has to be 1000 or more", append(args, "--keys", next, "--expect-generation", "1000")...)
+	}
+	p = spawn(t, path, "--keys", next)
+	refused(t, "it has to be 1000 or more", "keys", "rotate", path, "--expect-generation", "1000") // who asks may know better than the server
+	works(t, "compact", path, "--expect-generation", "1")
+	stopped(t, p)
+	works(t, "compact", path, "--keys", next, "--expect-generation", "1")
 }
 
 // One collection goes, then the store: by what was typed, or not at all.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/chromad/chromad/engine"
 	"github.com/chromad/chromad/server/admin"
 )
 
@@ -55,7 +56,7 @@ func listKeys(ctx context.Context, path, uri string) (k admin.Keys, err error) {
 	if err != nil {
 		return k, err
 	}
-	db, server, err := reach(ctx, path, op, true)
+	db, server, err := reach(ctx, path, engine.Options{Keys: op, ReadOnly: true})
 	if err != nil {
 		return k, err
 	}

@@ -40,6 +40,10 @@ func defaultOptions() *options {
 		logLevel: "info", logFormat: "text", drain: 30 * time.Second, eraseWithin: within(24 * time.Hour)}
 }
 
+func generationFlag(f *flag.FlagSet, n *uint64) {
+	f.Uint64Var(n, "expect-generation", *n, "refuse a store older than `n`, the generation that was logged")
+}
+
 // flags makes the set of flags that write to o.
 func (o *options) flags() *flag.FlagSet {
 	f := flag.NewFlagSet("run", flag.ContinueOnError)
@@ -47,7 +51,7 @@ func (o *options) flags() *flag.FlagSet {
 	f.Usage = func() {}
 	f.StringVar(&o.path, "path", o.path, "`directory` of the store; made when it is missing")
 	f.StringVar(&o.keys, "keys", o.keys, "operator's key of an encrypted store: path of a key file, or a `uri`; see chromad keys")
-	f.Uint64Var(&o.expectGeneration, "expect-generation", o.expectGeneration, "refuse a store older than `n`, the generation that was logged")
+	generationFlag(f, &o.expectGeneration)
 	f.StringVar(&o.host, "host", o.host, "`address` to listen on")
 	f.IntVar(&o.port, "port", o.port, "`port` to listen on; 0 takes a free one and logs it")
 	f.BoolVar(&o.insecure, "insecure", o.insecure, "listen on addresses that other machines can reach, without authentication")

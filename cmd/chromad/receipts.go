@@ -43,12 +43,8 @@ func (w *within) Set(text string) error {
 }
 
 // eraseNow is chromad compact --erase-now.
-func eraseNow(ctx context.Context, path, uri string, show *progress) (said string, err error) {
-	op, err := openKey(ctx, uri)
-	if err != nil {
-		return "", err
-	}
-	db, server, err := reach(ctx, path, op, false)
+func eraseNow(ctx context.Context, path string, flags *changeFlags, show *progress) (said string, err error) {
+	db, server, err := flags.reach(ctx, path)
 	if err != nil {
 		return "", err
 	}
@@ -106,7 +102,7 @@ func readReceipts(ctx context.Context, path, uri string) (r admin.Receipts, err 
 	if err != nil {
 		return r, err
 	}
-	db, server, err := reach(ctx, path, op, true)
+	db, server, err := reach(ctx, path, engine.Options{Keys: op, ReadOnly: true})
 	if err != nil {
 		return r, err
 	}
