@@ -11,7 +11,6 @@ import (
 	"testing"
 
 	"github.com/chromad/chromad/internal/disk"
-	"github.com/chromad/chromad/internal/seal"
 	"github.com/chromad/chromad/internal/vfs"
 )
 
@@ -350,18 +349,5 @@ func TestEviction(t *testing.T) {
 	}
 	if b.Used() != 0 {
 		t.Errorf("%d bytes after all is closed", b.Used())
-	}
-}
-
-// TestHolds: an address of the file is, and no other.
-func TestHolds(t *testing.T) {
-	fsys, want := small(t, seal.Plain())
-	f, err := disk.OpenFile(fsys, "f", header(), want, seal.Plain())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if f.Holds(0) || f.Holds(^uintptr(0)) {
-		t.Error("holds what it does not")
 	}
 }

@@ -94,9 +94,6 @@ func (d *Decoder) Uint64() uint64 {
 	return 0
 }
 
-// Float32 returns the IEEE 754 number in four bytes, any NaN included.
-func (d *Decoder) Float32() float32 { return math.Float32frombits(d.Uint32()) }
-
 // Float64 returns the IEEE 754 number in eight bytes, any NaN included.
 func (d *Decoder) Float64() float64 { return math.Float64frombits(d.Uint64()) }
 
@@ -113,12 +110,6 @@ func (d *Decoder) Uvarint() uint64 {
 	}
 	d.b = d.b[n:]
 	return v
-}
-
-// Varint returns a signed variable-length number (zigzag).
-func (d *Decoder) Varint() int64 {
-	u := d.Uvarint()
-	return int64(u>>1) ^ -int64(u&1)
 }
 
 // Blob returns a Uvarint length and that many bytes, which alias the slice

@@ -40,9 +40,6 @@ func Faults(name string, mapped []byte, do func() error) (err error) {
 // Faults runs do, which may read what the file's sections handed out.
 func (f *File) Faults(do func() error) error { return Faults(f.name, f.data, do) }
 
-// Holds says whether an address lies in the mapped file.
-func (f *File) Holds(addr uintptr) bool { return holds(f.data, addr) }
-
 func holds(memory []byte, addr uintptr) bool {
 	start := reflect.ValueOf(memory).Pointer()
 	return addr >= start && addr-start < uintptr(len(memory))

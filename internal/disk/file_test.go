@@ -179,6 +179,53 @@ func TestCutWhileOpening(t *testing.T) {
 	}
 }
 
+// TestFaultElsewhere: a fault in memory that is not the file's is not its damage.
+func TestFaultElsewhere(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("SKIPPED: Windows does not cut mapped files")
+	}
+	dir := t.TempDir()
+	root, err := vfs.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	var files [2]*disk.File
+	for i, name := range []string{"whole", "cut"} {
+		if _, err := disk.WriteFile(root, name, header(), seal.Plain(), writeTo([]part{{3, 4096, make([]byte, 100<<10)}})); err != nil {
+			t.Fatal(err)
+		}
+		if files[i], err = disk.OpenFile(root, name, header(), disk.Info{}, seal.Plain()); err != nil {
+			t.Fatal(err)
+		}
+		defer files[i].Close()
+	}
+	s, _ := files[1].Section(3)
+	b, err := s.Bytes(0, s.Len())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(filepath.Join(dir, "cut"), 4096); err != nil {
+		t.Fatal(err)
+	}
+	sum := byte(0)
+	read := func() error {
+		for _, x := range b {
+			sum |= x
+		}
+		return nil
+	}
+	if err := files[1].Faults(read); !errors.Is(err, disk.ErrCorrupt) || sum != 0 {
+		t.Errorf("in the file: %v", err)
+	}
+	defer func() {
+		if recover() == nil {
+			t.Error("in another: it was taken for the file's")
+		}
+	}()
+	t.Errorf("in another: %v", files[0].Faults(read))
+}
+
 // TestReadSection: what is read is a copy, of a file with that one section;
 // one that loses bytes after it was opened is damaged.
 func TestReadSection(t *testing.T) {

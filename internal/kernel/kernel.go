@@ -30,16 +30,6 @@ func (m Metric) String() string {
 	return fmt.Sprintf("metric(%d)", uint8(m))
 }
 
-// ParseMetric is the opposite of Metric.String.
-func ParseMetric(s string) (Metric, error) {
-	for _, m := range []Metric{L2, Cosine, IP} {
-		if m.String() == s {
-			return m, nil
-		}
-	}
-	return 0, fmt.Errorf("unknown metric %q", s)
-}
-
 // Name is the form of the kernels that runs: "generic" or "avx2".
 func Name() string {
 	if accelerated {
