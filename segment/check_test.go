@@ -148,7 +148,7 @@ func TestDegraded(t *testing.T) {
 				t.Fatal(err)
 			}
 			whole := mustOpen(t, out, seal.Plain(), again, info)
-			if err := errors.Join(differs(whole, rows), whole.Verify(context.Background()), whole.Degraded()); err != nil {
+			if err := errors.Join(differs(whole, rows), verify(context.Background(), whole), whole.Degraded()); err != nil {
 				t.Error(err)
 			}
 		}

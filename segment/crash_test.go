@@ -68,7 +68,7 @@ func (a action) whole(t *testing.T, fs *faultfs.FS, acknowledged bool, want Info
 		t.Fatal(err)
 	}
 	defer r.Close()
-	if err := r.Verify(context.Background()); err != nil {
+	if err := verify(context.Background(), r); err != nil {
 		t.Fatal(err)
 	}
 	if err := differs(r, a.rows); err != nil {

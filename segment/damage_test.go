@@ -44,7 +44,7 @@ func newVictim(t testing.TB, s testKeys) *victim {
 
 // judge opens a damaged copy and reads everything. Only damage may be reported, and
 // what is served without an error must be right. It returns what
-// Open and Verify say.
+// Open and Check say.
 func (v *victim) judge(t testing.TB, damaged []byte) error {
 	t.Helper()
 	r, err := Open(holding(t, 5, damaged), v.sealer, v.spec, v.info)
@@ -76,7 +76,7 @@ func (v *victim) judge(t testing.TB, damaged []byte) error {
 	if about(t, err) == nil && !slices.EqualFunc(got, want, func(a, b hnsw.Neighbor) bool { return a.Row == b.Row }) {
 		t.Fatalf("found %v instead of %v", got, want)
 	}
-	return about(t, r.Verify(context.Background()))
+	return about(t, verify(context.Background(), r))
 }
 
 func TestUndamaged(t *testing.T) {
@@ -213,7 +213,7 @@ func TestDamagedGraph(t *testing.T) {
 		if err := r.Degraded(); !errors.Is(err, disk.ErrCorrupt) || !strings.Contains(err.Error(), Name(1)) {
 			t.Fatalf("degraded: %v", err)
 		}
-		if err := r.Verify(context.Background()); !errors.Is(err, disk.ErrCorrupt) {
+		if err := verify(context.Background(), r); !errors.Is(err, disk.ErrCorrupt) {
 			t.Fatalf("verify: %v", err)
 		}
 		again := testSpec(2, 4, kernel.L2)
@@ -226,7 +226,7 @@ func TestDamagedGraph(t *testing.T) {
 		if err := differs(whole, rows); err != nil {
 			t.Fatal(err)
 		}
-		if err := whole.Verify(context.Background()); err != nil {
+		if err := verify(context.Background(), whole); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -316,7 +316,7 @@ func TestTruncatedUnderReader(t *testing.T) {
 			check("id", func() error { _, err := r.ID(2999); return err }())
 			check("metadata", func() error { _, err := r.Metadata(2000); return err }())
 			check("document", func() error { _, _, err := r.documents.stubbornly(r); return err }())
-			if err := r.Verify(context.Background()); !errors.Is(err, disk.ErrCorrupt) {
+			if err := verify(context.Background(), r); !errors.Is(err, disk.ErrCorrupt) {
 				t.Errorf("verify: %v", err)
 			}
 			_, err := Merge(context.Background(), fs, s, testSpec(2, 16, kernel.Cosine), []Input{{r, nil}})
@@ -418,7 +418,7 @@ func hostile(t testing.TB, b []byte) error {
 	}
 	defer r.Close()
 	err = about(t, readAll(r))
-	return errors.Join(err, about(t, r.Verify(context.Background())))
+	return errors.Join(err, about(t, verify(context.Background(), r)))
 }
 
 // about fails for an error that is not about damage, and returns it.
@@ -430,8 +430,8 @@ func about(t testing.TB, err error) error {
 	return err
 }
 
-// What only Verify can know: content that can be decoded and contradicts itself.
-func TestVerifyFinds(t *testing.T) {
+// What only Check can know: content that can be decoded and contradicts itself.
+func TestCheckFinds(t *testing.T) {
 	v := newVictim(t, seal.Plain())
 	le := binary.LittleEndian
 	last := len(v.rows) - 1
@@ -461,7 +461,7 @@ func TestVerifyFinds(t *testing.T) {
 			t.Fatalf("%s: not changed, or not a file", name)
 		}
 		r := mustOpen(t, holding(t, 5, b), seal.Plain(), v.spec, Info{})
-		if err := r.Verify(context.Background()); !errors.Is(err, disk.ErrCorrupt) {
+		if err := verify(context.Background(), r); !errors.Is(err, disk.ErrCorrupt) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -2,6 +2,7 @@ package segment
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/aes"
 	"crypto/cipher"
@@ -440,4 +441,11 @@ func testFilters() []*filter.Expr {
 		filter.And(filter.Eq("flag", filter.Bool(true)), filter.DocumentContains("lima")),
 		filter.Or(filter.Eq("number", filter.Int(1)), filter.Eq("name", filter.String("kilo"))),
 	}
+}
+
+// verify is the first finding of a check.
+func verify(ctx context.Context, r *Reader) error {
+	var first error
+	err := r.Check(ctx, func(int64) {}, func(f Finding) { first = cmp.Or(first, f.Err) })
+	return cmp.Or(first, err)
 }

@@ -113,7 +113,7 @@ func TestMemory(t *testing.T) {
 	}
 	wg.Wait()
 	for _, w := range twins {
-		if err := errors.Join(w.r.Verify(t.Context()), w.r.Close()); err != nil {
+		if err := errors.Join(verify(t.Context(), w.r), w.r.Close()); err != nil {
 			t.Error(err)
 		}
 	}

@@ -130,7 +130,7 @@ func (m *model) check() {
 		if err := differs(s.r, s.rows); err != nil {
 			m.t.Fatal(err)
 		}
-		if err := s.r.Verify(context.Background()); err != nil {
+		if err := verify(context.Background(), s.r); err != nil {
 			m.t.Fatal(err)
 		}
 		for i, row := range s.rows {

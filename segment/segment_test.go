@@ -76,7 +76,7 @@ func TestRoundTrip(t *testing.T) {
 						if err := differs(r, c.rows); err != nil {
 							t.Fatal(err)
 						}
-						if err := r.Verify(context.Background()); err != nil {
+						if err := verify(context.Background(), r); err != nil {
 							t.Fatal(err)
 						}
 						if r.Bytes() != info.Length || r.Dim() != c.dim || r.Metric() != metric {
@@ -189,7 +189,7 @@ func TestCancel(t *testing.T) {
 	if _, err := r.Search(ctx, Query{Vector: rows[0].Vector, K: 1}, nil); !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
 	}
-	if err := r.Verify(ctx); !errors.Is(err, context.Canceled) {
+	if err := verify(ctx, r); !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
 	}
 }
