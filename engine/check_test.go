@@ -51,6 +51,7 @@ func livedHistory(t testing.TB, op OperatorKey) (*faultfs.FS, model, map[string]
 			check(t, db.writeCheckpoint(ctx))
 		}
 	}
+	db.jobs.stop() // a merge under way is of no collection yet
 	fs = fs.Clone()
 	check(t, db.Close())
 	return fs, m, history

@@ -38,7 +38,7 @@ func TestLostLog(t *testing.T) {
 				t.Errorf("closed %v, all %v: %v", closed, all, err)
 			}
 			if err == nil {
-				err = again.Close()
+				check(t, again.Close())
 			} else if !errors.Is(err, ErrCorrupt) {
 				t.Fatal(err)
 			}
