@@ -274,6 +274,9 @@ func (k *checkup) entry(dir string, i vfs.Info, named map[uint64]bool) error {
 		switch {
 		case named[n] && n > 0:
 			return nil
+		case n > 0 && k.db.catalog.collections[k.checkpointed[n]] != nil:
+			k.note(name, "the newest checkpoint names it, and what came after has replaced it; the next checkpoint removes it")
+			return k.loneSegment(n, Note)
 		case n > 0 && k.found:
 			k.note(name, "a segment of no collection, left over from work that did not end; the next start removes it")
 			return k.loneSegment(n, Note)

@@ -28,6 +28,7 @@ func spoilt(t testing.TB, op OperatorKey) (fs *faultfs.FS, before, after model) 
 	fs, before = lived(t, op)
 	db := openOn(t, fs, Options{Keys: op, GraphMin: 4, Workers: 1})
 	db.jobs.stop()
+	db.tidy(nil) // every file is needed
 	after = before.clone()
 	name := sortedKeys(after)[0]
 	r := rec("last", make([]float32, after[name].dim)...)
