@@ -8,6 +8,7 @@ import (
 
 	"github.com/chromad/chromad/internal/disk"
 	"github.com/chromad/chromad/internal/keys"
+	"github.com/chromad/chromad/internal/mutant"
 	"github.com/chromad/chromad/internal/seal"
 	"github.com/chromad/chromad/segment"
 )
@@ -230,7 +231,9 @@ func (c *Collection) refuse(seq uint64, err error) {
 func (c *Collection) keepEntry(seq uint64) {
 	c.applyMu.Lock()
 	defer c.applyMu.Unlock()
-	c.mem.touch(seq)
+	if !mutant.On(mutant.RefusedForgotten) {
+		c.mem.touch(seq)
+	}
 }
 
 // unread tells that files which no manifest names may be a collection's all

@@ -63,5 +63,6 @@ const (
 	PlainAccepted       Name = "plain-accepted"         // an encrypted store takes files that are not
 	EntryUnderStoreKey  Name = "entry-under-store-key"  // a collection's entries outlive its key
 	EraseKeepsRows      Name = "erase-keeps-rows"       // erasing leaves dead rows in their segments
+	RefusedForgotten    Name = "refused-forgotten"      // entries that a broken collection cannot take are let go of
 	EraseNotDurable     Name = "erase-not-durable"      // erased files may come back after a power cut
 )

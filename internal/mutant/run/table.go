@@ -51,6 +51,7 @@ var (
 	eraseCuts  = suite{"engine", "TestEraseCrash", nil}
 	rotations  = suite{"engine", "TestRotateDamaged", nil}
 	oldViews   = suite{"engine", "TestRotateKeepsKeys", nil}
+	keyAway    = suite{"engine", "TestKeyAwayOnce", nil}
 )
 
 // row is a mutant and the suites of which each has to find it.
@@ -97,5 +98,6 @@ var table = []row{
 	{mutant.PlainAccepted, []suite{keyFiles, wrongKeys}},
 	{mutant.EntryUnderStoreKey, []suite{envelopes, missing}},
 	{mutant.EraseKeepsRows, []suite{erasing}},
+	{mutant.RefusedForgotten, []suite{keyAway}},
 	{mutant.EraseNotDurable, []suite{eraseCuts}},
 }
