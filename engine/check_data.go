@@ -238,6 +238,9 @@ func (cc *collectionCheck) everyID() error {
 	v.state = &state
 	var ids []string
 	ask := func() error {
+		if len(ids) == 0 { // which would be all
+			return nil
+		}
 		n := 0
 		for _, err := range v.get(cc.ctx, Selection{IDs: ids}, 0) {
 			if err != nil {
@@ -262,6 +265,13 @@ func (cc *collectionCheck) everyID() error {
 				if err := ask(); err != nil {
 					return err
 				}
+			}
+		}
+	}
+	if f := cc.state.frozen; f != nil {
+		for _, m := range f.all() {
+			if !cc.state.fdead.rows.Contains(f.rowOf(m)) {
+				ids = append(ids, m.id)
 			}
 		}
 	}

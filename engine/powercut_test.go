@@ -167,7 +167,11 @@ func findEverything(ctx context.Context, db *DB, m model) error {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
-	return nil
+	report, err := db.Verify(ctx)
+	if err != nil {
+		return err
+	}
+	return report.Err()
 }
 
 func powerCutMany(seed uint64) error {

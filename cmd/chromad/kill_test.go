@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/chromad/chromad/engine"
+	"github.com/chromad/chromad/engine/keys"
 )
 
 var (
@@ -31,6 +32,8 @@ const killClients = 4
 type killed struct {
 	*rand.Rand
 	path    string
+	key     engine.OperatorKey // nil: the store is plain
+	args    []string           // of the server
 	p       *process
 	authors [killClients]*author
 	known   [killClients]map[string]documents // what was acknowledged
@@ -50,9 +53,27 @@ type killed struct {
 func TestKill(t *testing.T) {
 	n := *killN
 	if testing.Short() {
-		n = min(n, 3)
+		n = min(n, 4)
 	}
-	k := &killed{Rand: rand.New(rand.NewPCG(*killSeed, 0)), path: t.TempDir()}
+	t.Run("plain", func(t *testing.T) { kill(t, n-n/2, "") })
+	t.Run("encrypted", func(t *testing.T) {
+		key := filepath.Join(t.TempDir(), "key")
+		if err := keys.CreateFile(key); err != nil {
+			t.Fatal(err)
+		}
+		kill(t, n/2, key)
+	})
+}
+
+func kill(t *testing.T, n int, key string) {
+	k := &killed{Rand: rand.New(rand.NewPCG(*killSeed, 0)), path: t.TempDir(), args: killArgs}
+	if key != "" {
+		k.args = append(slices.Clone(killArgs), "--keys", key)
+		var err error
+		if k.key, err = keys.Open(t.Context(), key); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for i := range k.authors {
 		k.authors[i] = &author{Rand: rand.New(rand.NewPCG(*killSeed, uint64(i+1))), name: fmt.Sprint("client", i)}
 		k.known[i] = map[string]documents{}
@@ -67,7 +88,7 @@ func TestKill(t *testing.T) {
 	for round := range n {
 		k.load(t)
 		for k.IntN(4) == 0 { // again, before it is ready
-			p, log := launch(t, k.path, killArgs...)
+			p, log := launch(t, k.path, k.args...)
 			time.AfterFunc(time.Duration(k.IntN(30))*time.Millisecond, func() { p.cmd.Process.Kill() })
 			p.follow(log)
 			k.counts.starting++
@@ -90,7 +111,7 @@ func TestKill(t *testing.T) {
 // killArgs make segments small, and have the log tell of them.
 var killArgs = []string{"--memtable-rows", "30", "--log-level", "debug"}
 
-func (k *killed) spawn(t *testing.T) *process { return spawn(t, k.path, killArgs...) }
+func (k *killed) spawn(t *testing.T) *process { return spawn(t, k.path, k.args...) }
 
 func (k *killed) create(t *testing.T, name string) {
 	k.learn(t, name, k.p.must(t, "POST", collectionsPath, fmt.Sprintf(`{"name":%q}`, name)))
@@ -322,14 +343,21 @@ func (k *killed) lookUp(t *testing.T) {
 // noLeftovers opens and closes the store that was killed: then there are no
 // files but those that its newest checkpoint names.
 func (k *killed) noLeftovers(t *testing.T) {
-	db, err := engine.Open(k.path, nil)
+	report, err := engine.Check(t.Context(), k.path, &engine.Options{Keys: k.key}, engine.CheckOptions{})
+	if err == nil {
+		err = report.Err()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	db, err := engine.Open(k.path, &engine.Options{Keys: k.key})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if db, err = engine.Open(k.path, &engine.Options{ReadOnly: true}); err != nil {
+	if db, err = engine.Open(k.path, &engine.Options{Keys: k.key, ReadOnly: true}); err != nil {
 		t.Fatal(err)
 	}
 	want := map[string]int{"seg": db.Stats().Segments, "checkpoint": 1, "tmp": 0}
