@@ -43,7 +43,7 @@ var (
 	wrongKeys  = suite{"engine", "TestWrongKey", nil}
 	deletions  = suite{"engine", "TestDeleteDestroysKeys", nil}
 	envelopes  = suite{"engine", "TestEnvelope", nil}
-	missing    = suite{"engine", "TestMissingKey", nil}
+	thePage    = suite{"engine", "TestSecurityPage", nil}
 	nonces     = suite{"engine", "TestNonces", nil}
 	swaps      = suite{"engine", "TestSwappedBlocks", nil}
 	canaries   = suite{"engine", "TestCanaries", nil}
@@ -96,7 +96,7 @@ var table = []row{
 	{mutant.KeyRemovalNotSynced, []suite{keyCuts, deletions}},
 	{mutant.KeyDroppedEarly, []suite{rotations, oldViews}},
 	{mutant.PlainAccepted, []suite{keyFiles, wrongKeys}},
-	{mutant.EntryUnderStoreKey, []suite{envelopes, missing}},
+	{mutant.EntryUnderStoreKey, []suite{envelopes, thePage}},
 	{mutant.EraseKeepsRows, []suite{erasing}},
 	{mutant.RefusedForgotten, []suite{keyAway}},
 	{mutant.EraseNotDurable, []suite{eraseCuts}},
