@@ -2,8 +2,6 @@ package awskms
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -13,17 +11,14 @@ import (
 	"time"
 
 	"github.com/chromad/chromad/engine/keys"
-	"github.com/chromad/chromad/engine/keys/internal/remote"
+	"github.com/chromad/chromad/engine/keys/internal/kmstest"
 )
 
-// quick tries again without a pause that anybody would notice.
-var quick = remote.Policy{Attempts: 3, Pause: time.Millisecond, Each: 10 * time.Second, Total: 20 * time.Second}
-
-const secretText = "5ecretPlaintext-of-the-test"
+const secretText = kmstest.Text
 
 func mustOpen(t *testing.T, id string) keys.Operator {
 	t.Helper()
-	op, err := open(t.Context(), Scheme+id, quick)
+	op, err := open(t.Context(), Scheme+id, kmstest.Quick())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,14 +28,8 @@ func mustOpen(t *testing.T, id string) keys.Operator {
 // wantError checks kind and words of an error, and that it holds no secret.
 func wantError(t *testing.T, what string, err, kind error, words string) {
 	t.Helper()
-	if !errors.Is(err, kind) || !strings.Contains(err.Error(), words) {
-		t.Errorf("%s: %v; want %v with %q", what, err, kind, words)
-		return
-	}
-	for _, s := range []string{secretText, "NWVjcmV0UGxhaW50ZXh0", secretKey, session} {
-		if strings.Contains(fmt.Sprintf("%v %+v", err, err), s) {
-			t.Errorf("%s: the error holds a secret: %v", what, err)
-		}
+	if err := kmstest.Want(err, kind, words, secretKey, session); err != nil {
+		t.Errorf("%s: %v", what, err)
 	}
 }
 
@@ -109,7 +98,7 @@ func TestCredentials(t *testing.T) {
 		t.Error("called without credentials")
 	}
 	credentials(t, "AWS_PROFILE", "n0ne", "AWS_CA_BUNDLE", t.TempDir()+"/none")
-	_, err = open(t.Context(), Scheme+arnOne, quick)
+	_, err = open(t.Context(), Scheme+arnOne, kmstest.Quick())
 	wantError(t, "settings", err, keys.ErrConfig, "check AWS_PROFILE, AWS_CA_BUNDLE")
 }
 
@@ -209,7 +198,7 @@ func TestNoAnswer(t *testing.T) {
 	wantError(t, "gave up", err, context.Canceled, "")
 	nothing := context.CancelFunc(func() {})
 	stop.Store(&nothing)
-	short := quick
+	short := kmstest.Quick()
 	short.Each = 10 * time.Millisecond
 	op, err := open(t.Context(), Scheme+arnOne, short)
 	if err != nil {
@@ -226,7 +215,7 @@ func TestURIs(t *testing.T) {
 		Scheme + "arn:aws-us-gov:kms:us-gov-west-1:111122223333:key/mrk-0123456789abcdef0123456789abcdef",
 		Scheme + "arn:aws-cn:kms:cn-north-1:111122223333:alias/team/key_1",
 	} {
-		if op, err := open(t.Context(), uri, quick); err != nil || op.URI() != uri {
+		if op, err := open(t.Context(), uri, kmstest.Quick()); err != nil || op.URI() != uri {
 			t.Errorf("%s: %v, %v", uri, op, err)
 		}
 	}
@@ -235,7 +224,7 @@ func TestURIs(t *testing.T) {
 		Scheme + "arn:aws:s3:eu-central-1:111122223333:key/x", Scheme + "arn:aws:kms::111122223333:key/x",
 		Scheme + "arn:aws:kms:eu-central-1:1:key/x", Scheme + arnOne + "?region=x", Scheme + arnOne + "\n",
 	} {
-		_, err := open(t.Context(), uri, quick)
+		_, err := open(t.Context(), uri, kmstest.Quick())
 		wantError(t, uri, err, keys.ErrConfig, "aws-kms://arn:aws:kms:REGION:ACCOUNT:key/ID")
 	}
 }
