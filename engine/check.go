@@ -124,11 +124,11 @@ type inspection struct {
 	db           *DB // read-only; what could be read of it
 	open         bool
 	encrypted    bool
-	found        bool          // the catalog is known
-	broken       error         // why not
-	log          error         // where the log stops to make sense
-	locked       string        // why the lock was not taken, when it was not
-	checkpointed map[uint64]ID // segments of an encrypted store, as its newest checkpoint names them
+	found        bool                   // the catalog is known
+	broken       error                  // why not
+	log          error                  // where the log stops to make sense
+	locked       string                 // why the lock was not taken, when it was not
+	checkpointed map[uint64]*Collection // segments as the newest checkpoint names them
 }
 
 // look takes the lock of the store in dir and finds its keys, no more.
@@ -273,7 +273,7 @@ func (in *inspection) load() error {
 		return nil
 	}
 	in.found = true
-	in.checkpointed = db.checkpointedSegments()
+	in.checkpointed = db.named()
 	db.work.checkpoint.Store(db.checkpoint.number)
 	in.log = in.replay()
 	if in.log != nil && !errors.Is(in.log, ErrCorrupt) {

@@ -171,11 +171,9 @@ func (cc *collectionCheck) rows() error {
 			cc.damaged("", "two records have the order %d", cc.orders[i])
 		}
 	}
-	next := cc.c.manifest.nextOrder
+	next := uint64(math.MaxUint64) // of an open store, where it moves on while this is read
 	if !cc.open {
-		next = max(next, cc.c.nextOrder)
-	} else {
-		next = math.MaxUint64 // it moves on while this is read
+		next = max(cc.c.manifest.nextOrder, cc.c.nextOrder)
 	}
 	if n := len(cc.orders); n > 0 && cc.orders[n-1] >= next {
 		cc.damaged("", "a record has the order %d, and the next one to be given is %d", cc.orders[n-1], next)

@@ -224,8 +224,15 @@ func (k *checkup) directory() error {
 	return nil
 }
 
+// keptFor reports whether segment n was replaced after the newest checkpoint
+// and is kept because its collection is encrypted, as tidy says.
+func (k *checkup) keptFor(n uint64) bool {
+	c := k.checkpointed[n]
+	return c != nil && k.db.ring != nil && k.db.catalog.collections[c.id] != nil
+}
+
 // entry judges an entry of a directory.
-func (k *checkup) entry(dir string, i vfs.Info, named map[uint64]bool) error {
+func (k *checkup) entry(dir string, i vfs.Info, named map[uint64]*Collection) error {
 	name := dir + "/" + i.Name
 	number := func(suffix string) uint64 {
 		n, ours := disk.Number(i.Name, suffix)
@@ -272,9 +279,9 @@ func (k *checkup) entry(dir string, i vfs.Info, named map[uint64]bool) error {
 	case segmentDir:
 		n := number(segmentSuffix)
 		switch {
-		case named[n] && n > 0:
+		case named[n] != nil:
 			return nil
-		case n > 0 && k.db.catalog.collections[k.checkpointed[n]] != nil:
+		case k.keptFor(n):
 			k.note(name, "the newest checkpoint names it, and what came after has replaced it; the next checkpoint removes it")
 			return k.loneSegment(n, Note)
 		case n > 0 && k.found:

@@ -212,11 +212,23 @@ func (db *DB) sweep(ctx context.Context) (removed int, err error) {
 		if ctx.Err() != nil {
 			break // the rest goes next time
 		}
-		if !named[n] && !db.files.needed(n) {
+		if named[n] == nil && !db.files.needed(n) {
 			remove(segment.Name(n))
 		}
 	}
 	return removed, errors.Join(errs...)
+}
+
+// named are the segments of all collections, by number, and whose they are;
+// catMu is held, or nobody else is there yet.
+func (db *DB) named() map[uint64]*Collection {
+	named := map[uint64]*Collection{}
+	for _, c := range db.all() {
+		for _, s := range c.manifest.segments {
+			named[s.info.Number] = c
+		}
+	}
+	return named
 }
 
 // discard removes a segment whose edit was refused: the space may be what is

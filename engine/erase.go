@@ -371,22 +371,11 @@ func (r *erasing) sweepOnce(ctx context.Context) (left string, err error) {
 		return "", err
 	}
 	for _, n := range segs {
-		if n <= r.limit && !named[n] {
+		if n <= r.limit && named[n] == nil {
 			return segment.Name(n), nil
 		}
 	}
 	return "", r.remains()
-}
-
-// named are the numbers of the segments of all collections; catMu is held.
-func (db *DB) named() map[uint64]bool {
-	named := map[uint64]bool{}
-	for _, c := range db.all() {
-		for _, s := range c.manifest.segments {
-			named[s.info.Number] = true
-		}
-	}
-	return named
 }
 
 // remains does not trust that everything else is gone: it looks. catMu is held.

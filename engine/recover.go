@@ -43,7 +43,7 @@ func (db *DB) recover() error {
 	if err := db.checkKeyset(); err != nil {
 		return err
 	}
-	checkpointed := db.checkpointedSegments()
+	checkpointed := db.named()
 	db.erasure.restore(db.checkpoint.since)
 	db.work.checkpoint.Store(db.checkpoint.number)
 	db.log, err = wal.Open(db.fs, db.checkpoint.from, wal.Options{
@@ -274,21 +274,6 @@ func (db *DB) findLastFile() error {
 	return nil
 }
 
-// checkpointedSegments is the segments of an encrypted store as its newest
-// checkpoint names them, before the log is replayed; nil for a plain one.
-func (db *DB) checkpointedSegments() map[uint64]ID {
-	if db.ring == nil {
-		return nil
-	}
-	out := map[uint64]ID{}
-	for _, c := range db.all() {
-		for _, s := range c.manifest.segments {
-			out[s.info.Number] = c.id
-		}
-	}
-	return out
-}
-
 // tidy removes what a crash left behind: unfinished files, and files that
 // were finished but whose edit or checkpoint was not. What cannot be removed
 // is in nobody's way; the segments among it go with a later checkpoint.
@@ -296,7 +281,7 @@ func (db *DB) checkpointedSegments() map[uint64]ID {
 // So do the segments of an encrypted collection that the newest checkpoint
 // names: were its key out of reach the next time, the edit that replaced them
 // could not be opened, and they and the log would be the collection.
-func (db *DB) tidy(checkpointed map[uint64]ID) {
+func (db *DB) tidy(checkpointed map[uint64]*Collection) {
 	remove := func(name string) {
 		if err := db.fs.Remove(name); err != nil && !isNotExist(err) {
 			db.report("remove", err, false)
@@ -316,7 +301,7 @@ func (db *DB) tidy(checkpointed map[uint64]ID) {
 		db.report("remove", err, false)
 	}
 	for _, n := range segs {
-		if id, named := checkpointed[n]; named && db.catalog.collections[id] != nil {
+		if c := checkpointed[n]; c != nil && db.ring != nil && db.catalog.collections[c.id] != nil {
 			continue
 		}
 		if !db.files.needed(n) && !db.unread(n) {
