@@ -45,8 +45,8 @@ func TestGuardPage(t *testing.T) {
 			f.l2(row, a)
 			f.dotRows(a, m, n, []uint32{2, 0, 1, 2}, out)
 			f.l2Rows(a, m, n, []uint32{2, 1, 0, 2}, out)
-			f.dotRange(a, m, n, 0, out[1:])
-			f.l2Range(a, m, n, 0, out[1:])
+			f.dotRange(a, m, n, out[1:])
+			f.l2Range(a, m, n, out[1:])
 		}
 	}
 }

@@ -1,5 +1,7 @@
 package kernel
 
+var floatGeneric = floatForm{dotGeneric, l2Generic, dotRowsGeneric, l2RowsGeneric, dotRangeGeneric, l2RangeGeneric}
+
 // The sums run in eight lanes: the processor overlaps them, and the error
 // grows with n/8 instead of n.
 
@@ -60,16 +62,16 @@ func l2RowsGeneric(q, data []float32, stride int, rows []uint32, out []float32) 
 	}
 }
 
-func dotRangeGeneric(q, data []float32, stride, first int, out []float32) {
+func dotRangeGeneric(q, data []float32, stride int, out []float32) {
 	for i := range out {
-		row := data[(first+i)*stride:]
+		row := data[i*stride:]
 		out[i] = dotGeneric(q, row[:len(q)])
 	}
 }
 
-func l2RangeGeneric(q, data []float32, stride, first int, out []float32) {
+func l2RangeGeneric(q, data []float32, stride int, out []float32) {
 	for i := range out {
-		row := data[(first+i)*stride:]
+		row := data[i*stride:]
 		out[i] = l2Generic(q, row[:len(q)])
 	}
 }

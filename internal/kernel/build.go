@@ -1,0 +1,143 @@
+package kernel
+
+import "math"
+
+// Kernels of the bulk build, which compares all rows of a group with each
+// other. Rows are codes of 8 bits: unsigned bytes u = s + 128 on the side of
+// the rows, signed bytes s on the side of the query, as the processors'
+// instructions want them. A row begins every stride bytes, a multiple of 64;
+// bytes behind its last number are 128, and 0 in a query.
+//
+// The product of a row a and a query b is <a,b> + 128*sum(b): so <a,a> minus
+// twice that is the square of their distance but for 256*sum(b) + <b,b>,
+// which is the same for every row.
+
+// A buildForm compares codes of 8 bits. Slices are not empty and have the
+// lengths that the exported functions ask for.
+type buildForm struct {
+	codes8   func(y []float32, inverse float32, out []byte)
+	signed8  func(out []int8, code []byte)
+	pack8    func(dst, codes []byte, stride int, rows *[packRows]uint32) // one pack
+	dot8x4   func(queries []int8, stride int, packed []byte, out []int32, width int)
+	dot8Rows func(query []int8, codes []byte, stride int, rows []uint32, out []int32)
+	keys8    func(dot, norm []int32)
+	// nextBelow is NextBelow from the first number on.
+	nextBelow func(d []int32, below int32) int
+}
+
+var buildGeneric = buildForm{codes8Generic, signed8Generic, pack8Generic, dot8x4Generic,
+	dot8RowsGeneric, keys8Generic, nextBelowGeneric}
+
+// packRows is how many rows a pack holds side by side.
+const packRows = 32
+
+// Codes8 writes the numbers of y, times inverse and rounded, as bytes around
+// 128, and sets what is left of out to 128. Numbers beyond ±127 become that.
+func Codes8(y []float32, inverse float32, out []byte) {
+	rest := out[len(y):]
+	for i := range rest {
+		rest[i] = 128
+	}
+	if out = out[:len(y)]; len(y) > 0 {
+		active.codes8(y, inverse, out)
+	}
+}
+
+// Signed8 sets out to the signed bytes of the row at code, of len(code) bytes.
+func Signed8(out []int8, code []byte) {
+	if out = out[:len(code)]; len(code) > 0 {
+		active.signed8(out, code)
+	}
+}
+
+// Pack8 copies the rows that the list names, in groups of 4 bytes: a pack is
+// 32 rows, of which bytes 0 to 3 come first, row by row, then bytes 4 to 7,
+// and so on. The last row is repeated until the last pack is full: dst must
+// hold stride bytes for each row of len(rows) rounded up to a multiple of 32.
+func Pack8(dst, codes []byte, stride int, rows []uint32) {
+	if len(rows) == 0 || stride == 0 {
+		return
+	}
+	insideBytes(codes, stride, rows)
+	packs := (len(rows) + packRows - 1) / packRows
+	dst = dst[:packs*packRows*stride]
+	for p := range packs {
+		var pack [packRows]uint32
+		n := copy(pack[:], rows[p*packRows:])
+		for i := n; i < packRows; i++ {
+			pack[i] = pack[n-1]
+		}
+		active.pack8(dst[p*packRows*stride:(p+1)*packRows*stride], codes, stride, &pack)
+	}
+}
+
+// Dot8x4 sets out[i*width+j] to the inner product of the signed query i, of
+// four that begin stride bytes apart, and row j of the packs that Pack8
+// wrote. width must be at least the number of rows in the packs.
+func Dot8x4(queries []int8, stride int, packed []byte, out []int32, width int) {
+	if stride == 0 || len(packed) == 0 {
+		return
+	}
+	rows := len(packed) / stride
+	if stride%64 != 0 || rows%packRows != 0 || rows*stride != len(packed) || width < rows {
+		sameLength(rows*stride, len(packed)+stride<<32)
+	}
+	queries, out = queries[:4*stride], out[:3*width+rows]
+	// The scheduler cannot interrupt assembly: a few packs at a time.
+	piece := max(1, preemptAfter/(packRows*stride)) * packRows
+	for first := 0; first < rows; first += piece {
+		last := min(first+piece, rows)
+		active.dot8x4(queries, stride, packed[first*stride:last*stride], out[first:], width)
+	}
+}
+
+// Dot8Rows sets out[i] to the inner product of the signed query and the row
+// rows[i], which begins at codes[rows[i]*stride:] and has len(query) bytes, a
+// multiple of 64. len(out) must be at least len(rows).
+func Dot8Rows(query []int8, codes []byte, stride int, rows []uint32, out []int32) {
+	if len(rows) == 0 {
+		return
+	}
+	out = out[:len(rows)]
+	if len(query) == 0 {
+		clear(out)
+		return
+	}
+	if len(query)%64 != 0 || stride < len(query) {
+		sameLength(len(query), stride<<32)
+	}
+	insideBytes(codes, stride, rows)
+	piece := max(16, preemptAfter/len(query))
+	for len(rows) > piece {
+		active.dot8Rows(query, codes, stride, rows[:piece], out)
+		rows, out = rows[piece:], out[piece:]
+	}
+	active.dot8Rows(query, codes, stride, rows, out)
+}
+
+// Keys8 sets dot[i] to norm[i] - 2*dot[i]. len(norm) must be at least len(dot).
+func Keys8(dot, norm []int32) {
+	if norm = norm[:len(dot)]; len(dot) > 0 {
+		active.keys8(dot, norm)
+	}
+}
+
+// NextBelow is the first index from from on whose number is less than below,
+// or len(d). from must not be negative.
+func NextBelow(d []int32, from int, below int32) int {
+	if from >= len(d) {
+		return len(d)
+	}
+	return from + active.nextBelow(d[from:], below)
+}
+
+// insideBytes panics when a row of stride bytes is not inside codes.
+func insideBytes(codes []byte, stride int, rows []uint32) {
+	var last uint32
+	for _, r := range rows {
+		last = max(last, r)
+	}
+	if stride < 0 || stride > math.MaxInt32 || int(last) >= len(codes)/stride {
+		sameLength(len(codes), (int(last)+1)*stride)
+	}
+}

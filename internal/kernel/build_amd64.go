@@ -1,0 +1,8 @@
+//go:build !purego
+
+package kernel
+
+var (
+	buildAVX2   = buildGeneric
+	buildAVX512 = buildGeneric
+)

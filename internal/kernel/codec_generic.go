@@ -1,0 +1,114 @@
+package kernel
+
+import "math"
+
+func flipGeneric(x []float32, signs []uint64) {
+	for w, word := range signs {
+		part := x[64*w:]
+		for j := range part[:min(64, len(part))] {
+			bit := uint32(word>>j) << 31
+			part[j] = math.Float32frombits(math.Float32bits(part[j]) ^ bit)
+		}
+	}
+}
+
+// Two steps of the transform go over the numbers at a time.
+func hadamardGeneric(x []float32, scale float32) {
+	for i := range x {
+		x[i] *= scale
+	}
+	h := 1
+	for ; 4*h <= len(x); h *= 4 {
+		for i := 0; i < len(x); i += 4 * h {
+			p, q, r, s := x[i:i+h], x[i+h:i+2*h], x[i+2*h:i+3*h], x[i+3*h:i+4*h]
+			for j := range p {
+				a, b, c, d := p[j], q[j], r[j], s[j]
+				a, b, c, d = a+b, a-b, c+d, c-d
+				p[j], q[j], r[j], s[j] = a+c, b+d, a-c, b-d
+			}
+		}
+	}
+	if 2*h == len(x) {
+		p, q := x[:h], x[h:]
+		for j, a := range p {
+			b := q[j]
+			p[j], q[j] = a+b, a-b
+		}
+	}
+}
+
+func foldGeneric(a, b []float32) {
+	b = b[:len(a)]
+	for i, p := range a {
+		q := b[i]
+		a[i], b[i] = (p+q)*rootHalf, (p-q)*rootHalf
+	}
+}
+
+func levelsGeneric(y []float32, inverseStep float32, bits int, code []byte) (vy, vv float32) {
+	half := float32(int(1) << (bits - 1))
+	planes := 8 / bits
+	var lanes [16]float32
+	var squares int64
+	for at := 0; at < len(code); at += 64 {
+		block := code[at : at+64]
+		clear(block)
+		for p := range planes {
+			first := at*planes + 64*p
+			if first >= len(y) {
+				break
+			}
+			part := y[first:min(first+64, len(y))]
+			for j, x := range part {
+				level := min(max(floor32(x*inverseStep), -half), half-1)
+				v := 2*level + 1
+				lanes[j%16] += float32(v * x)
+				squares += int64(v) * int64(v)
+				block[j] |= byte(int(level)+int(half)) << (p * bits)
+			}
+		}
+	}
+	return addLanes(&lanes), float32(squares)
+}
+
+func floor32(x float32) float32 { return float32(math.Floor(float64(x))) }
+
+// addLanes adds as the registers do: halves, then halves again.
+func addLanes(s *[16]float32) float32 {
+	for h := 8; h > 0; h /= 2 {
+		for i := range h {
+			s[i] += s[i+h]
+		}
+	}
+	return s[0]
+}
+
+func largestGeneric(x []float32) (most float32) {
+	for _, v := range x {
+		most = max(most, math.Float32frombits(math.Float32bits(v)&^(1<<31)))
+	}
+	return most
+}
+
+// roundMagic, added and taken away again, leaves a float32 of magnitude below
+// 2^22 rounded to the nearest whole number, even ones winning ties.
+const roundMagic = 3 << 22
+
+func quantize8Generic(x []float32, inverse float32, out []int8) {
+	for i, v := range x {
+		v = float32(v * inverse)
+		out[i] = int8(min(max(float32(v+roundMagic)-roundMagic, -127), 127))
+	}
+}
+
+func scaleGeneric(dst, x []float32, factor float32) {
+	for i, v := range x {
+		dst[i] = v * factor
+	}
+}
+
+func subtractGeneric(dst, x []float32) {
+	for i, v := range x {
+		dst[i] -= v
+	}
+}

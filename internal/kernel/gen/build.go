@@ -1,0 +1,4 @@
+package main
+
+// builds writes the kernels of the form buildForm.
+func builds() {}

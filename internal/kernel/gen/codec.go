@@ -1,0 +1,4 @@
+package main
+
+// codecs writes the kernels of the form codecForm.
+func codecs() {}

@@ -1,0 +1,136 @@
+package kernel
+
+import "unsafe"
+
+// batch is the number of rows that a Hop holds: several rows of links.
+const batch = 256
+
+// A hopForm finds and scores the rows that one step of a search looks at.
+type hopForm struct {
+	// gather is Hop.Gather; there is room for the links.
+	gather func(h *Hop, links []uint32)
+	// score works out the keys of rows first to last of the batch, writes
+	// those below h.below with their rows to place out and on, and returns
+	// the place after them. The last row may be repeated behind the batch.
+	score func(h *Hop, first, last, out int) int
+	// offer is Offer for checked arguments.
+	offer func(pool []uint64, n, limit int, keys []float32, rows []uint32) (int, int)
+	// prefetch is Prefetch; the slice is not empty.
+	prefetch func(s []uint32)
+}
+
+var hopGeneric = hopForm{gatherGeneric, scoreGeneric, offerGeneric, prefetchGeneric}
+
+// A Hop holds the rows that one step of a search scores: a batch. Rows are
+// gathered first and scored later, so that the codes, whose fetching Gather
+// starts, arrive while something else is done.
+//
+// Assembly knows the places of the fields; see hop_amd64.go.
+type Hop struct {
+	query   *int8
+	codes   *byte
+	meta    *Meta
+	visited *uint64
+	stride  int
+	lines   int // cache lines of a code to prefetch
+	n       int // rows in the batch
+	mul     float32
+	sub     float32
+	below   float32
+	bits    int32
+	// rows and keys have room for a whole register behind the batch.
+	rows [batch + 16]uint32
+	keys [batch + 16]float32
+
+	of    *Codes
+	words []uint64
+	aim   []int8
+}
+
+// Aim empties the batch and prepares for a query: one number for every level
+// of a code, zeros for the padding. The key of a row is A + B*(mul*dot+sub).
+// visited has one bit for every row. All of it is kept, not copied.
+func (h *Hop) Aim(c *Codes, query []int8, mul, sub float32, visited []uint64) {
+	aimable(c, len(query), len(visited))
+	h.of, h.aim, h.words = c, query, visited
+	h.query, h.codes, h.meta, h.visited = unsafe.SliceData(query), unsafe.SliceData(c.Data), unsafe.SliceData(c.Meta), unsafe.SliceData(visited)
+	h.stride, h.bits, h.lines = c.Stride, int32(c.Bits), min(c.Stride/blockBytes, 4)
+	h.mul, h.sub, h.n = mul, sub, 0
+}
+
+// Gather adds the rows that have no bit in visited, each once, sets their
+// bits, and starts to fetch their codes. Every link must be the number of a
+// row and the links must fit into Room: a graph checks its links when it is
+// decoded, they are not checked again here.
+func (h *Hop) Gather(links []uint32) {
+	roomFor(len(links), h.Room())
+	if len(links) > 0 {
+		active.gather(h, links)
+	}
+}
+
+// Add adds a row without a look at visited.
+func (h *Hop) Add(row uint32) {
+	roomFor(1, h.Room())
+	h.rows[h.n] = row
+	h.n++
+}
+
+// Len is the number of rows in the batch.
+func (h *Hop) Len() int { return h.n }
+
+// Room is the number of rows that the batch can still take.
+func (h *Hop) Room() int { return batch - h.n }
+
+// Score works out the keys of the batch and empties it. It returns those that
+// are less than below, with their rows, in the order of the batch. They are
+// valid until the next call.
+func (h *Hop) Score(below float32) (keys []float32, rows []uint32) {
+	h.below = below
+	out := 0
+	piece := max(4, preemptAfter/h.stride&^3)
+	for first := 0; first < h.n; first += piece {
+		out = active.score(h, first, min(first+piece, h.n), out)
+	}
+	h.n = 0
+	return h.keys[:out], h.rows[:out]
+}
+
+// Prefetch starts to fetch the first two cache lines of a row of links.
+func Prefetch(s []uint32) {
+	if len(s) > 0 {
+		active.prefetch(s)
+	}
+}
+
+func gatherGeneric(h *Hop, links []uint32) {
+	n := h.n
+	for _, r := range links {
+		word, bit := &h.words[r/64], uint64(1)<<(r%64)
+		h.rows[n] = r
+		if *word&bit == 0 {
+			*word |= bit
+			n++
+		}
+	}
+	h.n = n
+}
+
+func scoreGeneric(h *Hop, first, last, out int) int {
+	for i := first; i < last; i++ {
+		r := h.rows[i]
+		at := int(r) * h.stride
+		dot := dotCode(h.of.Data[at:at+h.stride], int(h.bits), h.aim)
+		// Every product is rounded before the sum, in every form: keys are
+		// the same bits on every machine.
+		t := float32(h.mul*float32(dot)) + h.sub
+		m := h.of.Meta[r]
+		if key := float32(m.B*t) + m.A; key < h.below {
+			h.keys[out], h.rows[out] = key, r
+			out++
+		}
+	}
+	return out
+}
+
+func prefetchGeneric([]uint32) {}

@@ -1,0 +1,8 @@
+//go:build !purego
+
+package kernel
+
+var (
+	hopAVX2   = hopGeneric
+	hopAVX512 = hopGeneric
+)
