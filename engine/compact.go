@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -109,48 +108,6 @@ func pickAll(segments []segmentState) []int {
 		all[i] = i
 	}
 	return all
-}
-
-const (
-	mergeFanIn = 4 // segments that make a merge worth its while
-	// mergeGrowth: a segment joins a merge when it is at most so many times
-	// as large as the smaller ones together. A query pays for every segment
-	// and building is cheap, so merges are eager.
-	mergeGrowth = 2
-	// A segment with more than a quarter of its rows dead is rewritten.
-	deadShare = 4
-)
-
-// pickTiered merges the small segments when there are enough of them, and
-// rewrites one that is largely dead.
-func pickTiered(segments []segmentState) []int {
-	type sized struct{ index, live int }
-	by := make([]sized, len(segments))
-	for i, s := range segments {
-		dead := int(s.dead.GetCardinality())
-		by[i] = sized{i, int(s.info.Rows) - dead}
-		if dead*deadShare > int(s.info.Rows) {
-			return []int{i}
-		}
-	}
-	slices.SortFunc(by, func(a, b sized) int { return cmp.Or(cmp.Compare(a.live, b.live), cmp.Compare(a.index, b.index)) })
-	sum, n := 0, 0
-	for _, s := range by {
-		if n > 0 && s.live > mergeGrowth*sum {
-			break
-		}
-		sum += s.live
-		n++
-	}
-	if n < mergeFanIn {
-		return nil
-	}
-	var out []int
-	for _, s := range by[:n] {
-		out = append(out, s.index)
-	}
-	slices.Sort(out)
-	return out
 }
 
 // compaction is one merge on its way.

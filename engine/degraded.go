@@ -38,7 +38,7 @@ func (d *degraded) look(r *segment.Reader) {
 }
 
 // pickNext is what the background compacts next: a degraded segment alone,
-// which makes its indexes anew, or what pickTiered says. When that meets damage
+// which makes its indexes anew, or what pickDue says. When that meets damage
 // among the rows, the collection is left alone.
 func (c *Collection) pickNext(segments []segmentState) []int {
 	j := &c.db.jobs
@@ -49,5 +49,5 @@ func (c *Collection) pickNext(segments []segmentState) []int {
 			return []int{i}
 		}
 	}
-	return pickTiered(segments)
+	return pickDue(segments)
 }

@@ -231,8 +231,9 @@ func (j *jobs) compacter(db *DB) {
 			j.mu.Unlock()
 			return
 		}
-		c := j.compact[0]
-		j.compact = j.compact[1:]
+		i := mostUrgent(j.compact)
+		c := j.compact[i]
+		j.compact = slices.Delete(j.compact, i, i+1)
 		c.jobs.compacting = false
 		j.mu.Unlock()
 		did, err := c.compact(j.ctx, c.pickNext)
