@@ -6,8 +6,9 @@ import (
 	"sync/atomic"
 )
 
-// Budget bounds the decrypted bytes of many files (File.Share). What cannot be
-// evicted counts too and pushes out what can. The bound is passed by what runs
+// Budget bounds what many files hold in memory of the process's own
+// (File.Share): decrypted bytes, and copies of what is read all the time
+// (Section.Resident). What cannot be evicted counts too and pushes out what can. The bound is passed by what runs
 // at the moment: nothing is evicted that somebody holds, so it can be exceeded
 // by all that the searches which run at once look at, by an eighth while a file
 // is held without a pause, and by what is not evictable at all. It is safe for
@@ -24,7 +25,7 @@ type Budget struct {
 // NewBudget returns a budget of max bytes.
 func NewBudget(max int64) *Budget { return &Budget{max: max} }
 
-// Used is how many bytes are decrypted, or reserved.
+// Used is how many bytes are held, or reserved.
 func (b *Budget) Used() int64 {
 	if b == nil {
 		return 0

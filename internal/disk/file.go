@@ -42,10 +42,14 @@ type File struct {
 	sections []*Section
 
 	hold     sync.RWMutex // held for reading by who reads decrypted memory that may be evicted
-	budget   *Budget      // nil: unlimited, or not sealed
-	resident atomic.Int64 // decrypted bytes that budget counts
+	shared   *Budget      // nil: unlimited
+	budget   *Budget      // shared if the file is sealed, and so may have to evict
+	resident atomic.Int64 // bytes in memory of our own that shared counts
 	loose    atomic.Int64 // of them in sections that may be evicted
 	closed   bool         // under hold
+
+	keptMu sync.Mutex
+	kept   []*vfs.Memory // that Section.Resident made
 }
 
 // OpenFile opens a file and checks its header, table and footer against h
@@ -219,11 +223,12 @@ func (f *File) verifyPadding(from, to int64) error {
 	return nil
 }
 
-// Share puts the decrypted memory of a sealed file under a budget. Sections of
-// the kinds given lose theirs when it is short: what they hand out is valid
-// until Free only. Share comes before anything else is done with the file.
+// Share puts the memory that the file takes, beside its mapping, under a
+// budget. Of a sealed file sections of the kinds given lose theirs when it is
+// short: what they hand out is valid until Free only. Share comes before
+// anything else is done with the file.
 func (f *File) Share(b *Budget, evictable ...uint16) {
-	if b == nil || f.sealer.Overhead() == 0 {
+	if f.shared = b; b == nil || f.sealer.Overhead() == 0 {
 		return
 	}
 	f.budget = b
@@ -301,8 +306,14 @@ func (f *File) Close() error {
 	for _, s := range f.sections {
 		err = errors.Join(err, s.close())
 	}
-	if f.budget != nil {
-		f.budget.used.Add(-f.resident.Swap(0))
+	f.keptMu.Lock()
+	defer f.keptMu.Unlock()
+	for _, m := range f.kept {
+		err = errors.Join(err, m.Close())
+	}
+	f.kept = nil
+	if f.shared != nil {
+		f.shared.used.Add(-f.resident.Swap(0))
 	}
 	if err != nil {
 		return fmt.Errorf("close %s: %w", f.name, err)

@@ -68,8 +68,12 @@ func (s *Section) fill() {
 	}
 }
 
-// spread makes blocks first to end-1 good, several goroutines sharing them.
-func (s *Section) spread(first, end int) error {
+// spread makes blocks first to end-1 good.
+func (s *Section) spread(first, end int) error { return s.share(first, end, s.touch) }
+
+// share does something to blocks first to end-1, several goroutines taking
+// turns.
+func (s *Section) share(first, end int, do func(i int) error) error {
 	share := max(1, shareSize/s.blockSize)
 	workers := min(runtime.GOMAXPROCS(0), (end-first+share-1)/share)
 	var next atomic.Int64
@@ -82,7 +86,7 @@ func (s *Section) spread(first, end int) error {
 				return nil
 			}
 			for i := from; i < min(to, end); i++ {
-				if err := s.touch(i); err != nil {
+				if err := do(i); err != nil {
 					next.Store(int64(end))
 					return err
 				}
