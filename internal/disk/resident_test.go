@@ -105,6 +105,7 @@ func TestResidentCut(t *testing.T) {
 	if !bytes.Equal(whole, data) {
 		t.Error("the copy has changed")
 	}
+	own = false
 	err = f.Faults(func() error { _, own, err = s.Resident(); return err })
 	if own || !errors.Is(err, disk.ErrCorrupt) {
 		t.Errorf("own %v, %v", own, err)
