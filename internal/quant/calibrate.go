@@ -1,0 +1,183 @@
+package quant
+
+import (
+	"math"
+	"slices"
+
+	"github.com/chromad/chromad/internal/kernel"
+)
+
+// widths are the bits that a number of a code may have.
+var widths = [...]int{2, 4, 8}
+
+const (
+	enough   = 0.995 // of the nearest 10 rows are among the best 40 estimates
+	nearestK = 10
+	rerankK  = 40
+	trials   = 64
+	maxNoise = 0x1p34 // 2^16 numbers of up to 2^8, squared, are 2^32
+)
+
+// allowed lists the widths to try, the narrowest first. In few dimensions the
+// errors of single numbers do not cancel.
+func allowed(o Options) []int {
+	switch {
+	case o.Bits != 0:
+		return []int{o.Bits}
+	case o.Dim < 64:
+		return widths[2:]
+	case o.Dim < 512:
+		return widths[1:]
+	}
+	return widths[:]
+}
+
+// A trial is a row of the sample as a query to all others.
+type trial struct {
+	row   int
+	query Query     // only its point is set
+	exact []float32 // keys without error, less the rows' own part; infinite for the row itself
+	near  float32   // the greatest of the nearestK smallest
+}
+
+// trials chooses queries and compares them with the sample.
+func (c *Codec) trials(s *sample) []trial {
+	list := make([]trial, min(trials, s.rows))
+	for i := range list {
+		t := &list[i]
+		t.row = i * s.rows / len(list)
+		t.exact = make([]float32, s.rows)
+		t.query.point = make([]float32, c.dim, (c.dim+block-1)/block*block)
+		copy(t.query.point, s.at(t.row))
+		if c.metric == kernel.IP {
+			c.turn(t.query.point)
+			kernel.DotRange(t.query.point, s.points, c.dim, 0, t.exact)
+			for j := range t.exact {
+				t.exact[j] = -t.exact[j]
+			}
+		} else {
+			kernel.L2Range(t.query.point, s.points, c.dim, 0, t.exact)
+		}
+		t.exact[t.row] = math.MaxFloat32
+		t.near = smallest(t.exact, nearestK)
+		t.query.point = t.query.point[:cap(t.query.point)]
+	}
+	return list
+}
+
+// turn makes the point of a row that of a query of the same vector, for the
+// inner product.
+func (c *Codec) turn(y []float32) {
+	for i, m := range c.mean {
+		y[i] += m
+	}
+	if n := norm(y); n > 0 {
+		kernel.Scale(y, y, float32(1/n))
+	}
+}
+
+// smallest is the kth smallest number of x, the greatest when there are fewer.
+func smallest(x []float32, k int) float32 {
+	best := make([]float32, 0, k+1)
+	for _, v := range x {
+		if len(best) == k && v >= best[k-1] {
+			continue
+		}
+		at, _ := slices.BinarySearch(best, v)
+		best = slices.Insert(best, at, v)
+		best = best[:min(len(best), k)]
+	}
+	if len(best) == 0 {
+		return math.MaxFloat32
+	}
+	return best[len(best)-1]
+}
+
+// encoded is a sample in codes, one byte for every level.
+type encoded struct {
+	stride int
+	levels []byte
+	meta   []kernel.Meta
+	rows   []uint32 // all of them
+}
+
+// calibrate sets the noise for the codec's width from the sample, and returns
+// how many of the nearest rows of the trials are among the best estimates.
+func (c *Codec) calibrate(s *sample, list []trial) (recall float64) {
+	e := c.encodeAll(s)
+	if len(list) == 0 {
+		return 1
+	}
+	hits, sums, keys := 0, make([]int32, s.rows), make([]float32, s.rows)
+	var actual, predicted float64
+	for i := range list {
+		t := &list[i]
+		q := &t.query
+		gain, own := float32(2), kernel.Dot(q.point, q.point)
+		if c.metric == kernel.IP {
+			gain, own = 1, 0
+		}
+		q.Factor = 1
+		c.round(q, gain)
+		kernel.Dot8Rows(q.Codes, e.levels, e.stride, e.rows, sums)
+		for j, m := range e.meta {
+			keys[j] = m.A + m.B*(q.Mul*float32(sums[j])+q.Sub) + own
+		}
+		keys[t.row] = math.MaxFloat32
+		found := 0
+		limit := smallest(keys, rerankK)
+		wide := smallest(t.exact, rerankK)
+		for j, d := range t.exact {
+			if j == t.row {
+				continue
+			}
+			if d <= t.near && keys[j] <= limit {
+				found++
+			}
+			if d <= wide {
+				off := float64(keys[j] - d)
+				sigma := float64(q.Slack * e.meta[j].B)
+				actual += off * off
+				predicted += sigma * sigma
+			}
+		}
+		hits += min(found, nearestK, s.rows-1)
+	}
+	_ = predicted
+	return float64(hits) / float64(len(list)*max(1, min(nearestK, s.rows-1)))
+}
+
+// encodeAll encodes the sample and sets the noise that its grids promise.
+func (c *Codec) encodeAll(s *sample) *encoded {
+	e := &encoded{stride: (c.dim + block - 1) / block * block}
+	e.levels = make([]byte, s.rows*e.stride)
+	e.meta, e.rows = make([]kernel.Meta, s.rows), make([]uint32, s.rows)
+	code := make([]byte, c.Stride())
+	var row, levels float64
+	for i := range s.rows {
+		var f fit
+		e.meta[i], f = c.encode(code, s.at(i))
+		e.rows[i] = uint32(i)
+		c.unpack(e.levels[i*e.stride:(i+1)*e.stride], code)
+		row += float64(f.error)
+		levels += float64(f.levels)
+	}
+	if s.rows > 0 {
+		n := float64(s.rows)
+		c.noise = noise{row: float32(row / n / float64(c.dim)), query: float32(levels / n)}
+	}
+	return e
+}
+
+// unpack writes the levels of a code to levels, a byte for each.
+func (c *Codec) unpack(levels, code []byte) {
+	planes, mask := 8/c.bits, byte(1<<c.bits-1)
+	for at := 0; at < len(levels); at += block {
+		from := code[at/(planes*block)*block:][:block]
+		shift := at / block % planes * c.bits
+		to := levels[at : at+block]
+		for j, b := range from {
+			to[j] = b >> shift & mask
+		}
+	}
+}
