@@ -11,7 +11,7 @@ type hopForm struct {
 	gather func(h *Hop, links []uint32)
 	// score works out the keys of rows first to last of the batch, writes
 	// those below h.below with their rows to place out and on, and returns
-	// the place after them. The last row may be repeated behind the batch.
+	// the place after them. The last row is repeated behind the batch.
 	score func(h *Hop, first, last, out int) int
 	// offer is Offer for checked arguments.
 	offer func(pool []uint64, n, limit int, keys []float32, rows []uint32) (int, int)
@@ -86,7 +86,13 @@ func (h *Hop) Room() int { return batch - h.n }
 // are less than below, with their rows, in the order of the batch. They are
 // valid until the next call.
 func (h *Hop) Score(below float32) (keys []float32, rows []uint32) {
+	if h.n == 0 {
+		return nil, nil
+	}
 	h.below = below
+	for end := h.rows[h.n : h.n+4]; len(end) > 0; end = end[1:] {
+		end[0] = h.rows[h.n-1]
+	}
 	out := 0
 	piece := max(4, preemptAfter/h.stride&^3)
 	for first := 0; first < h.n; first += piece {

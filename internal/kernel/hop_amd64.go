@@ -2,7 +2,29 @@
 
 package kernel
 
+//go:generate go -C gen run . -group hop -out ../hop_amd64.s -stubs ../hop_stubs_amd64.go -pkg kernel
+
 var (
-	hopAVX2   = hopGeneric
-	hopAVX512 = hopGeneric
+	hopAVX2   = hopForm{gatherAMD64, scoreAVX2, offerGeneric, prefetchAMD64}
+	hopAVX512 = hopForm{gatherAMD64, scoreAVX512, offerGeneric, prefetchAMD64}
 )
+
+func scoreAVX2(h *Hop, first, last, out int) int {
+	switch h.bits {
+	case 2:
+		return score2AVX2(h, first, last, out)
+	case 4:
+		return score4AVX2(h, first, last, out)
+	}
+	return score8AVX2(h, first, last, out)
+}
+
+func scoreAVX512(h *Hop, first, last, out int) int {
+	switch h.bits {
+	case 2:
+		return score2AVX512(h, first, last, out)
+	case 4:
+		return score4AVX512(h, first, last, out)
+	}
+	return score8AVX512(h, first, last, out)
+}

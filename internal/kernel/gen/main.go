@@ -17,6 +17,7 @@ import (
 // groups write one assembly file each.
 var groups = map[string]func(){
 	"float": floats,
+	"hop":   hops,
 	"build": builds,
 	"codec": codecs,
 }
@@ -30,6 +31,7 @@ func main() {
 		os.Exit(2)
 	}
 	ConstraintExpr("!purego")
+	Package("github.com/chromad/chromad/internal/kernel/gen/types")
 	write()
 	Generate()
 }
