@@ -52,6 +52,8 @@ var places = map[string]place{
 	"server/admin":                 {4, []string{"engine"}, "what the owner of a running server's store asks it, beside the API and never on its port"},
 	"cmd/chromad":                  {5, []string{"server", "server/admin", "engine", "engine/keys", "engine/keys/all"}, "flags and signals"},
 	"bench":                        {5, []string{"*"}, "measures every floor"},
+	"bench/peers/serve":            {4, nil, "the protocol of the peers' adapters, a copy of theirs"},
+	"bench/peers/ours":             {5, []string{"*"}, "index and engine as one of the peers"},
 	"fuzz":                         {5, []string{"*"}, "decodes every format"},
 }
 
@@ -64,9 +66,9 @@ type restriction struct {
 }
 
 var restrictions = []restriction{
-	{[]string{"os", "os/"}, []string{"internal/vfs", "engine/keys", "engine/keys/", "internal/mutant/", "cmd/", "bench"}, false,
+	{[]string{"os", "os/"}, []string{"internal/vfs", "engine/keys", "engine/keys/", "internal/mutant/", "cmd/", "bench", "bench/"}, false,
 		"the operator's key is not of the store; every byte of a store goes through internal/vfs, where faults can be put in its way"},
-	{[]string{"path/filepath"}, []string{"internal/vfs", "engine/keys", "internal/mutant/run", "cmd/", "bench"}, false,
+	{[]string{"path/filepath"}, []string{"internal/vfs", "engine/keys", "internal/mutant/run", "cmd/", "bench", "bench/"}, false,
 		"names inside a store are slash-separated and relative"},
 	{[]string{"io/ioutil", "log", "math/rand", "encoding/gob", "plugin", "C"}, nil, true,
 		"superseded, unseeded, unbounded or not Go"},
@@ -74,8 +76,8 @@ var restrictions = []restriction{
 		"a program that embeds the engine gets no network with it"},
 	{[]string{"log/slog"}, []string{"server", "server/", "cmd/"}, false,
 		"a library reports through its errors and events, it does not print"},
-	{[]string{"crypto/", "github.com/tink-crypto/"}, []string{"internal/seal", "internal/keys", "internal/keys/keytest", "internal/mutant/", "engine/keys", "engine/keys/", "engine/id.go", "engine/receipt.go"}, false,
-		"secrets are handled in one place; engine/id.go draws random ids, and receipts hold hashes in the place of names"},
+	{[]string{"crypto/", "github.com/tink-crypto/"}, []string{"internal/seal", "internal/keys", "internal/keys/keytest", "internal/mutant/", "engine/keys", "engine/keys/", "engine/id.go", "engine/receipt.go", "server/server.go", "cmd/chromad"}, false,
+		"secrets are handled in one place; engine/id.go draws random ids, receipts hold hashes in the place of names, and a server has certificates"},
 	{[]string{"github.com/aws/", "github.com/hashicorp/", "golang.org/x/oauth2", "golang.org/x/oauth2/"},
 		[]string{"engine/keys/awskms", "engine/keys/gcpkms", "engine/keys/vault"}, true,
 		"a program gets the clients of the key services that it names, no others"},

@@ -1,0 +1,67 @@
+//go:build unix
+
+package main
+
+import (
+	"context"
+
+	"github.com/chromad/chromad/bench/peers/serve"
+	"github.com/chromad/chromad/hnsw"
+	"github.com/chromad/chromad/internal/kernel"
+)
+
+// graph is package hnsw: built, encoded, and decoded into memory, as a segment
+// would hold it. Queries are float32; what the index does with them counts.
+type graph struct {
+	vectors hnsw.Vectors
+	graph   *hnsw.Graph
+	bytes   int64
+	allowed []uint64
+	set     *serve.Set
+	scratch hnsw.Scratch
+	found   []hnsw.Neighbor
+}
+
+func (g *graph) Build(ctx context.Context, s *serve.Set) error {
+	g.set = s
+	g.vectors = hnsw.Vectors{Metric: kernel.L2, Data: s.Flat, Rows: s.Rows, Dim: s.Dim, Stride: s.Dim}
+	if s.Metric == "cosine" {
+		g.vectors.Metric = kernel.Cosine
+		g.vectors.InvNorms = make([]float32, s.Rows)
+		for row, v := range s.Base {
+			g.vectors.InvNorms[row] = kernel.InvNorm(v)
+		}
+	}
+	built, err := hnsw.Build(ctx, g.vectors, hnsw.Params{Workers: 1})
+	if err != nil {
+		return err
+	}
+	bytes, err := built.AppendBinary(nil)
+	if err != nil {
+		return err
+	}
+	g.bytes = int64(len(bytes))
+	g.graph, err = hnsw.Decode(bytes, s.Rows)
+	return err
+}
+
+func (g *graph) Search(_ context.Context, query []float32, ef int, out []uint32) (int, error) {
+	var err error
+	g.found, err = g.graph.Search(g.found[:0], g.vectors, query, serve.K, ef, g.allowed, &g.scratch)
+	for i, n := range g.found {
+		out[i] = n.Row
+	}
+	return len(g.found), err
+}
+
+func (g *graph) Filter(column string, below int) error {
+	g.allowed = nil
+	if column != "" {
+		g.allowed = g.set.Allowed(column, below)
+	}
+	return nil
+}
+
+func (g *graph) Memory() (serve.Memory, error) {
+	return serve.Memory{Bytes: g.bytes + int64(len(g.set.Flat))*4, Hot: g.bytes, Shares: true}, nil
+}

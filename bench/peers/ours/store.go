@@ -1,0 +1,134 @@
+//go:build unix
+
+package main
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/chromad/chromad/bench/peers/serve"
+	"github.com/chromad/chromad/engine"
+	"github.com/chromad/chromad/filter"
+)
+
+// store is a collection of an embedded store, flushed and merged into one
+// segment.
+type store struct {
+	db      *engine.DB
+	records *engine.Collection
+	set     *serve.Set
+	options engine.QueryOptions
+	dir     string
+}
+
+const batch = 1000
+
+func (x *store) open(ctx context.Context, s *serve.Set, name string, o engine.Options) (err error) {
+	x.set, x.dir = s, filepath.Join(s.Work, name)
+	if x.db, err = engine.Open(x.dir, &o); err != nil {
+		return err
+	}
+	metric := engine.L2
+	if s.Metric == "cosine" {
+		metric = engine.Cosine
+	}
+	x.records, err = x.db.Default().Create(ctx, "bench", engine.Spec{Metric: metric})
+	return err
+}
+
+// add stores the rows from first to limit.
+func (x *store) add(ctx context.Context, first, limit int) error {
+	for ; first < limit; first += batch {
+		var records []engine.Record
+		for row := first; row < min(first+batch, limit); row++ {
+			metadata := engine.Metadata{}
+			for name, values := range x.set.Columns {
+				metadata[name] = filter.Int(int64(values[row]))
+			}
+			records = append(records, engine.Record{ID: strconv.Itoa(row), Embedding: x.set.Base[row], Metadata: metadata})
+		}
+		if err := x.records.Add(ctx, records...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (x *store) Build(ctx context.Context, s *serve.Set) error {
+	if err := x.open(ctx, s, "store", engine.Options{Workers: 1}); err != nil {
+		return err
+	}
+	if err := x.add(ctx, 0, s.Rows); err != nil {
+		return err
+	}
+	return errors.Join(x.db.Flush(ctx), x.db.Compact(ctx))
+}
+
+// Merge makes a segment of each part, which nothing merges before it is told
+// to, and measures the merge: graphs, vectors, ids and metadata.
+func (x *store) Merge(ctx context.Context, s *serve.Set, parts int) (cpu, wall float64, err error) {
+	if x.db != nil {
+		if err := x.db.Close(); err != nil {
+			return 0, 0, err
+		}
+	}
+	o := engine.Options{Workers: 1, MemtableRows: s.Rows, MemtableBytes: 1 << 34, MemoryLimit: 1 << 34, LogLimit: 1 << 34}
+	if err := x.open(ctx, s, "merged", o); err != nil {
+		return 0, 0, err
+	}
+	for part := range parts {
+		if err := x.add(ctx, part*s.Rows/parts, (part+1)*s.Rows/parts); err != nil {
+			return 0, 0, err
+		}
+		if err := x.db.Flush(ctx); err != nil {
+			return 0, 0, err
+		}
+	}
+	cpu = serve.CPU()
+	began := time.Now()
+	err = x.db.Compact(ctx)
+	return serve.CPU() - cpu, time.Since(began).Seconds(), err
+}
+
+func (x *store) Search(ctx context.Context, query []float32, ef int, out []uint32) (int, error) {
+	x.options.EF = ef
+	found, err := x.records.Query(ctx, query, serve.K, &x.options)
+	if err != nil {
+		return 0, err
+	}
+	for i, m := range found {
+		row, err := strconv.ParseUint(m.ID, 10, 32)
+		if err != nil {
+			return 0, err
+		}
+		out[i] = uint32(row)
+	}
+	return len(found), nil
+}
+
+func (x *store) Filter(column string, below int) error {
+	x.options.Where = nil
+	if column != "" {
+		x.options.Where = filter.Lt(column, filter.Int(int64(below)))
+	}
+	return nil
+}
+
+func (x *store) Memory() (serve.Memory, error) {
+	m := serve.Memory{}
+	err := filepath.WalkDir(x.dir, func(_ string, e fs.DirEntry, err error) error {
+		if err != nil || !e.Type().IsRegular() {
+			return err
+		}
+		info, err := e.Info()
+		if err == nil {
+			m.Bytes += info.Size()
+		}
+		return err
+	})
+	return m, err
+}
