@@ -108,13 +108,21 @@ func Quantize8(x []float32, out []int8) (scale float32) {
 	rest := out[len(x):]
 	clear(rest)
 	out = out[:len(x)]
-	most := active.largest(x)
+	most := Largest(x)
 	if !(most >= 1e-35) {
 		clear(out)
 		return 0
 	}
 	active.quantize8(x, 127/most, out)
 	return most / 127
+}
+
+// Largest is the greatest magnitude in x, 0 when x is empty.
+func Largest(x []float32) float32 {
+	if len(x) == 0 {
+		return 0
+	}
+	return active.largest(x)
 }
 
 // Scale sets dst[i] to x[i]*factor. len(dst) must be at least len(x).

@@ -34,10 +34,11 @@ func allowed(o Options) []int {
 
 // A trial is a row of the sample as a query to all others.
 type trial struct {
-	row   int
-	query Query     // only its point is set
-	exact []float32 // keys without error, less the rows' own part; infinite for the row itself
-	near  float32   // the greatest of the nearestK smallest
+	row    int
+	query  Query     // its point and gain
+	exact  []float32 // sorts the sample by distance; the row itself comes last
+	wanted int       // nearestK, fewer when there are not so many other rows
+	near   float32   // the greatest of the wanted smallest
 }
 
 // trials chooses queries and compares them with the sample.
@@ -49,7 +50,10 @@ func (c *Codec) trials(s *sample) []trial {
 		t.exact = make([]float32, s.rows)
 		t.query.point = make([]float32, c.dim, (c.dim+block-1)/block*block)
 		copy(t.query.point, s.at(t.row))
+		t.query.gain = 2
+		t.wanted = min(nearestK, s.rows-1)
 		if c.metric == kernel.IP {
+			t.query.gain = 1
 			c.turn(t.query.point)
 			kernel.DotRange(t.query.point, s.points, c.dim, 0, t.exact)
 			for j := range t.exact {
@@ -59,7 +63,7 @@ func (c *Codec) trials(s *sample) []trial {
 			kernel.L2Range(t.query.point, s.points, c.dim, 0, t.exact)
 		}
 		t.exact[t.row] = math.MaxFloat32
-		t.near = smallest(t.exact, nearestK)
+		t.near = smallest(t.exact, t.wanted)
 		t.query.point = t.query.point[:cap(t.query.point)]
 	}
 	return list
@@ -108,43 +112,27 @@ func (c *Codec) calibrate(s *sample, list []trial) (recall float64) {
 	if len(list) == 0 {
 		return 1
 	}
-	hits, sums, keys := 0, make([]int32, s.rows), make([]float32, s.rows)
-	var actual, predicted float64
+	wanted, hits := 0, 0
+	sums, keys := make([]int32, s.rows), make([]float32, s.rows)
 	for i := range list {
 		t := &list[i]
 		q := &t.query
-		gain, own := float32(2), kernel.Dot(q.point, q.point)
-		if c.metric == kernel.IP {
-			gain, own = 1, 0
-		}
-		q.Factor = 1
-		c.round(q, gain)
+		c.round(q)
 		kernel.Dot8Rows(q.Codes, e.levels, e.stride, e.rows, sums)
 		for j, m := range e.meta {
-			keys[j] = m.A + m.B*(q.Mul*float32(sums[j])+q.Sub) + own
+			keys[j] = m.A + m.B*(q.Mul*float32(sums[j])+q.Sub)
 		}
 		keys[t.row] = math.MaxFloat32
-		found := 0
-		limit := smallest(keys, rerankK)
-		wide := smallest(t.exact, rerankK)
+		limit, found := smallest(keys, rerankK), 0
 		for j, d := range t.exact {
-			if j == t.row {
-				continue
-			}
 			if d <= t.near && keys[j] <= limit {
-				found++
-			}
-			if d <= wide {
-				off := float64(keys[j] - d)
-				sigma := float64(q.Slack * e.meta[j].B)
-				actual += off * off
-				predicted += sigma * sigma
+				found++ // more than nearestK when distances are equal
 			}
 		}
-		hits += min(found, nearestK, s.rows-1)
+		hits += min(found, t.wanted)
+		wanted += t.wanted
 	}
-	_ = predicted
-	return float64(hits) / float64(len(list)*max(1, min(nearestK, s.rows-1)))
+	return float64(hits) / float64(max(wanted, 1))
 }
 
 // encodeAll encodes the sample and sets the noise that its grids promise.

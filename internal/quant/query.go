@@ -16,46 +16,65 @@ type Query struct {
 	Offset, Factor, Slack float32
 
 	point []float32
+	// What Slack is made of: the square of the point's length, and the
+	// variances, in steps, of the grid for each unit of that and of rounding.
+	square, grid, rounding float32
+	gain                   float32 // keys hold -gain*<point,y>
 }
 
 // Distance is the distance that belongs to a key. It is infinite when it
 // leaves the range of float32, never NaN.
 func (q *Query) Distance(key float32) float32 { return q.Offset + q.Factor*key }
 
-// Aim prepares dst for the distances of rows to x.
-func (c *Codec) Aim(dst *Query, x []float32) {
-	gain := c.aimPoint(dst, x)
-	c.round(dst, gain)
+// SlackAt is Slack for rows whose true distance is at most distance: the error
+// is that of the difference of the vectors, which is small for near rows.
+func (q *Query) SlackAt(distance float32) float32 {
+	if q.gain == 1 || q.Factor == 0 {
+		return q.Slack
+	}
+	return q.slack(min(max(distance/q.Factor, 0), q.square))
 }
 
-// round sets what follows from the point: keys are to hold -gain*<point,y>.
-func (c *Codec) round(dst *Query, gain float32) {
+func (q *Query) slack(square float32) float32 {
+	variance := float64(square)*float64(q.grid) + float64(q.rounding)
+	return finite(float64(q.Factor) * float64(q.gain) * math.Sqrt(variance))
+}
+
+// Aim prepares dst for the distances of rows to x.
+func (c *Codec) Aim(dst *Query, x []float32) {
+	c.aimPoint(dst, x)
+	c.round(dst)
+}
+
+// round sets what follows from the point and the gain.
+func (c *Codec) round(dst *Query) {
 	if cap(dst.Codes) < len(dst.point) {
 		dst.Codes = make([]int8, len(dst.point))
 	}
 	dst.Codes = dst.Codes[:len(dst.point)]
 	scale := kernel.Quantize8(dst.point, dst.Codes)
-	step := gain * scale
+	step := dst.gain * scale
 	top := float32(int(1)<<c.bits - 1) // v = 2l - top
 	dst.Mul, dst.Sub = -2*step, step*top*float32(sumOf(dst.Codes))
 
 	// Two errors that know nothing of each other: of the row's grid along the
 	// query, and of the query's rounding along the row's levels.
-	grid := kernel.Dot(dst.point, dst.point) * c.noise.row
-	rounding := scale * scale / 12 * c.noise.query
-	dst.Slack = finite(float64(dst.Factor) * float64(gain) * math.Sqrt(float64(grid+rounding)))
+	dst.square = kernel.Dot(dst.point, dst.point)
+	dst.grid, dst.rounding = c.noise.row, scale*scale/12*c.noise.query
+	dst.Slack = dst.slack(dst.square)
 }
 
-// aimPoint sets the point of the query, Offset and Factor, and returns what
-// -<q,y> has to be multiplied with.
-func (c *Codec) aimPoint(dst *Query, x []float32) (gain float32) {
+// aimPoint sets the point of the query, the gain, Offset and Factor.
+func (c *Codec) aimPoint(dst *Query, x []float32) {
 	if c.metric == kernel.IP {
 		dst.point = c.direction(dst.point, x)
 		length := float64(norm(x)) * float64(c.unit)
 		dst.Factor = finite(length)
 		dst.Offset = finite(1 - length*float64(kernel.Dot(dst.point[:c.dim], c.mean)))
-		return 1
+		dst.gain = 1
+		return
 	}
+	dst.gain = 2
 	dst.point = c.Point(dst.point, x)
 	square := float64(kernel.Dot(dst.point, dst.point))
 	factor := float64(c.unit) * float64(c.unit)
@@ -63,11 +82,10 @@ func (c *Codec) aimPoint(dst *Query, x []float32) (gain float32) {
 		factor = 0.5
 		if c.isZero(dst.point) {
 			dst.Offset, dst.Factor = 1, 0 // everything is as far from zero
-			return 2
+			return
 		}
 	}
 	dst.Factor, dst.Offset = finite(factor), finite(factor*square)
-	return 2
 }
 
 // direction writes x, of length 1 and rotated, to dst, zeros behind.
