@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -23,6 +24,7 @@ type Config struct {
 	Log         *slog.Logger // nil: nothing is logged
 	AllowReset  bool         // whether POST /api/v2/reset deletes everything
 	CORSOrigins []string     // origins that browsers may call from; "*" is all of them
+	TLS         *tls.Config  // nil: connections are in the clear
 	Limits      Limits
 	Timeouts    Timeouts
 }
@@ -84,7 +86,12 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		}
 		stopped <- err
 	}()
-	if err := h.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+	serve := h.Serve
+	if s.config.TLS != nil {
+		h.TLSConfig = s.config.TLS
+		serve = func(l net.Listener) error { return h.ServeTLS(l, "", "") }
+	}
+	if err := serve(l); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve %s: %w", l.Addr(), err)
 	}
 	return <-stopped

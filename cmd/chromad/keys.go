@@ -30,19 +30,7 @@ func keysCommands() []subcommand {
 
 // keysCommand is chromad keys.
 func keysCommand(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	if len(args) == 0 {
-		fmt.Fprint(stderr, keysUsage())
-		return exitUsage
-	}
-	name, rest := args[0], args[1:]
-	if name == "help" || strings.TrimLeft(name, "-") == "help" || name == "-h" {
-		if len(rest) == 0 {
-			fmt.Fprint(stdout, keysUsage())
-			return exitOK
-		}
-		name, rest = rest[0], []string{"--help"}
-	}
-	return dispatch(ctx, "chromad keys", keysCommands(), name, rest, stdout, stderr)
+	return group(ctx, "chromad keys", keysUsage(), keysCommands(), args, stdout, stderr)
 }
 
 func keysUsage() string {

@@ -39,6 +39,7 @@ func commands() []subcommand {
 		{"inspect", "PATH [VIEW] [flags]", "show what the files of a store hold", inspectCommand},
 		{"repair", "PATH [flags]", "make a new store of what can be read", repairCommand},
 		{"keys", "COMMAND", "keys of encrypted stores: create, list, rotate, encrypt, rewrap, public, destroy", keysCommand},
+		{"certs", "COMMAND", "certificates for trying TLS out: dev", certsCommand},
 		{"compact", "PATH [flags]", "give the space of deleted records back", compactCommand},
 		{"receipts", "PATH [flags]", "list the receipts of what was erased", receiptsCommand},
 		{"verify-erasure", "RECEIPT [flags]", "check a receipt, and look for what it says is gone", verifyErasureCommand},
@@ -115,6 +116,24 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		name, rest = rest[0], append(slices.Clone(rest[1:]), "--help")
 	}
 	return dispatch(ctx, "chromad", commands(), name, rest, stdout, stderr)
+}
+
+// group runs a command that has commands of its own. name is what stands
+// before them on the command line, usage the text that lists them.
+func group(ctx context.Context, name, usage string, table []subcommand, args []string, stdout, stderr io.Writer) int {
+	if len(args) == 0 {
+		fmt.Fprint(stderr, usage)
+		return exitUsage
+	}
+	word, rest := args[0], args[1:]
+	if word == "help" || strings.TrimLeft(word, "-") == "help" || word == "-h" {
+		if len(rest) == 0 {
+			fmt.Fprint(stdout, usage)
+			return exitOK
+		}
+		word, rest = rest[0], []string{"--help"}
+	}
+	return dispatch(ctx, name, table, word, rest, stdout, stderr)
 }
 
 // dispatch runs the row of the table that has the name. parent is what stands

@@ -132,7 +132,7 @@ func TestSizes(t *testing.T) {
 	}
 }
 
-var readyLine = regexp.MustCompile(`msg=ready address=(http://\S+) path=(\S+)`)
+var readyLine = regexp.MustCompile(`msg=ready address=(https?://\S+) path=(\S+)`)
 
 // started is a chromad in this process.
 type started struct {

@@ -23,6 +23,7 @@ type options struct {
 	host      string
 	port      int
 	insecure  bool
+	tls       tlsFiles
 	reset     bool
 	maxBody   size
 	cors      []string
@@ -36,7 +37,7 @@ type options struct {
 }
 
 func defaultOptions() *options {
-	return &options{path: "./chroma", host: "127.0.0.1", port: 8000, maxBody: 40 << 20,
+	return &options{path: "./chroma", host: "127.0.0.1", port: 8000, maxBody: 40 << 20, tls: tlsFiles{min: "1.3"},
 		logLevel: "info", logFormat: "text", drain: 30 * time.Second, eraseWithin: within(24 * time.Hour)}
 }
 
@@ -54,6 +55,10 @@ func (o *options) flags() *flag.FlagSet {
 	generationFlag(f, &o.expectGeneration)
 	f.StringVar(&o.host, "host", o.host, "`address` to listen on")
 	f.IntVar(&o.port, "port", o.port, "`port` to listen on; 0 takes a free one and logs it")
+	f.StringVar(&o.tls.cert, "tls-cert", o.tls.cert, "`file` of the server's certificate and its chain, PEM; read again when it changes")
+	f.StringVar(&o.tls.key, "tls-key", o.tls.key, "`file` of its private key, PEM")
+	f.StringVar(&o.tls.clients, "tls-client-ca", o.tls.clients, "`file` of authorities, PEM: who has no certificate of theirs does not get in")
+	f.StringVar(&o.tls.min, "tls-min", o.tls.min, "least `version` of TLS: 1.3, 1.2")
 	f.BoolVar(&o.insecure, "insecure", o.insecure, "listen on addresses that other machines can reach, without authentication")
 	f.BoolVar(&o.reset, "allow-reset", o.reset, "let POST /api/v2/reset delete everything")
 	f.Var(&o.maxBody, "max-body", "`size` of the largest request body")
@@ -118,7 +123,7 @@ func (o *options) check() error {
 	case o.drain < 0:
 		return fmt.Errorf("--drain %s: not negative", o.drain)
 	}
-	return nil
+	return o.tls.check()
 }
 
 // runHelp is the text of chromad run --help.
@@ -137,7 +142,7 @@ Flags (--flag value and --flag=value both work; they win over the file):
 	b.WriteString(`
 The file has the settings of Chroma's single-node server: port, listen_address, persist_path,
 allow_reset, max_payload_size_bytes, cors_allow_origins; and ours: keys, expect_generation, insecure,
-log_level, log_format, memory, memtable_rows, drain, erase_within.
+log_level, log_format, memory, memtable_rows, drain, erase_within, tls_cert, tls_key, tls_client_ca, tls_min.
 
 Examples:
 
@@ -145,6 +150,7 @@ Examples:
   chromad run --path /var/lib/chroma --port 9000
   chromad run --keys /etc/chromad/key            an encrypted store; chromad keys create makes the key
   chromad run config.yaml --log-format json
+  chromad run --tls-cert server.pem --tls-key server.key       chromad certs dev makes some to try
   chromad run --host 0.0.0.0 --insecure          inside a container whose port is not public
 
 The first SIGTERM or SIGINT stops the server in order, the second one at once.

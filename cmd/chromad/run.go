@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -28,6 +29,10 @@ func run(ctx context.Context, o *options, stderr io.Writer) (err error) {
 		return err
 	}
 	defer l.Close()
+	scheme, certs, err := secure(o, log)
+	if err != nil {
+		return err
+	}
 	path, err := filepath.Abs(o.path)
 	if err != nil {
 		return err
@@ -45,7 +50,7 @@ func run(ctx context.Context, o *options, stderr io.Writer) (err error) {
 	defer stop()
 	memory := planMemory(int64(o.memory), op != nil)
 	db, err := engine.Open(path, &engine.Options{
-		MemtableRows: o.memtableRows, MemoryLimit: memory.memtables, DecryptedMemory: memory.decrypted, Events: events(log, stop),
+		MemtableRows: o.memtableRows, MemoryLimit: memory.memtables, SegmentMemory: memory.decrypted, Events: events(log, stop),
 		Keys: op, MinGeneration: o.expectGeneration, EraseWithin: time.Duration(o.eraseWithin),
 	})
 	if err != nil {
@@ -63,10 +68,10 @@ func run(ctx context.Context, o *options, stderr io.Writer) (err error) {
 		log.Info("store closed", "path", path, "generation", db.Generation(), "took", time.Since(stopping).String())
 	}()
 	s := server.New(server.Config{
-		Store: server.EngineStore(db), Log: log, AllowReset: o.reset, CORSOrigins: o.cors,
+		Store: server.EngineStore(db), Log: log, AllowReset: o.reset, CORSOrigins: o.cors, TLS: certs,
 		Limits: server.Limits{BodyBytes: int64(o.maxBody)}, Timeouts: server.Timeouts{Drain: o.drain},
 	})
-	about := admin.Status{PID: os.Getpid(), Version: versionText(), Path: path, Address: "http://" + l.Addr().String(), Key: uriOf(op)}
+	about := admin.Status{PID: os.Getpid(), Version: versionText(), Path: path, Address: scheme + l.Addr().String(), Key: uriOf(op)}
 	a, err := administer(ctx, path, db, about, log)
 	if err != nil {
 		log.Warn("there is no admin socket: stop the server for what chromad keys and chromad compact do", "error", err.Error())
@@ -86,6 +91,18 @@ func run(ctx context.Context, o *options, stderr io.Writer) (err error) {
 	return s.Serve(ctx, l)
 }
 
+// secure is how clients are to speak to the server.
+func secure(o *options, log *slog.Logger) (scheme string, certs *tls.Config, err error) {
+	if o.tls.cert == "" {
+		return "http://", nil, nil
+	}
+	c, err := loadTLS(o.tls, log)
+	if err != nil {
+		return "", nil, err
+	}
+	return "https://", c.server(), nil
+}
+
 // notChromas refuses a directory that holds a database of Chroma's own server:
 // an empty store beside it would look like lost data.
 func notChromas(path string) error {
@@ -98,10 +115,11 @@ func notChromas(path string) error {
 }
 
 // listen opens the listener. An address that other machines can reach needs
-// to be asked for, since whoever reaches it may read and delete everything.
+// TLS and certificates of clients, or to be asked for: whoever reaches it may
+// read and delete everything.
 func listen(ctx context.Context, o *options) (net.Listener, error) {
 	address := net.JoinHostPort(o.host, strconv.Itoa(o.port))
-	if !o.insecure {
+	if !o.insecure && o.tls.clients == "" {
 		ips, err := net.DefaultResolver.LookupIPAddr(ctx, o.host)
 		if err != nil && o.host != "" {
 			return nil, fmt.Errorf("listen on %s: %w", address, err)
@@ -112,7 +130,8 @@ func listen(ctx context.Context, o *options) (net.Listener, error) {
 		}
 		if open {
 			return nil, fmt.Errorf("refusing to listen on %s: other machines can reach it, and whoever does can read and delete everything, "+
-				"because there is no authentication; use --host 127.0.0.1, or --insecure if the network around it is closed", address)
+				"because nothing says who may; let in only who has a certificate, with --tls-cert, --tls-key and --tls-client-ca, "+
+				"use --host 127.0.0.1, or --insecure if the network around it is closed", address)
 		}
 	}
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
