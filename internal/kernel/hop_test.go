@@ -64,9 +64,10 @@ func (s *scene) key(row uint32) float32 {
 		level := int(b) >> (j % perBlock / blockBytes * s.codes.Bits) & (1<<s.codes.Bits - 1)
 		dot += int64(level) * int64(q)
 	}
-	product := s.mul * float32(dot)
+	// A conversion keeps the compiler from fusing a product with a sum.
+	product := float32(s.mul * float32(dot))
 	t := product + s.sub
-	product = s.codes.Meta[row].B * t
+	product = float32(s.codes.Meta[row].B * t)
 	return product + s.codes.Meta[row].A
 }
 
