@@ -374,24 +374,24 @@ TEXT ·dot8x4Mul(SB), NOSPLIT, $0-88
 sums14:
 	FMOVQ.P 16(R7), F20
 	WORD $0x0e34c3bc // smull v28.8h, v29.8b, v20.8b
-	WORD $0x4e34c3bd // smull2 v29.8h, v29.16b, v20.16b
+	WORD $0x4e34c3be // smull2 v30.8h, v29.16b, v20.16b
 	WORD $0x4e606b80 // sadalp v0.4s, v28.8h
-	WORD $0x4e606ba1 // sadalp v1.4s, v29.8h
+	WORD $0x4e606bc1 // sadalp v1.4s, v30.8h
 	FMOVQ.P 16(R8), F21
 	WORD $0x0e35c3bc // smull v28.8h, v29.8b, v21.8b
-	WORD $0x4e35c3bd // smull2 v29.8h, v29.16b, v21.16b
+	WORD $0x4e35c3be // smull2 v30.8h, v29.16b, v21.16b
 	WORD $0x4e606b82 // sadalp v2.4s, v28.8h
-	WORD $0x4e606ba3 // sadalp v3.4s, v29.8h
+	WORD $0x4e606bc3 // sadalp v3.4s, v30.8h
 	FMOVQ.P 16(R9), F22
 	WORD $0x0e36c3bc // smull v28.8h, v29.8b, v22.8b
-	WORD $0x4e36c3bd // smull2 v29.8h, v29.16b, v22.16b
+	WORD $0x4e36c3be // smull2 v30.8h, v29.16b, v22.16b
 	WORD $0x4e606b84 // sadalp v4.4s, v28.8h
-	WORD $0x4e606ba5 // sadalp v5.4s, v29.8h
+	WORD $0x4e606bc5 // sadalp v5.4s, v30.8h
 	FMOVQ.P 16(R10), F23
 	WORD $0x0e37c3bc // smull v28.8h, v29.8b, v23.8b
-	WORD $0x4e37c3bd // smull2 v29.8h, v29.16b, v23.16b
+	WORD $0x4e37c3be // smull2 v30.8h, v29.16b, v23.16b
 	WORD $0x4e606b86 // sadalp v6.4s, v28.8h
-	WORD $0x4e606ba7 // sadalp v7.4s, v29.8h
+	WORD $0x4e606bc7 // sadalp v7.4s, v30.8h
 	SUBS $16, R12, R12
 	BNE sums14
 	WORD $0x4ea18400 // add v0.4s, v0.4s, v1.4s
@@ -914,21 +914,21 @@ bias19:
 	FLDPQ 0(R15), (F16, F17)
 	FLDPQ 32(R15), (F18, F19)
 	WORD $0x0e30c3fc // smull v28.8h, v31.8b, v16.8b
-	WORD $0x4e30c3fd // smull2 v29.8h, v31.16b, v16.16b
+	WORD $0x4e30c3fe // smull2 v30.8h, v31.16b, v16.16b
 	WORD $0x4e606b80 // sadalp v0.4s, v28.8h
-	WORD $0x4e606ba1 // sadalp v1.4s, v29.8h
+	WORD $0x4e606bc1 // sadalp v1.4s, v30.8h
 	WORD $0x0e31c3fc // smull v28.8h, v31.8b, v17.8b
-	WORD $0x4e31c3fd // smull2 v29.8h, v31.16b, v17.16b
+	WORD $0x4e31c3fe // smull2 v30.8h, v31.16b, v17.16b
 	WORD $0x4e606b80 // sadalp v0.4s, v28.8h
-	WORD $0x4e606ba1 // sadalp v1.4s, v29.8h
+	WORD $0x4e606bc1 // sadalp v1.4s, v30.8h
 	WORD $0x0e32c3fc // smull v28.8h, v31.8b, v18.8b
-	WORD $0x4e32c3fd // smull2 v29.8h, v31.16b, v18.16b
+	WORD $0x4e32c3fe // smull2 v30.8h, v31.16b, v18.16b
 	WORD $0x4e606b80 // sadalp v0.4s, v28.8h
-	WORD $0x4e606ba1 // sadalp v1.4s, v29.8h
+	WORD $0x4e606bc1 // sadalp v1.4s, v30.8h
 	WORD $0x0e33c3fc // smull v28.8h, v31.8b, v19.8b
-	WORD $0x4e33c3fd // smull2 v29.8h, v31.16b, v19.16b
+	WORD $0x4e33c3fe // smull2 v30.8h, v31.16b, v19.16b
 	WORD $0x4e606b80 // sadalp v0.4s, v28.8h
-	WORD $0x4e606ba1 // sadalp v1.4s, v29.8h
+	WORD $0x4e606bc1 // sadalp v1.4s, v30.8h
 	ADD $64, R15
 	SUBS $1, R19, R19
 	BNE bias19
@@ -978,91 +978,91 @@ blocks21:
 	FLDPQ 0(R11), (F24, F25)
 	WORD $0x6e3f1f18 // eor v24.16b, v24.16b, v31.16b
 	WORD $0x0e30c31c // smull v28.8h, v24.8b, v16.8b
-	WORD $0x4e30c31d // smull2 v29.8h, v24.16b, v16.16b
+	WORD $0x4e30c31e // smull2 v30.8h, v24.16b, v16.16b
 	WORD $0x4e606b80 // sadalp v0.4s, v28.8h
-	WORD $0x4e606ba1 // sadalp v1.4s, v29.8h
+	WORD $0x4e606bc1 // sadalp v1.4s, v30.8h
 	WORD $0x6e3f1f39 // eor v25.16b, v25.16b, v31.16b
 	WORD $0x0e31c33c // smull v28.8h, v25.8b, v17.8b
-	WORD $0x4e31c33d // smull2 v29.8h, v25.16b, v17.16b
+	WORD $0x4e31c33e // smull2 v30.8h, v25.16b, v17.16b
 	WORD $0x4e606b80 // sadalp v0.4s, v28.8h
-	WORD $0x4e606ba1 // sadalp v1.4s, v29.8h
+	WORD $0x4e606bc1 // sadalp v1.4s, v30.8h
 	FLDPQ 32(R11), (F12, F13)
 	WORD $0x6e3f1d8c // eor v12.16b, v12.16b, v31.16b
 	WORD $0x0e32c19c // smull v28.8h, v12.8b, v18.8b
-	WORD $0x4e32c19d // smull2 v29.8h, v12.16b, v18.16b
+	WORD $0x4e32c19e // smull2 v30.8h, v12.16b, v18.16b
 	WORD $0x4e606b80 // sadalp v0.4s, v28.8h
-	WORD $0x4e606ba1 // sadalp v1.4s, v29.8h
+	WORD $0x4e606bc1 // sadalp v1.4s, v30.8h
 	WORD $0x6e3f1dad // eor v13.16b, v13.16b, v31.16b
 	WORD $0x0e33c1bc // smull v28.8h, v13.8b, v19.8b
-	WORD $0x4e33c1bd // smull2 v29.8h, v13.16b, v19.16b
+	WORD $0x4e33c1be // smull2 v30.8h, v13.16b, v19.16b
 	WORD $0x4e606b80 // sadalp v0.4s, v28.8h
-	WORD $0x4e606ba1 // sadalp v1.4s, v29.8h
+	WORD $0x4e606bc1 // sadalp v1.4s, v30.8h
 	FLDPQ 0(R12), (F24, F25)
 	WORD $0x6e3f1f18 // eor v24.16b, v24.16b, v31.16b
 	WORD $0x0e30c31c // smull v28.8h, v24.8b, v16.8b
-	WORD $0x4e30c31d // smull2 v29.8h, v24.16b, v16.16b
+	WORD $0x4e30c31e // smull2 v30.8h, v24.16b, v16.16b
 	WORD $0x4e606b82 // sadalp v2.4s, v28.8h
-	WORD $0x4e606ba3 // sadalp v3.4s, v29.8h
+	WORD $0x4e606bc3 // sadalp v3.4s, v30.8h
 	WORD $0x6e3f1f39 // eor v25.16b, v25.16b, v31.16b
 	WORD $0x0e31c33c // smull v28.8h, v25.8b, v17.8b
-	WORD $0x4e31c33d // smull2 v29.8h, v25.16b, v17.16b
+	WORD $0x4e31c33e // smull2 v30.8h, v25.16b, v17.16b
 	WORD $0x4e606b82 // sadalp v2.4s, v28.8h
-	WORD $0x4e606ba3 // sadalp v3.4s, v29.8h
+	WORD $0x4e606bc3 // sadalp v3.4s, v30.8h
 	FLDPQ 32(R12), (F12, F13)
 	WORD $0x6e3f1d8c // eor v12.16b, v12.16b, v31.16b
 	WORD $0x0e32c19c // smull v28.8h, v12.8b, v18.8b
-	WORD $0x4e32c19d // smull2 v29.8h, v12.16b, v18.16b
+	WORD $0x4e32c19e // smull2 v30.8h, v12.16b, v18.16b
 	WORD $0x4e606b82 // sadalp v2.4s, v28.8h
-	WORD $0x4e606ba3 // sadalp v3.4s, v29.8h
+	WORD $0x4e606bc3 // sadalp v3.4s, v30.8h
 	WORD $0x6e3f1dad // eor v13.16b, v13.16b, v31.16b
 	WORD $0x0e33c1bc // smull v28.8h, v13.8b, v19.8b
-	WORD $0x4e33c1bd // smull2 v29.8h, v13.16b, v19.16b
+	WORD $0x4e33c1be // smull2 v30.8h, v13.16b, v19.16b
 	WORD $0x4e606b82 // sadalp v2.4s, v28.8h
-	WORD $0x4e606ba3 // sadalp v3.4s, v29.8h
+	WORD $0x4e606bc3 // sadalp v3.4s, v30.8h
 	FLDPQ 0(R13), (F24, F25)
 	WORD $0x6e3f1f18 // eor v24.16b, v24.16b, v31.16b
 	WORD $0x0e30c31c // smull v28.8h, v24.8b, v16.8b
-	WORD $0x4e30c31d // smull2 v29.8h, v24.16b, v16.16b
+	WORD $0x4e30c31e // smull2 v30.8h, v24.16b, v16.16b
 	WORD $0x4e606b84 // sadalp v4.4s, v28.8h
-	WORD $0x4e606ba5 // sadalp v5.4s, v29.8h
+	WORD $0x4e606bc5 // sadalp v5.4s, v30.8h
 	WORD $0x6e3f1f39 // eor v25.16b, v25.16b, v31.16b
 	WORD $0x0e31c33c // smull v28.8h, v25.8b, v17.8b
-	WORD $0x4e31c33d // smull2 v29.8h, v25.16b, v17.16b
+	WORD $0x4e31c33e // smull2 v30.8h, v25.16b, v17.16b
 	WORD $0x4e606b84 // sadalp v4.4s, v28.8h
-	WORD $0x4e606ba5 // sadalp v5.4s, v29.8h
+	WORD $0x4e606bc5 // sadalp v5.4s, v30.8h
 	FLDPQ 32(R13), (F12, F13)
 	WORD $0x6e3f1d8c // eor v12.16b, v12.16b, v31.16b
 	WORD $0x0e32c19c // smull v28.8h, v12.8b, v18.8b
-	WORD $0x4e32c19d // smull2 v29.8h, v12.16b, v18.16b
+	WORD $0x4e32c19e // smull2 v30.8h, v12.16b, v18.16b
 	WORD $0x4e606b84 // sadalp v4.4s, v28.8h
-	WORD $0x4e606ba5 // sadalp v5.4s, v29.8h
+	WORD $0x4e606bc5 // sadalp v5.4s, v30.8h
 	WORD $0x6e3f1dad // eor v13.16b, v13.16b, v31.16b
 	WORD $0x0e33c1bc // smull v28.8h, v13.8b, v19.8b
-	WORD $0x4e33c1bd // smull2 v29.8h, v13.16b, v19.16b
+	WORD $0x4e33c1be // smull2 v30.8h, v13.16b, v19.16b
 	WORD $0x4e606b84 // sadalp v4.4s, v28.8h
-	WORD $0x4e606ba5 // sadalp v5.4s, v29.8h
+	WORD $0x4e606bc5 // sadalp v5.4s, v30.8h
 	FLDPQ 0(R14), (F24, F25)
 	WORD $0x6e3f1f18 // eor v24.16b, v24.16b, v31.16b
 	WORD $0x0e30c31c // smull v28.8h, v24.8b, v16.8b
-	WORD $0x4e30c31d // smull2 v29.8h, v24.16b, v16.16b
+	WORD $0x4e30c31e // smull2 v30.8h, v24.16b, v16.16b
 	WORD $0x4e606b86 // sadalp v6.4s, v28.8h
-	WORD $0x4e606ba7 // sadalp v7.4s, v29.8h
+	WORD $0x4e606bc7 // sadalp v7.4s, v30.8h
 	WORD $0x6e3f1f39 // eor v25.16b, v25.16b, v31.16b
 	WORD $0x0e31c33c // smull v28.8h, v25.8b, v17.8b
-	WORD $0x4e31c33d // smull2 v29.8h, v25.16b, v17.16b
+	WORD $0x4e31c33e // smull2 v30.8h, v25.16b, v17.16b
 	WORD $0x4e606b86 // sadalp v6.4s, v28.8h
-	WORD $0x4e606ba7 // sadalp v7.4s, v29.8h
+	WORD $0x4e606bc7 // sadalp v7.4s, v30.8h
 	FLDPQ 32(R14), (F12, F13)
 	WORD $0x6e3f1d8c // eor v12.16b, v12.16b, v31.16b
 	WORD $0x0e32c19c // smull v28.8h, v12.8b, v18.8b
-	WORD $0x4e32c19d // smull2 v29.8h, v12.16b, v18.16b
+	WORD $0x4e32c19e // smull2 v30.8h, v12.16b, v18.16b
 	WORD $0x4e606b86 // sadalp v6.4s, v28.8h
-	WORD $0x4e606ba7 // sadalp v7.4s, v29.8h
+	WORD $0x4e606bc7 // sadalp v7.4s, v30.8h
 	WORD $0x6e3f1dad // eor v13.16b, v13.16b, v31.16b
 	WORD $0x0e33c1bc // smull v28.8h, v13.8b, v19.8b
-	WORD $0x4e33c1bd // smull2 v29.8h, v13.16b, v19.16b
+	WORD $0x4e33c1be // smull2 v30.8h, v13.16b, v19.16b
 	WORD $0x4e606b86 // sadalp v6.4s, v28.8h
-	WORD $0x4e606ba7 // sadalp v7.4s, v29.8h
+	WORD $0x4e606bc7 // sadalp v7.4s, v30.8h
 	ADD $64, R11
 	ADD $64, R12
 	ADD $64, R13

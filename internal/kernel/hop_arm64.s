@@ -731,114 +731,114 @@ blocks22:
 	WORD $0x4e3f1f1a // and v26.16b, v24.16b, v31.16b
 	WORD $0x6f0c0718 // ushr v24.16b, v24.16b, #4
 	WORD $0x0e30c35c // smull v28.8h, v26.8b, v16.8b
-	WORD $0x4e30c35d // smull2 v29.8h, v26.16b, v16.16b
+	WORD $0x4e30c35e // smull2 v30.8h, v26.16b, v16.16b
 	WORD $0x0e34831c // smlal v28.8h, v24.8b, v20.8b
-	WORD $0x4e34831d // smlal2 v29.8h, v24.16b, v20.16b
+	WORD $0x4e34831e // smlal2 v30.8h, v24.16b, v20.16b
 	WORD $0x4e3f1f3b // and v27.16b, v25.16b, v31.16b
 	WORD $0x6f0c0739 // ushr v25.16b, v25.16b, #4
 	WORD $0x0e31837c // smlal v28.8h, v27.8b, v17.8b
-	WORD $0x4e31837d // smlal2 v29.8h, v27.16b, v17.16b
+	WORD $0x4e31837e // smlal2 v30.8h, v27.16b, v17.16b
 	WORD $0x0e35833c // smlal v28.8h, v25.8b, v21.8b
-	WORD $0x4e35833d // smlal2 v29.8h, v25.16b, v21.16b
+	WORD $0x4e35833e // smlal2 v30.8h, v25.16b, v21.16b
 	FLDPQ 32(R11), (F12, F13)
 	WORD $0x4e3f1d8e // and v14.16b, v12.16b, v31.16b
 	WORD $0x6f0c058c // ushr v12.16b, v12.16b, #4
 	WORD $0x0e3281dc // smlal v28.8h, v14.8b, v18.8b
-	WORD $0x4e3281dd // smlal2 v29.8h, v14.16b, v18.16b
+	WORD $0x4e3281de // smlal2 v30.8h, v14.16b, v18.16b
 	WORD $0x0e36819c // smlal v28.8h, v12.8b, v22.8b
-	WORD $0x4e36819d // smlal2 v29.8h, v12.16b, v22.16b
+	WORD $0x4e36819e // smlal2 v30.8h, v12.16b, v22.16b
 	WORD $0x4e3f1daf // and v15.16b, v13.16b, v31.16b
 	WORD $0x6f0c05ad // ushr v13.16b, v13.16b, #4
 	WORD $0x0e3381fc // smlal v28.8h, v15.8b, v19.8b
-	WORD $0x4e3381fd // smlal2 v29.8h, v15.16b, v19.16b
+	WORD $0x4e3381fe // smlal2 v30.8h, v15.16b, v19.16b
 	WORD $0x0e3781bc // smlal v28.8h, v13.8b, v23.8b
-	WORD $0x4e3781bd // smlal2 v29.8h, v13.16b, v23.16b
+	WORD $0x4e3781be // smlal2 v30.8h, v13.16b, v23.16b
 	WORD $0x4e606b80 // sadalp v0.4s, v28.8h
-	WORD $0x4e606ba1 // sadalp v1.4s, v29.8h
+	WORD $0x4e606bc1 // sadalp v1.4s, v30.8h
 	FLDPQ 0(R12), (F24, F25)
 	WORD $0x4e3f1f1a // and v26.16b, v24.16b, v31.16b
 	WORD $0x6f0c0718 // ushr v24.16b, v24.16b, #4
 	WORD $0x0e30c35c // smull v28.8h, v26.8b, v16.8b
-	WORD $0x4e30c35d // smull2 v29.8h, v26.16b, v16.16b
+	WORD $0x4e30c35e // smull2 v30.8h, v26.16b, v16.16b
 	WORD $0x0e34831c // smlal v28.8h, v24.8b, v20.8b
-	WORD $0x4e34831d // smlal2 v29.8h, v24.16b, v20.16b
+	WORD $0x4e34831e // smlal2 v30.8h, v24.16b, v20.16b
 	WORD $0x4e3f1f3b // and v27.16b, v25.16b, v31.16b
 	WORD $0x6f0c0739 // ushr v25.16b, v25.16b, #4
 	WORD $0x0e31837c // smlal v28.8h, v27.8b, v17.8b
-	WORD $0x4e31837d // smlal2 v29.8h, v27.16b, v17.16b
+	WORD $0x4e31837e // smlal2 v30.8h, v27.16b, v17.16b
 	WORD $0x0e35833c // smlal v28.8h, v25.8b, v21.8b
-	WORD $0x4e35833d // smlal2 v29.8h, v25.16b, v21.16b
+	WORD $0x4e35833e // smlal2 v30.8h, v25.16b, v21.16b
 	FLDPQ 32(R12), (F12, F13)
 	WORD $0x4e3f1d8e // and v14.16b, v12.16b, v31.16b
 	WORD $0x6f0c058c // ushr v12.16b, v12.16b, #4
 	WORD $0x0e3281dc // smlal v28.8h, v14.8b, v18.8b
-	WORD $0x4e3281dd // smlal2 v29.8h, v14.16b, v18.16b
+	WORD $0x4e3281de // smlal2 v30.8h, v14.16b, v18.16b
 	WORD $0x0e36819c // smlal v28.8h, v12.8b, v22.8b
-	WORD $0x4e36819d // smlal2 v29.8h, v12.16b, v22.16b
+	WORD $0x4e36819e // smlal2 v30.8h, v12.16b, v22.16b
 	WORD $0x4e3f1daf // and v15.16b, v13.16b, v31.16b
 	WORD $0x6f0c05ad // ushr v13.16b, v13.16b, #4
 	WORD $0x0e3381fc // smlal v28.8h, v15.8b, v19.8b
-	WORD $0x4e3381fd // smlal2 v29.8h, v15.16b, v19.16b
+	WORD $0x4e3381fe // smlal2 v30.8h, v15.16b, v19.16b
 	WORD $0x0e3781bc // smlal v28.8h, v13.8b, v23.8b
-	WORD $0x4e3781bd // smlal2 v29.8h, v13.16b, v23.16b
+	WORD $0x4e3781be // smlal2 v30.8h, v13.16b, v23.16b
 	WORD $0x4e606b82 // sadalp v2.4s, v28.8h
-	WORD $0x4e606ba3 // sadalp v3.4s, v29.8h
+	WORD $0x4e606bc3 // sadalp v3.4s, v30.8h
 	FLDPQ 0(R13), (F24, F25)
 	WORD $0x4e3f1f1a // and v26.16b, v24.16b, v31.16b
 	WORD $0x6f0c0718 // ushr v24.16b, v24.16b, #4
 	WORD $0x0e30c35c // smull v28.8h, v26.8b, v16.8b
-	WORD $0x4e30c35d // smull2 v29.8h, v26.16b, v16.16b
+	WORD $0x4e30c35e // smull2 v30.8h, v26.16b, v16.16b
 	WORD $0x0e34831c // smlal v28.8h, v24.8b, v20.8b
-	WORD $0x4e34831d // smlal2 v29.8h, v24.16b, v20.16b
+	WORD $0x4e34831e // smlal2 v30.8h, v24.16b, v20.16b
 	WORD $0x4e3f1f3b // and v27.16b, v25.16b, v31.16b
 	WORD $0x6f0c0739 // ushr v25.16b, v25.16b, #4
 	WORD $0x0e31837c // smlal v28.8h, v27.8b, v17.8b
-	WORD $0x4e31837d // smlal2 v29.8h, v27.16b, v17.16b
+	WORD $0x4e31837e // smlal2 v30.8h, v27.16b, v17.16b
 	WORD $0x0e35833c // smlal v28.8h, v25.8b, v21.8b
-	WORD $0x4e35833d // smlal2 v29.8h, v25.16b, v21.16b
+	WORD $0x4e35833e // smlal2 v30.8h, v25.16b, v21.16b
 	FLDPQ 32(R13), (F12, F13)
 	WORD $0x4e3f1d8e // and v14.16b, v12.16b, v31.16b
 	WORD $0x6f0c058c // ushr v12.16b, v12.16b, #4
 	WORD $0x0e3281dc // smlal v28.8h, v14.8b, v18.8b
-	WORD $0x4e3281dd // smlal2 v29.8h, v14.16b, v18.16b
+	WORD $0x4e3281de // smlal2 v30.8h, v14.16b, v18.16b
 	WORD $0x0e36819c // smlal v28.8h, v12.8b, v22.8b
-	WORD $0x4e36819d // smlal2 v29.8h, v12.16b, v22.16b
+	WORD $0x4e36819e // smlal2 v30.8h, v12.16b, v22.16b
 	WORD $0x4e3f1daf // and v15.16b, v13.16b, v31.16b
 	WORD $0x6f0c05ad // ushr v13.16b, v13.16b, #4
 	WORD $0x0e3381fc // smlal v28.8h, v15.8b, v19.8b
-	WORD $0x4e3381fd // smlal2 v29.8h, v15.16b, v19.16b
+	WORD $0x4e3381fe // smlal2 v30.8h, v15.16b, v19.16b
 	WORD $0x0e3781bc // smlal v28.8h, v13.8b, v23.8b
-	WORD $0x4e3781bd // smlal2 v29.8h, v13.16b, v23.16b
+	WORD $0x4e3781be // smlal2 v30.8h, v13.16b, v23.16b
 	WORD $0x4e606b84 // sadalp v4.4s, v28.8h
-	WORD $0x4e606ba5 // sadalp v5.4s, v29.8h
+	WORD $0x4e606bc5 // sadalp v5.4s, v30.8h
 	FLDPQ 0(R14), (F24, F25)
 	WORD $0x4e3f1f1a // and v26.16b, v24.16b, v31.16b
 	WORD $0x6f0c0718 // ushr v24.16b, v24.16b, #4
 	WORD $0x0e30c35c // smull v28.8h, v26.8b, v16.8b
-	WORD $0x4e30c35d // smull2 v29.8h, v26.16b, v16.16b
+	WORD $0x4e30c35e // smull2 v30.8h, v26.16b, v16.16b
 	WORD $0x0e34831c // smlal v28.8h, v24.8b, v20.8b
-	WORD $0x4e34831d // smlal2 v29.8h, v24.16b, v20.16b
+	WORD $0x4e34831e // smlal2 v30.8h, v24.16b, v20.16b
 	WORD $0x4e3f1f3b // and v27.16b, v25.16b, v31.16b
 	WORD $0x6f0c0739 // ushr v25.16b, v25.16b, #4
 	WORD $0x0e31837c // smlal v28.8h, v27.8b, v17.8b
-	WORD $0x4e31837d // smlal2 v29.8h, v27.16b, v17.16b
+	WORD $0x4e31837e // smlal2 v30.8h, v27.16b, v17.16b
 	WORD $0x0e35833c // smlal v28.8h, v25.8b, v21.8b
-	WORD $0x4e35833d // smlal2 v29.8h, v25.16b, v21.16b
+	WORD $0x4e35833e // smlal2 v30.8h, v25.16b, v21.16b
 	FLDPQ 32(R14), (F12, F13)
 	WORD $0x4e3f1d8e // and v14.16b, v12.16b, v31.16b
 	WORD $0x6f0c058c // ushr v12.16b, v12.16b, #4
 	WORD $0x0e3281dc // smlal v28.8h, v14.8b, v18.8b
-	WORD $0x4e3281dd // smlal2 v29.8h, v14.16b, v18.16b
+	WORD $0x4e3281de // smlal2 v30.8h, v14.16b, v18.16b
 	WORD $0x0e36819c // smlal v28.8h, v12.8b, v22.8b
-	WORD $0x4e36819d // smlal2 v29.8h, v12.16b, v22.16b
+	WORD $0x4e36819e // smlal2 v30.8h, v12.16b, v22.16b
 	WORD $0x4e3f1daf // and v15.16b, v13.16b, v31.16b
 	WORD $0x6f0c05ad // ushr v13.16b, v13.16b, #4
 	WORD $0x0e3381fc // smlal v28.8h, v15.8b, v19.8b
-	WORD $0x4e3381fd // smlal2 v29.8h, v15.16b, v19.16b
+	WORD $0x4e3381fe // smlal2 v30.8h, v15.16b, v19.16b
 	WORD $0x0e3781bc // smlal v28.8h, v13.8b, v23.8b
-	WORD $0x4e3781bd // smlal2 v29.8h, v13.16b, v23.16b
+	WORD $0x4e3781be // smlal2 v30.8h, v13.16b, v23.16b
 	WORD $0x4e606b86 // sadalp v6.4s, v28.8h
-	WORD $0x4e606ba7 // sadalp v7.4s, v29.8h
+	WORD $0x4e606bc7 // sadalp v7.4s, v30.8h
 	ADD $64, R11
 	ADD $64, R12
 	ADD $64, R13
@@ -934,127 +934,127 @@ blocks25:
 	FLDPQ 0(R11), (F24, F25)
 	WORD $0x4e3f1f0c // and v12.16b, v24.16b, v31.16b
 	WORD $0x0e30c19c // smull v28.8h, v12.8b, v16.8b
-	WORD $0x4e30c19d // smull2 v29.8h, v12.16b, v16.16b
+	WORD $0x4e30c19e // smull2 v30.8h, v12.16b, v16.16b
 	WORD $0x4e3f1f2d // and v13.16b, v25.16b, v31.16b
 	WORD $0x0e3181bc // smlal v28.8h, v13.8b, v17.8b
-	WORD $0x4e3181bd // smlal2 v29.8h, v13.16b, v17.16b
+	WORD $0x4e3181be // smlal2 v30.8h, v13.16b, v17.16b
 	WORD $0x6f0e070e // ushr v14.16b, v24.16b, #2
 	WORD $0x4e3f1dce // and v14.16b, v14.16b, v31.16b
 	WORD $0x0e3281dc // smlal v28.8h, v14.8b, v18.8b
-	WORD $0x4e3281dd // smlal2 v29.8h, v14.16b, v18.16b
+	WORD $0x4e3281de // smlal2 v30.8h, v14.16b, v18.16b
 	WORD $0x6f0e072f // ushr v15.16b, v25.16b, #2
 	WORD $0x4e3f1def // and v15.16b, v15.16b, v31.16b
 	WORD $0x0e3381fc // smlal v28.8h, v15.8b, v19.8b
-	WORD $0x4e3381fd // smlal2 v29.8h, v15.16b, v19.16b
+	WORD $0x4e3381fe // smlal2 v30.8h, v15.16b, v19.16b
 	WORD $0x6f0c070c // ushr v12.16b, v24.16b, #4
 	WORD $0x4e3f1d8c // and v12.16b, v12.16b, v31.16b
 	WORD $0x0e34819c // smlal v28.8h, v12.8b, v20.8b
-	WORD $0x4e34819d // smlal2 v29.8h, v12.16b, v20.16b
+	WORD $0x4e34819e // smlal2 v30.8h, v12.16b, v20.16b
 	WORD $0x6f0c072d // ushr v13.16b, v25.16b, #4
 	WORD $0x4e3f1dad // and v13.16b, v13.16b, v31.16b
 	WORD $0x0e3581bc // smlal v28.8h, v13.8b, v21.8b
-	WORD $0x4e3581bd // smlal2 v29.8h, v13.16b, v21.16b
+	WORD $0x4e3581be // smlal2 v30.8h, v13.16b, v21.16b
 	WORD $0x6f0a070e // ushr v14.16b, v24.16b, #6
 	WORD $0x0e3681dc // smlal v28.8h, v14.8b, v22.8b
-	WORD $0x4e3681dd // smlal2 v29.8h, v14.16b, v22.16b
+	WORD $0x4e3681de // smlal2 v30.8h, v14.16b, v22.16b
 	WORD $0x6f0a072f // ushr v15.16b, v25.16b, #6
 	WORD $0x0e3781fc // smlal v28.8h, v15.8b, v23.8b
-	WORD $0x4e3781fd // smlal2 v29.8h, v15.16b, v23.16b
+	WORD $0x4e3781fe // smlal2 v30.8h, v15.16b, v23.16b
 	WORD $0x4e606b80 // sadalp v0.4s, v28.8h
-	WORD $0x4e606ba1 // sadalp v1.4s, v29.8h
+	WORD $0x4e606bc1 // sadalp v1.4s, v30.8h
 	FLDPQ 0(R12), (F24, F25)
 	WORD $0x4e3f1f0c // and v12.16b, v24.16b, v31.16b
 	WORD $0x0e30c19c // smull v28.8h, v12.8b, v16.8b
-	WORD $0x4e30c19d // smull2 v29.8h, v12.16b, v16.16b
+	WORD $0x4e30c19e // smull2 v30.8h, v12.16b, v16.16b
 	WORD $0x4e3f1f2d // and v13.16b, v25.16b, v31.16b
 	WORD $0x0e3181bc // smlal v28.8h, v13.8b, v17.8b
-	WORD $0x4e3181bd // smlal2 v29.8h, v13.16b, v17.16b
+	WORD $0x4e3181be // smlal2 v30.8h, v13.16b, v17.16b
 	WORD $0x6f0e070e // ushr v14.16b, v24.16b, #2
 	WORD $0x4e3f1dce // and v14.16b, v14.16b, v31.16b
 	WORD $0x0e3281dc // smlal v28.8h, v14.8b, v18.8b
-	WORD $0x4e3281dd // smlal2 v29.8h, v14.16b, v18.16b
+	WORD $0x4e3281de // smlal2 v30.8h, v14.16b, v18.16b
 	WORD $0x6f0e072f // ushr v15.16b, v25.16b, #2
 	WORD $0x4e3f1def // and v15.16b, v15.16b, v31.16b
 	WORD $0x0e3381fc // smlal v28.8h, v15.8b, v19.8b
-	WORD $0x4e3381fd // smlal2 v29.8h, v15.16b, v19.16b
+	WORD $0x4e3381fe // smlal2 v30.8h, v15.16b, v19.16b
 	WORD $0x6f0c070c // ushr v12.16b, v24.16b, #4
 	WORD $0x4e3f1d8c // and v12.16b, v12.16b, v31.16b
 	WORD $0x0e34819c // smlal v28.8h, v12.8b, v20.8b
-	WORD $0x4e34819d // smlal2 v29.8h, v12.16b, v20.16b
+	WORD $0x4e34819e // smlal2 v30.8h, v12.16b, v20.16b
 	WORD $0x6f0c072d // ushr v13.16b, v25.16b, #4
 	WORD $0x4e3f1dad // and v13.16b, v13.16b, v31.16b
 	WORD $0x0e3581bc // smlal v28.8h, v13.8b, v21.8b
-	WORD $0x4e3581bd // smlal2 v29.8h, v13.16b, v21.16b
+	WORD $0x4e3581be // smlal2 v30.8h, v13.16b, v21.16b
 	WORD $0x6f0a070e // ushr v14.16b, v24.16b, #6
 	WORD $0x0e3681dc // smlal v28.8h, v14.8b, v22.8b
-	WORD $0x4e3681dd // smlal2 v29.8h, v14.16b, v22.16b
+	WORD $0x4e3681de // smlal2 v30.8h, v14.16b, v22.16b
 	WORD $0x6f0a072f // ushr v15.16b, v25.16b, #6
 	WORD $0x0e3781fc // smlal v28.8h, v15.8b, v23.8b
-	WORD $0x4e3781fd // smlal2 v29.8h, v15.16b, v23.16b
+	WORD $0x4e3781fe // smlal2 v30.8h, v15.16b, v23.16b
 	WORD $0x4e606b82 // sadalp v2.4s, v28.8h
-	WORD $0x4e606ba3 // sadalp v3.4s, v29.8h
+	WORD $0x4e606bc3 // sadalp v3.4s, v30.8h
 	FLDPQ 0(R13), (F24, F25)
 	WORD $0x4e3f1f0c // and v12.16b, v24.16b, v31.16b
 	WORD $0x0e30c19c // smull v28.8h, v12.8b, v16.8b
-	WORD $0x4e30c19d // smull2 v29.8h, v12.16b, v16.16b
+	WORD $0x4e30c19e // smull2 v30.8h, v12.16b, v16.16b
 	WORD $0x4e3f1f2d // and v13.16b, v25.16b, v31.16b
 	WORD $0x0e3181bc // smlal v28.8h, v13.8b, v17.8b
-	WORD $0x4e3181bd // smlal2 v29.8h, v13.16b, v17.16b
+	WORD $0x4e3181be // smlal2 v30.8h, v13.16b, v17.16b
 	WORD $0x6f0e070e // ushr v14.16b, v24.16b, #2
 	WORD $0x4e3f1dce // and v14.16b, v14.16b, v31.16b
 	WORD $0x0e3281dc // smlal v28.8h, v14.8b, v18.8b
-	WORD $0x4e3281dd // smlal2 v29.8h, v14.16b, v18.16b
+	WORD $0x4e3281de // smlal2 v30.8h, v14.16b, v18.16b
 	WORD $0x6f0e072f // ushr v15.16b, v25.16b, #2
 	WORD $0x4e3f1def // and v15.16b, v15.16b, v31.16b
 	WORD $0x0e3381fc // smlal v28.8h, v15.8b, v19.8b
-	WORD $0x4e3381fd // smlal2 v29.8h, v15.16b, v19.16b
+	WORD $0x4e3381fe // smlal2 v30.8h, v15.16b, v19.16b
 	WORD $0x6f0c070c // ushr v12.16b, v24.16b, #4
 	WORD $0x4e3f1d8c // and v12.16b, v12.16b, v31.16b
 	WORD $0x0e34819c // smlal v28.8h, v12.8b, v20.8b
-	WORD $0x4e34819d // smlal2 v29.8h, v12.16b, v20.16b
+	WORD $0x4e34819e // smlal2 v30.8h, v12.16b, v20.16b
 	WORD $0x6f0c072d // ushr v13.16b, v25.16b, #4
 	WORD $0x4e3f1dad // and v13.16b, v13.16b, v31.16b
 	WORD $0x0e3581bc // smlal v28.8h, v13.8b, v21.8b
-	WORD $0x4e3581bd // smlal2 v29.8h, v13.16b, v21.16b
+	WORD $0x4e3581be // smlal2 v30.8h, v13.16b, v21.16b
 	WORD $0x6f0a070e // ushr v14.16b, v24.16b, #6
 	WORD $0x0e3681dc // smlal v28.8h, v14.8b, v22.8b
-	WORD $0x4e3681dd // smlal2 v29.8h, v14.16b, v22.16b
+	WORD $0x4e3681de // smlal2 v30.8h, v14.16b, v22.16b
 	WORD $0x6f0a072f // ushr v15.16b, v25.16b, #6
 	WORD $0x0e3781fc // smlal v28.8h, v15.8b, v23.8b
-	WORD $0x4e3781fd // smlal2 v29.8h, v15.16b, v23.16b
+	WORD $0x4e3781fe // smlal2 v30.8h, v15.16b, v23.16b
 	WORD $0x4e606b84 // sadalp v4.4s, v28.8h
-	WORD $0x4e606ba5 // sadalp v5.4s, v29.8h
+	WORD $0x4e606bc5 // sadalp v5.4s, v30.8h
 	FLDPQ 0(R14), (F24, F25)
 	WORD $0x4e3f1f0c // and v12.16b, v24.16b, v31.16b
 	WORD $0x0e30c19c // smull v28.8h, v12.8b, v16.8b
-	WORD $0x4e30c19d // smull2 v29.8h, v12.16b, v16.16b
+	WORD $0x4e30c19e // smull2 v30.8h, v12.16b, v16.16b
 	WORD $0x4e3f1f2d // and v13.16b, v25.16b, v31.16b
 	WORD $0x0e3181bc // smlal v28.8h, v13.8b, v17.8b
-	WORD $0x4e3181bd // smlal2 v29.8h, v13.16b, v17.16b
+	WORD $0x4e3181be // smlal2 v30.8h, v13.16b, v17.16b
 	WORD $0x6f0e070e // ushr v14.16b, v24.16b, #2
 	WORD $0x4e3f1dce // and v14.16b, v14.16b, v31.16b
 	WORD $0x0e3281dc // smlal v28.8h, v14.8b, v18.8b
-	WORD $0x4e3281dd // smlal2 v29.8h, v14.16b, v18.16b
+	WORD $0x4e3281de // smlal2 v30.8h, v14.16b, v18.16b
 	WORD $0x6f0e072f // ushr v15.16b, v25.16b, #2
 	WORD $0x4e3f1def // and v15.16b, v15.16b, v31.16b
 	WORD $0x0e3381fc // smlal v28.8h, v15.8b, v19.8b
-	WORD $0x4e3381fd // smlal2 v29.8h, v15.16b, v19.16b
+	WORD $0x4e3381fe // smlal2 v30.8h, v15.16b, v19.16b
 	WORD $0x6f0c070c // ushr v12.16b, v24.16b, #4
 	WORD $0x4e3f1d8c // and v12.16b, v12.16b, v31.16b
 	WORD $0x0e34819c // smlal v28.8h, v12.8b, v20.8b
-	WORD $0x4e34819d // smlal2 v29.8h, v12.16b, v20.16b
+	WORD $0x4e34819e // smlal2 v30.8h, v12.16b, v20.16b
 	WORD $0x6f0c072d // ushr v13.16b, v25.16b, #4
 	WORD $0x4e3f1dad // and v13.16b, v13.16b, v31.16b
 	WORD $0x0e3581bc // smlal v28.8h, v13.8b, v21.8b
-	WORD $0x4e3581bd // smlal2 v29.8h, v13.16b, v21.16b
+	WORD $0x4e3581be // smlal2 v30.8h, v13.16b, v21.16b
 	WORD $0x6f0a070e // ushr v14.16b, v24.16b, #6
 	WORD $0x0e3681dc // smlal v28.8h, v14.8b, v22.8b
-	WORD $0x4e3681dd // smlal2 v29.8h, v14.16b, v22.16b
+	WORD $0x4e3681de // smlal2 v30.8h, v14.16b, v22.16b
 	WORD $0x6f0a072f // ushr v15.16b, v25.16b, #6
 	WORD $0x0e3781fc // smlal v28.8h, v15.8b, v23.8b
-	WORD $0x4e3781fd // smlal2 v29.8h, v15.16b, v23.16b
+	WORD $0x4e3781fe // smlal2 v30.8h, v15.16b, v23.16b
 	WORD $0x4e606b86 // sadalp v6.4s, v28.8h
-	WORD $0x4e606ba7 // sadalp v7.4s, v29.8h
+	WORD $0x4e606bc7 // sadalp v7.4s, v30.8h
 	FLDPQ 32(R15), (F16, F17)
 	FLDPQ 96(R15), (F18, F19)
 	FLDPQ 160(R15), (F20, F21)
@@ -1062,127 +1062,127 @@ blocks25:
 	FLDPQ 32(R11), (F24, F25)
 	WORD $0x4e3f1f0c // and v12.16b, v24.16b, v31.16b
 	WORD $0x0e30c19c // smull v28.8h, v12.8b, v16.8b
-	WORD $0x4e30c19d // smull2 v29.8h, v12.16b, v16.16b
+	WORD $0x4e30c19e // smull2 v30.8h, v12.16b, v16.16b
 	WORD $0x4e3f1f2d // and v13.16b, v25.16b, v31.16b
 	WORD $0x0e3181bc // smlal v28.8h, v13.8b, v17.8b
-	WORD $0x4e3181bd // smlal2 v29.8h, v13.16b, v17.16b
+	WORD $0x4e3181be // smlal2 v30.8h, v13.16b, v17.16b
 	WORD $0x6f0e070e // ushr v14.16b, v24.16b, #2
 	WORD $0x4e3f1dce // and v14.16b, v14.16b, v31.16b
 	WORD $0x0e3281dc // smlal v28.8h, v14.8b, v18.8b
-	WORD $0x4e3281dd // smlal2 v29.8h, v14.16b, v18.16b
+	WORD $0x4e3281de // smlal2 v30.8h, v14.16b, v18.16b
 	WORD $0x6f0e072f // ushr v15.16b, v25.16b, #2
 	WORD $0x4e3f1def // and v15.16b, v15.16b, v31.16b
 	WORD $0x0e3381fc // smlal v28.8h, v15.8b, v19.8b
-	WORD $0x4e3381fd // smlal2 v29.8h, v15.16b, v19.16b
+	WORD $0x4e3381fe // smlal2 v30.8h, v15.16b, v19.16b
 	WORD $0x6f0c070c // ushr v12.16b, v24.16b, #4
 	WORD $0x4e3f1d8c // and v12.16b, v12.16b, v31.16b
 	WORD $0x0e34819c // smlal v28.8h, v12.8b, v20.8b
-	WORD $0x4e34819d // smlal2 v29.8h, v12.16b, v20.16b
+	WORD $0x4e34819e // smlal2 v30.8h, v12.16b, v20.16b
 	WORD $0x6f0c072d // ushr v13.16b, v25.16b, #4
 	WORD $0x4e3f1dad // and v13.16b, v13.16b, v31.16b
 	WORD $0x0e3581bc // smlal v28.8h, v13.8b, v21.8b
-	WORD $0x4e3581bd // smlal2 v29.8h, v13.16b, v21.16b
+	WORD $0x4e3581be // smlal2 v30.8h, v13.16b, v21.16b
 	WORD $0x6f0a070e // ushr v14.16b, v24.16b, #6
 	WORD $0x0e3681dc // smlal v28.8h, v14.8b, v22.8b
-	WORD $0x4e3681dd // smlal2 v29.8h, v14.16b, v22.16b
+	WORD $0x4e3681de // smlal2 v30.8h, v14.16b, v22.16b
 	WORD $0x6f0a072f // ushr v15.16b, v25.16b, #6
 	WORD $0x0e3781fc // smlal v28.8h, v15.8b, v23.8b
-	WORD $0x4e3781fd // smlal2 v29.8h, v15.16b, v23.16b
+	WORD $0x4e3781fe // smlal2 v30.8h, v15.16b, v23.16b
 	WORD $0x4e606b80 // sadalp v0.4s, v28.8h
-	WORD $0x4e606ba1 // sadalp v1.4s, v29.8h
+	WORD $0x4e606bc1 // sadalp v1.4s, v30.8h
 	FLDPQ 32(R12), (F24, F25)
 	WORD $0x4e3f1f0c // and v12.16b, v24.16b, v31.16b
 	WORD $0x0e30c19c // smull v28.8h, v12.8b, v16.8b
-	WORD $0x4e30c19d // smull2 v29.8h, v12.16b, v16.16b
+	WORD $0x4e30c19e // smull2 v30.8h, v12.16b, v16.16b
 	WORD $0x4e3f1f2d // and v13.16b, v25.16b, v31.16b
 	WORD $0x0e3181bc // smlal v28.8h, v13.8b, v17.8b
-	WORD $0x4e3181bd // smlal2 v29.8h, v13.16b, v17.16b
+	WORD $0x4e3181be // smlal2 v30.8h, v13.16b, v17.16b
 	WORD $0x6f0e070e // ushr v14.16b, v24.16b, #2
 	WORD $0x4e3f1dce // and v14.16b, v14.16b, v31.16b
 	WORD $0x0e3281dc // smlal v28.8h, v14.8b, v18.8b
-	WORD $0x4e3281dd // smlal2 v29.8h, v14.16b, v18.16b
+	WORD $0x4e3281de // smlal2 v30.8h, v14.16b, v18.16b
 	WORD $0x6f0e072f // ushr v15.16b, v25.16b, #2
 	WORD $0x4e3f1def // and v15.16b, v15.16b, v31.16b
 	WORD $0x0e3381fc // smlal v28.8h, v15.8b, v19.8b
-	WORD $0x4e3381fd // smlal2 v29.8h, v15.16b, v19.16b
+	WORD $0x4e3381fe // smlal2 v30.8h, v15.16b, v19.16b
 	WORD $0x6f0c070c // ushr v12.16b, v24.16b, #4
 	WORD $0x4e3f1d8c // and v12.16b, v12.16b, v31.16b
 	WORD $0x0e34819c // smlal v28.8h, v12.8b, v20.8b
-	WORD $0x4e34819d // smlal2 v29.8h, v12.16b, v20.16b
+	WORD $0x4e34819e // smlal2 v30.8h, v12.16b, v20.16b
 	WORD $0x6f0c072d // ushr v13.16b, v25.16b, #4
 	WORD $0x4e3f1dad // and v13.16b, v13.16b, v31.16b
 	WORD $0x0e3581bc // smlal v28.8h, v13.8b, v21.8b
-	WORD $0x4e3581bd // smlal2 v29.8h, v13.16b, v21.16b
+	WORD $0x4e3581be // smlal2 v30.8h, v13.16b, v21.16b
 	WORD $0x6f0a070e // ushr v14.16b, v24.16b, #6
 	WORD $0x0e3681dc // smlal v28.8h, v14.8b, v22.8b
-	WORD $0x4e3681dd // smlal2 v29.8h, v14.16b, v22.16b
+	WORD $0x4e3681de // smlal2 v30.8h, v14.16b, v22.16b
 	WORD $0x6f0a072f // ushr v15.16b, v25.16b, #6
 	WORD $0x0e3781fc // smlal v28.8h, v15.8b, v23.8b
-	WORD $0x4e3781fd // smlal2 v29.8h, v15.16b, v23.16b
+	WORD $0x4e3781fe // smlal2 v30.8h, v15.16b, v23.16b
 	WORD $0x4e606b82 // sadalp v2.4s, v28.8h
-	WORD $0x4e606ba3 // sadalp v3.4s, v29.8h
+	WORD $0x4e606bc3 // sadalp v3.4s, v30.8h
 	FLDPQ 32(R13), (F24, F25)
 	WORD $0x4e3f1f0c // and v12.16b, v24.16b, v31.16b
 	WORD $0x0e30c19c // smull v28.8h, v12.8b, v16.8b
-	WORD $0x4e30c19d // smull2 v29.8h, v12.16b, v16.16b
+	WORD $0x4e30c19e // smull2 v30.8h, v12.16b, v16.16b
 	WORD $0x4e3f1f2d // and v13.16b, v25.16b, v31.16b
 	WORD $0x0e3181bc // smlal v28.8h, v13.8b, v17.8b
-	WORD $0x4e3181bd // smlal2 v29.8h, v13.16b, v17.16b
+	WORD $0x4e3181be // smlal2 v30.8h, v13.16b, v17.16b
 	WORD $0x6f0e070e // ushr v14.16b, v24.16b, #2
 	WORD $0x4e3f1dce // and v14.16b, v14.16b, v31.16b
 	WORD $0x0e3281dc // smlal v28.8h, v14.8b, v18.8b
-	WORD $0x4e3281dd // smlal2 v29.8h, v14.16b, v18.16b
+	WORD $0x4e3281de // smlal2 v30.8h, v14.16b, v18.16b
 	WORD $0x6f0e072f // ushr v15.16b, v25.16b, #2
 	WORD $0x4e3f1def // and v15.16b, v15.16b, v31.16b
 	WORD $0x0e3381fc // smlal v28.8h, v15.8b, v19.8b
-	WORD $0x4e3381fd // smlal2 v29.8h, v15.16b, v19.16b
+	WORD $0x4e3381fe // smlal2 v30.8h, v15.16b, v19.16b
 	WORD $0x6f0c070c // ushr v12.16b, v24.16b, #4
 	WORD $0x4e3f1d8c // and v12.16b, v12.16b, v31.16b
 	WORD $0x0e34819c // smlal v28.8h, v12.8b, v20.8b
-	WORD $0x4e34819d // smlal2 v29.8h, v12.16b, v20.16b
+	WORD $0x4e34819e // smlal2 v30.8h, v12.16b, v20.16b
 	WORD $0x6f0c072d // ushr v13.16b, v25.16b, #4
 	WORD $0x4e3f1dad // and v13.16b, v13.16b, v31.16b
 	WORD $0x0e3581bc // smlal v28.8h, v13.8b, v21.8b
-	WORD $0x4e3581bd // smlal2 v29.8h, v13.16b, v21.16b
+	WORD $0x4e3581be // smlal2 v30.8h, v13.16b, v21.16b
 	WORD $0x6f0a070e // ushr v14.16b, v24.16b, #6
 	WORD $0x0e3681dc // smlal v28.8h, v14.8b, v22.8b
-	WORD $0x4e3681dd // smlal2 v29.8h, v14.16b, v22.16b
+	WORD $0x4e3681de // smlal2 v30.8h, v14.16b, v22.16b
 	WORD $0x6f0a072f // ushr v15.16b, v25.16b, #6
 	WORD $0x0e3781fc // smlal v28.8h, v15.8b, v23.8b
-	WORD $0x4e3781fd // smlal2 v29.8h, v15.16b, v23.16b
+	WORD $0x4e3781fe // smlal2 v30.8h, v15.16b, v23.16b
 	WORD $0x4e606b84 // sadalp v4.4s, v28.8h
-	WORD $0x4e606ba5 // sadalp v5.4s, v29.8h
+	WORD $0x4e606bc5 // sadalp v5.4s, v30.8h
 	FLDPQ 32(R14), (F24, F25)
 	WORD $0x4e3f1f0c // and v12.16b, v24.16b, v31.16b
 	WORD $0x0e30c19c // smull v28.8h, v12.8b, v16.8b
-	WORD $0x4e30c19d // smull2 v29.8h, v12.16b, v16.16b
+	WORD $0x4e30c19e // smull2 v30.8h, v12.16b, v16.16b
 	WORD $0x4e3f1f2d // and v13.16b, v25.16b, v31.16b
 	WORD $0x0e3181bc // smlal v28.8h, v13.8b, v17.8b
-	WORD $0x4e3181bd // smlal2 v29.8h, v13.16b, v17.16b
+	WORD $0x4e3181be // smlal2 v30.8h, v13.16b, v17.16b
 	WORD $0x6f0e070e // ushr v14.16b, v24.16b, #2
 	WORD $0x4e3f1dce // and v14.16b, v14.16b, v31.16b
 	WORD $0x0e3281dc // smlal v28.8h, v14.8b, v18.8b
-	WORD $0x4e3281dd // smlal2 v29.8h, v14.16b, v18.16b
+	WORD $0x4e3281de // smlal2 v30.8h, v14.16b, v18.16b
 	WORD $0x6f0e072f // ushr v15.16b, v25.16b, #2
 	WORD $0x4e3f1def // and v15.16b, v15.16b, v31.16b
 	WORD $0x0e3381fc // smlal v28.8h, v15.8b, v19.8b
-	WORD $0x4e3381fd // smlal2 v29.8h, v15.16b, v19.16b
+	WORD $0x4e3381fe // smlal2 v30.8h, v15.16b, v19.16b
 	WORD $0x6f0c070c // ushr v12.16b, v24.16b, #4
 	WORD $0x4e3f1d8c // and v12.16b, v12.16b, v31.16b
 	WORD $0x0e34819c // smlal v28.8h, v12.8b, v20.8b
-	WORD $0x4e34819d // smlal2 v29.8h, v12.16b, v20.16b
+	WORD $0x4e34819e // smlal2 v30.8h, v12.16b, v20.16b
 	WORD $0x6f0c072d // ushr v13.16b, v25.16b, #4
 	WORD $0x4e3f1dad // and v13.16b, v13.16b, v31.16b
 	WORD $0x0e3581bc // smlal v28.8h, v13.8b, v21.8b
-	WORD $0x4e3581bd // smlal2 v29.8h, v13.16b, v21.16b
+	WORD $0x4e3581be // smlal2 v30.8h, v13.16b, v21.16b
 	WORD $0x6f0a070e // ushr v14.16b, v24.16b, #6
 	WORD $0x0e3681dc // smlal v28.8h, v14.8b, v22.8b
-	WORD $0x4e3681dd // smlal2 v29.8h, v14.16b, v22.16b
+	WORD $0x4e3681de // smlal2 v30.8h, v14.16b, v22.16b
 	WORD $0x6f0a072f // ushr v15.16b, v25.16b, #6
 	WORD $0x0e3781fc // smlal v28.8h, v15.8b, v23.8b
-	WORD $0x4e3781fd // smlal2 v29.8h, v15.16b, v23.16b
+	WORD $0x4e3781fe // smlal2 v30.8h, v15.16b, v23.16b
 	WORD $0x4e606b86 // sadalp v6.4s, v28.8h
-	WORD $0x4e606ba7 // sadalp v7.4s, v29.8h
+	WORD $0x4e606bc7 // sadalp v7.4s, v30.8h
 	ADD $64, R11
 	ADD $64, R12
 	ADD $64, R13
@@ -1259,21 +1259,21 @@ bias27:
 	FLDPQ 0(R15), (F16, F17)
 	FLDPQ 32(R15), (F18, F19)
 	WORD $0x0e30c3fc // smull v28.8h, v31.8b, v16.8b
-	WORD $0x4e30c3fd // smull2 v29.8h, v31.16b, v16.16b
+	WORD $0x4e30c3fe // smull2 v30.8h, v31.16b, v16.16b
 	WORD $0x4e606b80 // sadalp v0.4s, v28.8h
-	WORD $0x4e606ba1 // sadalp v1.4s, v29.8h
+	WORD $0x4e606bc1 // sadalp v1.4s, v30.8h
 	WORD $0x0e31c3fc // smull v28.8h, v31.8b, v17.8b
-	WORD $0x4e31c3fd // smull2 v29.8h, v31.16b, v17.16b
+	WORD $0x4e31c3fe // smull2 v30.8h, v31.16b, v17.16b
 	WORD $0x4e606b80 // sadalp v0.4s, v28.8h
-	WORD $0x4e606ba1 // sadalp v1.4s, v29.8h
+	WORD $0x4e606bc1 // sadalp v1.4s, v30.8h
 	WORD $0x0e32c3fc // smull v28.8h, v31.8b, v18.8b
-	WORD $0x4e32c3fd // smull2 v29.8h, v31.16b, v18.16b
+	WORD $0x4e32c3fe // smull2 v30.8h, v31.16b, v18.16b
 	WORD $0x4e606b80 // sadalp v0.4s, v28.8h
-	WORD $0x4e606ba1 // sadalp v1.4s, v29.8h
+	WORD $0x4e606bc1 // sadalp v1.4s, v30.8h
 	WORD $0x0e33c3fc // smull v28.8h, v31.8b, v19.8b
-	WORD $0x4e33c3fd // smull2 v29.8h, v31.16b, v19.16b
+	WORD $0x4e33c3fe // smull2 v30.8h, v31.16b, v19.16b
 	WORD $0x4e606b80 // sadalp v0.4s, v28.8h
-	WORD $0x4e606ba1 // sadalp v1.4s, v29.8h
+	WORD $0x4e606bc1 // sadalp v1.4s, v30.8h
 	ADD $64, R15
 	SUBS $1, R19, R19
 	BNE bias27
@@ -1310,91 +1310,91 @@ blocks29:
 	FLDPQ 0(R11), (F24, F25)
 	WORD $0x6e3f1f18 // eor v24.16b, v24.16b, v31.16b
 	WORD $0x0e30c31c // smull v28.8h, v24.8b, v16.8b
-	WORD $0x4e30c31d // smull2 v29.8h, v24.16b, v16.16b
+	WORD $0x4e30c31e // smull2 v30.8h, v24.16b, v16.16b
 	WORD $0x4e606b80 // sadalp v0.4s, v28.8h
-	WORD $0x4e606ba1 // sadalp v1.4s, v29.8h
+	WORD $0x4e606bc1 // sadalp v1.4s, v30.8h
 	WORD $0x6e3f1f39 // eor v25.16b, v25.16b, v31.16b
 	WORD $0x0e31c33c // smull v28.8h, v25.8b, v17.8b
-	WORD $0x4e31c33d // smull2 v29.8h, v25.16b, v17.16b
+	WORD $0x4e31c33e // smull2 v30.8h, v25.16b, v17.16b
 	WORD $0x4e606b80 // sadalp v0.4s, v28.8h
-	WORD $0x4e606ba1 // sadalp v1.4s, v29.8h
+	WORD $0x4e606bc1 // sadalp v1.4s, v30.8h
 	FLDPQ 32(R11), (F12, F13)
 	WORD $0x6e3f1d8c // eor v12.16b, v12.16b, v31.16b
 	WORD $0x0e32c19c // smull v28.8h, v12.8b, v18.8b
-	WORD $0x4e32c19d // smull2 v29.8h, v12.16b, v18.16b
+	WORD $0x4e32c19e // smull2 v30.8h, v12.16b, v18.16b
 	WORD $0x4e606b80 // sadalp v0.4s, v28.8h
-	WORD $0x4e606ba1 // sadalp v1.4s, v29.8h
+	WORD $0x4e606bc1 // sadalp v1.4s, v30.8h
 	WORD $0x6e3f1dad // eor v13.16b, v13.16b, v31.16b
 	WORD $0x0e33c1bc // smull v28.8h, v13.8b, v19.8b
-	WORD $0x4e33c1bd // smull2 v29.8h, v13.16b, v19.16b
+	WORD $0x4e33c1be // smull2 v30.8h, v13.16b, v19.16b
 	WORD $0x4e606b80 // sadalp v0.4s, v28.8h
-	WORD $0x4e606ba1 // sadalp v1.4s, v29.8h
+	WORD $0x4e606bc1 // sadalp v1.4s, v30.8h
 	FLDPQ 0(R12), (F24, F25)
 	WORD $0x6e3f1f18 // eor v24.16b, v24.16b, v31.16b
 	WORD $0x0e30c31c // smull v28.8h, v24.8b, v16.8b
-	WORD $0x4e30c31d // smull2 v29.8h, v24.16b, v16.16b
+	WORD $0x4e30c31e // smull2 v30.8h, v24.16b, v16.16b
 	WORD $0x4e606b82 // sadalp v2.4s, v28.8h
-	WORD $0x4e606ba3 // sadalp v3.4s, v29.8h
+	WORD $0x4e606bc3 // sadalp v3.4s, v30.8h
 	WORD $0x6e3f1f39 // eor v25.16b, v25.16b, v31.16b
 	WORD $0x0e31c33c // smull v28.8h, v25.8b, v17.8b
-	WORD $0x4e31c33d // smull2 v29.8h, v25.16b, v17.16b
+	WORD $0x4e31c33e // smull2 v30.8h, v25.16b, v17.16b
 	WORD $0x4e606b82 // sadalp v2.4s, v28.8h
-	WORD $0x4e606ba3 // sadalp v3.4s, v29.8h
+	WORD $0x4e606bc3 // sadalp v3.4s, v30.8h
 	FLDPQ 32(R12), (F12, F13)
 	WORD $0x6e3f1d8c // eor v12.16b, v12.16b, v31.16b
 	WORD $0x0e32c19c // smull v28.8h, v12.8b, v18.8b
-	WORD $0x4e32c19d // smull2 v29.8h, v12.16b, v18.16b
+	WORD $0x4e32c19e // smull2 v30.8h, v12.16b, v18.16b
 	WORD $0x4e606b82 // sadalp v2.4s, v28.8h
-	WORD $0x4e606ba3 // sadalp v3.4s, v29.8h
+	WORD $0x4e606bc3 // sadalp v3.4s, v30.8h
 	WORD $0x6e3f1dad // eor v13.16b, v13.16b, v31.16b
 	WORD $0x0e33c1bc // smull v28.8h, v13.8b, v19.8b
-	WORD $0x4e33c1bd // smull2 v29.8h, v13.16b, v19.16b
+	WORD $0x4e33c1be // smull2 v30.8h, v13.16b, v19.16b
 	WORD $0x4e606b82 // sadalp v2.4s, v28.8h
-	WORD $0x4e606ba3 // sadalp v3.4s, v29.8h
+	WORD $0x4e606bc3 // sadalp v3.4s, v30.8h
 	FLDPQ 0(R13), (F24, F25)
 	WORD $0x6e3f1f18 // eor v24.16b, v24.16b, v31.16b
 	WORD $0x0e30c31c // smull v28.8h, v24.8b, v16.8b
-	WORD $0x4e30c31d // smull2 v29.8h, v24.16b, v16.16b
+	WORD $0x4e30c31e // smull2 v30.8h, v24.16b, v16.16b
 	WORD $0x4e606b84 // sadalp v4.4s, v28.8h
-	WORD $0x4e606ba5 // sadalp v5.4s, v29.8h
+	WORD $0x4e606bc5 // sadalp v5.4s, v30.8h
 	WORD $0x6e3f1f39 // eor v25.16b, v25.16b, v31.16b
 	WORD $0x0e31c33c // smull v28.8h, v25.8b, v17.8b
-	WORD $0x4e31c33d // smull2 v29.8h, v25.16b, v17.16b
+	WORD $0x4e31c33e // smull2 v30.8h, v25.16b, v17.16b
 	WORD $0x4e606b84 // sadalp v4.4s, v28.8h
-	WORD $0x4e606ba5 // sadalp v5.4s, v29.8h
+	WORD $0x4e606bc5 // sadalp v5.4s, v30.8h
 	FLDPQ 32(R13), (F12, F13)
 	WORD $0x6e3f1d8c // eor v12.16b, v12.16b, v31.16b
 	WORD $0x0e32c19c // smull v28.8h, v12.8b, v18.8b
-	WORD $0x4e32c19d // smull2 v29.8h, v12.16b, v18.16b
+	WORD $0x4e32c19e // smull2 v30.8h, v12.16b, v18.16b
 	WORD $0x4e606b84 // sadalp v4.4s, v28.8h
-	WORD $0x4e606ba5 // sadalp v5.4s, v29.8h
+	WORD $0x4e606bc5 // sadalp v5.4s, v30.8h
 	WORD $0x6e3f1dad // eor v13.16b, v13.16b, v31.16b
 	WORD $0x0e33c1bc // smull v28.8h, v13.8b, v19.8b
-	WORD $0x4e33c1bd // smull2 v29.8h, v13.16b, v19.16b
+	WORD $0x4e33c1be // smull2 v30.8h, v13.16b, v19.16b
 	WORD $0x4e606b84 // sadalp v4.4s, v28.8h
-	WORD $0x4e606ba5 // sadalp v5.4s, v29.8h
+	WORD $0x4e606bc5 // sadalp v5.4s, v30.8h
 	FLDPQ 0(R14), (F24, F25)
 	WORD $0x6e3f1f18 // eor v24.16b, v24.16b, v31.16b
 	WORD $0x0e30c31c // smull v28.8h, v24.8b, v16.8b
-	WORD $0x4e30c31d // smull2 v29.8h, v24.16b, v16.16b
+	WORD $0x4e30c31e // smull2 v30.8h, v24.16b, v16.16b
 	WORD $0x4e606b86 // sadalp v6.4s, v28.8h
-	WORD $0x4e606ba7 // sadalp v7.4s, v29.8h
+	WORD $0x4e606bc7 // sadalp v7.4s, v30.8h
 	WORD $0x6e3f1f39 // eor v25.16b, v25.16b, v31.16b
 	WORD $0x0e31c33c // smull v28.8h, v25.8b, v17.8b
-	WORD $0x4e31c33d // smull2 v29.8h, v25.16b, v17.16b
+	WORD $0x4e31c33e // smull2 v30.8h, v25.16b, v17.16b
 	WORD $0x4e606b86 // sadalp v6.4s, v28.8h
-	WORD $0x4e606ba7 // sadalp v7.4s, v29.8h
+	WORD $0x4e606bc7 // sadalp v7.4s, v30.8h
 	FLDPQ 32(R14), (F12, F13)
 	WORD $0x6e3f1d8c // eor v12.16b, v12.16b, v31.16b
 	WORD $0x0e32c19c // smull v28.8h, v12.8b, v18.8b
-	WORD $0x4e32c19d // smull2 v29.8h, v12.16b, v18.16b
+	WORD $0x4e32c19e // smull2 v30.8h, v12.16b, v18.16b
 	WORD $0x4e606b86 // sadalp v6.4s, v28.8h
-	WORD $0x4e606ba7 // sadalp v7.4s, v29.8h
+	WORD $0x4e606bc7 // sadalp v7.4s, v30.8h
 	WORD $0x6e3f1dad // eor v13.16b, v13.16b, v31.16b
 	WORD $0x0e33c1bc // smull v28.8h, v13.8b, v19.8b
-	WORD $0x4e33c1bd // smull2 v29.8h, v13.16b, v19.16b
+	WORD $0x4e33c1be // smull2 v30.8h, v13.16b, v19.16b
 	WORD $0x4e606b86 // sadalp v6.4s, v28.8h
-	WORD $0x4e606ba7 // sadalp v7.4s, v29.8h
+	WORD $0x4e606bc7 // sadalp v7.4s, v30.8h
 	ADD $64, R11
 	ADD $64, R12
 	ADD $64, R13

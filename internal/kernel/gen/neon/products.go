@@ -38,7 +38,7 @@ func (*dotProduct) element(p *program, sum, query, group int) {
 }
 
 // multiply does with ARMv8.0. The products of small levels are summed up in
-// 16 bits, in V28 and V29: at most eight of 15*128 fit a lane. Those of
+// 16 bits, in V28 and V30: at most eight of 15*128 fit a lane. Those of
 // whole bytes go to 32 bits at once.
 type multiply struct {
 	wide    bool
@@ -55,7 +55,7 @@ func (m *multiply) add(p *program, sum, levels, query int) {
 		form = "smlal"
 	}
 	p.v("%s v28.8h, v%d.8b, v%d.8b", form, levels, query)
-	p.v("%s2 v29.8h, v%d.16b, v%d.16b", form, levels, query)
+	p.v("%s2 v30.8h, v%d.16b, v%d.16b", form, levels, query)
 	m.started = !m.wide
 	if m.wide {
 		m.flush(p, sum)
@@ -82,5 +82,5 @@ func (*multiply) element(p *program, sum, query, group int) {
 
 func (m *multiply) flush(p *program, sum int) {
 	p.v("sadalp v%d.4s, v28.8h", sum)
-	p.v("sadalp v%d.4s, v29.8h", sum+1)
+	p.v("sadalp v%d.4s, v30.8h", sum+1)
 }

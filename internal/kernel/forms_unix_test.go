@@ -1,0 +1,231 @@
+//go:build unix
+
+package kernel
+
+import (
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"unsafe"
+)
+
+// guardedOf is guarded for numbers of any type.
+func guardedOf[T any](t *testing.T, n int) []T {
+	t.Helper()
+	var zero T
+	size := n * int(unsafe.Sizeof(zero))
+	end := guarded(t, (size+7)/4)
+	return unsafe.Slice((*T)(unsafe.Add(unsafe.Pointer(unsafe.SliceData(end)), 4*len(end)-size)), n)
+}
+
+// last is the end of a guarded slice, n numbers before the guard page.
+func last[T any](s []T, n int) []T { return s[len(s)-n:] }
+
+// against runs fn for the plain Go form and for every other one.
+func against(t *testing.T, fn func(want, got form)) {
+	for _, f := range supported() {
+		if f.name != generic.name {
+			fn(generic, f)
+		}
+	}
+}
+
+// spread draws numbers of many sizes, some of which are halves and wholes.
+func spread(r *rand.Rand, out []float32) {
+	for i := range out {
+		switch r.IntN(8) {
+		case 0:
+			out[i] = float32(r.IntN(600)-300) / 2
+		case 1:
+			out[i] = float32(math.Copysign(0, r.NormFloat64()))
+		case 2:
+			out[i] = float32(math.Ldexp(r.NormFloat64(), r.IntN(60)-30))
+		default:
+			out[i] = float32(r.NormFloat64())
+		}
+	}
+}
+
+// same reports equal bits.
+func same(a, b []float32) bool {
+	return slices.EqualFunc(a, b, func(x, y float32) bool { return math.Float32bits(x) == math.Float32bits(y) })
+}
+
+// TestBuildForms holds every form against plain Go, in memory that ends where
+// nothing may be read or written.
+func TestBuildForms(t *testing.T) {
+	r := rand.New(rand.NewPCG(21, 22))
+	const most = 200
+	y, bytes, wantBytes := guardedOf[float32](t, most), guardedOf[byte](t, most), make([]byte, most)
+	signed, wantSigned := guardedOf[int8](t, most), make([]int8, most)
+	d, norm := guardedOf[int32](t, most), guardedOf[int32](t, most)
+	against(t, func(want, got form) {
+		for n := 1; n <= most; n++ {
+			spread(r, y)
+			inverse := float32(math.Ldexp(1, r.IntN(9)))
+			got.codes8(last(y, n), inverse, last(bytes, n))
+			want.codes8(last(y, n), inverse, wantBytes[:n])
+			if !slices.Equal(last(bytes, n), wantBytes[:n]) {
+				t.Fatalf("%s: codes of %v times %v: %v, want %v", got.name, last(y, n), inverse, last(bytes, n), wantBytes[:n])
+			}
+			got.signed8(last(signed, n), last(bytes, n))
+			want.signed8(wantSigned[:n], last(bytes, n))
+			if !slices.Equal(last(signed, n), wantSigned[:n]) {
+				t.Fatalf("%s: %d bytes of other signs", got.name, n)
+			}
+			for i := range d {
+				d[i], norm[i] = int32(r.Uint32()), int32(r.Uint32())
+			}
+			keys := slices.Clone(last(d, n))
+			want.keys8(keys, last(norm, n))
+			got.keys8(last(d, n), last(norm, n))
+			if !slices.Equal(last(d, n), keys) {
+				t.Fatalf("%s: keys %v, want %v", got.name, last(d, n), keys)
+			}
+			for i := range d {
+				d[i] = 7
+			}
+			last(d, n)[n/2] = 6
+			for _, below := range []int32{math.MinInt32, 6, 7, 8} {
+				if g, w := got.nextBelow(last(d, n), below), want.nextBelow(last(d, n), below); g != w {
+					t.Fatalf("%s: %d of %d numbers is below %d, want %d", got.name, g, n, below, w)
+				}
+			}
+		}
+	})
+}
+
+func TestDot8Forms(t *testing.T) {
+	r := rand.New(rand.NewPCG(23, 24))
+	against(t, func(want, got form) {
+		for _, stride := range []int{64, 128, 192, 320, 1024, maxStride} {
+			const rows = 70
+			all, queries := guardedOf[byte](t, rows*stride), guardedOf[int8](t, 4*stride)
+			for i := range all {
+				all[i] = []byte{byte(r.Uint32()), 0, 255}[r.IntN(3)]
+			}
+			for i := range queries {
+				queries[i] = []int8{int8(r.Uint32()), -128, 127}[r.IntN(3)]
+			}
+			packs := 1 + r.IntN(2)
+			packed := guardedOf[byte](t, packs*packRows*stride)
+			wantPacked := make([]byte, len(packed))
+			for p := range packs {
+				var list [packRows]uint32
+				for i := range list {
+					list[i] = uint32(r.IntN(rows))
+				}
+				got.pack8(packed[p*packRows*stride:][:packRows*stride], all, stride, &list)
+				want.pack8(wantPacked[p*packRows*stride:][:packRows*stride], all, stride, &list)
+			}
+			if !slices.Equal(packed, wantPacked) {
+				t.Fatalf("%s: packs of rows of %d bytes differ", got.name, stride)
+			}
+			width := packs*packRows + r.IntN(5)
+			out, wantOut := guardedOf[int32](t, 3*width+packs*packRows), make([]int32, 3*width+packs*packRows)
+			for i := range out {
+				out[i], wantOut[i] = 99, 99 // what lies between the rows of the result stays
+			}
+			got.dot8x4(queries, stride, packed, out, width)
+			want.dot8x4(queries, stride, packed, wantOut, width)
+			if !slices.Equal(out, wantOut) {
+				t.Fatalf("%s: four queries of %d bytes: %v, want %v", got.name, stride, out, wantOut)
+			}
+			for count := 1; count <= 9; count++ {
+				list := last(guardedOf[uint32](t, count), count)
+				for i := range list {
+					list[i] = uint32(r.IntN(rows))
+				}
+				query := queries[4*stride-(stride+64)/128*64:] // some of them shorter than a row
+				sums, wantSums := guardedOf[int32](t, count), make([]int32, count)
+				got.dot8Rows(query, all, stride, list, sums)
+				want.dot8Rows(query, all, stride, list, wantSums)
+				if !slices.Equal(sums, wantSums) {
+					t.Fatalf("%s: rows %v of %d bytes: %v, want %v", got.name, list, stride, sums, wantSums)
+				}
+			}
+		}
+	})
+}
+
+// TestCodecForms wants the same bits of every form.
+func TestCodecForms(t *testing.T) {
+	r := rand.New(rand.NewPCG(25, 26))
+	const most = 300
+	x, y := guardedOf[float32](t, most), guardedOf[float32](t, most)
+	signs, bytes := guardedOf[uint64](t, most), guardedOf[int8](t, most)
+	against(t, func(want, got form) {
+		for n := 1; n <= most; n++ {
+			a, b := last(x, n), last(y, n)
+			check := func(what string, run func(f form)) {
+				t.Helper()
+				spread(r, a)
+				spread(r, b)
+				oldA, oldB := slices.Clone(a), slices.Clone(b)
+				run(want)
+				wantA, wantB := slices.Clone(a), slices.Clone(b)
+				copy(a, oldA)
+				copy(b, oldB)
+				run(got)
+				if !same(a, wantA) || !same(b, wantB) {
+					t.Fatalf("%s: %s of %v and %v: %v and %v, want %v and %v", got.name, what, oldA, oldB, a, b, wantA, wantB)
+				}
+			}
+			words := last(signs, (n+63)/64)
+			for i := range words {
+				words[i] = r.Uint64()
+			}
+			check("flip", func(f form) { f.flip(a, words) })
+			check("fold", func(f form) { f.fold(a, b) })
+			check("scale", func(f form) { f.scale(a, b, 1.7) })
+			check("scale in place", func(f form) { f.scale(a, a, 1.7) })
+			check("subtract", func(f form) { f.subtract(a, b) })
+			if n&(n-1) == 0 {
+				check("hadamard", func(f form) { f.hadamard(a, 0.3) })
+			}
+			if w, g := want.largest(a), got.largest(a); w != g {
+				t.Fatalf("%s: %v is the largest of %v, want %v", got.name, g, a, w)
+			}
+			last(bytes, n)[0] = 1
+			got.quantize8(a, 3, last(bytes, n))
+			wantBytes := make([]int8, n)
+			want.quantize8(a, 3, wantBytes)
+			if !slices.Equal(last(bytes, n), wantBytes) {
+				t.Fatalf("%s: %v as bytes: %v, want %v", got.name, a, last(bytes, n), wantBytes)
+			}
+		}
+		for n := 512; n <= 4096; n *= 2 {
+			a, b := guardedOf[float32](t, n), make([]float32, n)
+			spread(r, a)
+			copy(b, a)
+			got.hadamard(a, 0.1)
+			if want.hadamard(b, 0.1); !same(a, b) {
+				t.Fatalf("%s: transform of %d numbers", got.name, n)
+			}
+		}
+	})
+}
+
+func TestLevelsForms(t *testing.T) {
+	r := rand.New(rand.NewPCG(27, 28))
+	const most = 600
+	y, code := guardedOf[float32](t, most), guardedOf[byte](t, most+64)
+	against(t, func(want, got form) {
+		for n := 1; n <= most; n++ {
+			bits := []int{2, 4, 8}[n%3]
+			size := (n*bits + 511) / 512 * 64
+			a, g, w := last(y, n), last(code, size), make([]byte, size)
+			spread(r, a)
+			for i := range g {
+				g[i] = 255
+			}
+			step := float32(math.Ldexp(1, r.IntN(9)-2))
+			vy, vv := got.levels(a, step, bits, g)
+			wantVY, wantVV := want.levels(a, step, bits, w)
+			if !slices.Equal(g, w) || math.Float32bits(vy) != math.Float32bits(wantVY) || vv != wantVV {
+				t.Fatalf("%s: %d numbers, %d bits: %v %v, want %v %v\n%v\n%v", got.name, n, bits, vy, vv, wantVY, wantVV, g, w)
+			}
+		}
+	})
+}
