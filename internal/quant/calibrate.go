@@ -84,7 +84,7 @@ func (c *Codec) turn(y []float32) {
 func smallest(x []float32, k int) float32 {
 	best := make([]float32, 0, k+1)
 	for _, v := range x {
-		if len(best) == k && v >= best[k-1] {
+		if len(best) == k && (k == 0 || v >= best[k-1]) {
 			continue
 		}
 		at, _ := slices.BinarySearch(best, v)
