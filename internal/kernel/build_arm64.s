@@ -13,20 +13,20 @@ TEXT ·dot8x4Dot(SB), NOSPLIT, $0-88
 	MOVD packed_len+40(FP), R3
 	MOVD out_base+56(FP), R4
 	MOVD width+80(FP), R5
-	WORD $0x4f04e41d // movi v29.16b, #128
+	WORD $0x4f04e41d // movi v29.16b, 128
 	MOVD R0, R7
 	ADD R1, R7, R8
 	ADD R1, R8, R9
 	ADD R1, R9, R10
-	WORD $0x4f000400 // movi v0.4s, #0
-	WORD $0x4f000401 // movi v1.4s, #0
-	WORD $0x4f000402 // movi v2.4s, #0
-	WORD $0x4f000403 // movi v3.4s, #0
-	WORD $0x4f000404 // movi v4.4s, #0
-	WORD $0x4f000405 // movi v5.4s, #0
-	WORD $0x4f000406 // movi v6.4s, #0
-	WORD $0x4f000407 // movi v7.4s, #0
-	WORD $0x4f000410 // movi v16.4s, #0
+	WORD $0x4f000400 // movi v0.4s, 0
+	WORD $0x4f000401 // movi v1.4s, 0
+	WORD $0x4f000402 // movi v2.4s, 0
+	WORD $0x4f000403 // movi v3.4s, 0
+	WORD $0x4f000404 // movi v4.4s, 0
+	WORD $0x4f000405 // movi v5.4s, 0
+	WORD $0x4f000406 // movi v6.4s, 0
+	WORD $0x4f000407 // movi v7.4s, 0
+	WORD $0x4f000410 // movi v16.4s, 0
 	MOVD R1, R12
 
 sums1:
@@ -214,9 +214,9 @@ TEXT ·dot8RowsDot(SB), NOSPLIT, $0-104
 	MOVD rows_base+56(FP), R7
 	MOVD rows_len+64(FP), R10
 	MOVD out_base+80(FP), R8
-	WORD $0x4f04e41f // movi v31.16b, #128
-	WORD $0x4f000400 // movi v0.4s, #0
-	WORD $0x4f000401 // movi v1.4s, #0
+	WORD $0x4f04e41f // movi v31.16b, 128
+	WORD $0x4f000400 // movi v0.4s, 0
+	WORD $0x4f000401 // movi v1.4s, 0
 	LSR $6, R5, R19
 	MOVD R20, R15
 
@@ -230,7 +230,7 @@ bias6:
 	ADD $64, R15
 	SUBS $1, R19, R19
 	BNE bias6
-	WORD $0x4f00040b // movi v11.4s, #0
+	WORD $0x4f00040b // movi v11.4s, 0
 	WORD $0x4ea18400 // add v0.4s, v0.4s, v1.4s
 	WORD $0x6ea0856b // sub v11.4s, v11.4s, v0.4s
 
@@ -257,16 +257,16 @@ row13:
 	ADD $16, R7
 	MADD R6, R4, R21, R11
 	WORD $0x4eab1d60 // mov v0.16b, v11.16b
-	WORD $0x4f000401 // movi v1.4s, #0
+	WORD $0x4f000401 // movi v1.4s, 0
 	MADD R6, R4, R22, R12
 	WORD $0x4eab1d62 // mov v2.16b, v11.16b
-	WORD $0x4f000403 // movi v3.4s, #0
+	WORD $0x4f000403 // movi v3.4s, 0
 	MADD R6, R4, R23, R13
 	WORD $0x4eab1d64 // mov v4.16b, v11.16b
-	WORD $0x4f000405 // movi v5.4s, #0
+	WORD $0x4f000405 // movi v5.4s, 0
 	MADD R6, R4, R24, R14
 	WORD $0x4eab1d66 // mov v6.16b, v11.16b
-	WORD $0x4f000407 // movi v7.4s, #0
+	WORD $0x4f000407 // movi v7.4s, 0
 	MOVD R20, R15
 	LSR $6, R5, R19
 
@@ -355,20 +355,20 @@ TEXT ·dot8x4Mul(SB), NOSPLIT, $0-88
 	MOVD packed_len+40(FP), R3
 	MOVD out_base+56(FP), R4
 	MOVD width+80(FP), R5
-	WORD $0x4f04e41d // movi v29.16b, #128
+	WORD $0x4f04e41d // movi v29.16b, 128
 	MOVD R0, R7
 	ADD R1, R7, R8
 	ADD R1, R8, R9
 	ADD R1, R9, R10
-	WORD $0x4f000400 // movi v0.4s, #0
-	WORD $0x4f000401 // movi v1.4s, #0
-	WORD $0x4f000402 // movi v2.4s, #0
-	WORD $0x4f000403 // movi v3.4s, #0
-	WORD $0x4f000404 // movi v4.4s, #0
-	WORD $0x4f000405 // movi v5.4s, #0
-	WORD $0x4f000406 // movi v6.4s, #0
-	WORD $0x4f000407 // movi v7.4s, #0
-	WORD $0x4f000410 // movi v16.4s, #0
+	WORD $0x4f000400 // movi v0.4s, 0
+	WORD $0x4f000401 // movi v1.4s, 0
+	WORD $0x4f000402 // movi v2.4s, 0
+	WORD $0x4f000403 // movi v3.4s, 0
+	WORD $0x4f000404 // movi v4.4s, 0
+	WORD $0x4f000405 // movi v5.4s, 0
+	WORD $0x4f000406 // movi v6.4s, 0
+	WORD $0x4f000407 // movi v7.4s, 0
+	WORD $0x4f000410 // movi v16.4s, 0
 	MOVD R1, R12
 
 sums14:
@@ -904,9 +904,9 @@ TEXT ·dot8RowsMul(SB), NOSPLIT, $0-104
 	MOVD rows_base+56(FP), R7
 	MOVD rows_len+64(FP), R10
 	MOVD out_base+80(FP), R8
-	WORD $0x4f04e41f // movi v31.16b, #128
-	WORD $0x4f000400 // movi v0.4s, #0
-	WORD $0x4f000401 // movi v1.4s, #0
+	WORD $0x4f04e41f // movi v31.16b, 128
+	WORD $0x4f000400 // movi v0.4s, 0
+	WORD $0x4f000401 // movi v1.4s, 0
 	LSR $6, R5, R19
 	MOVD R20, R15
 
@@ -932,7 +932,7 @@ bias19:
 	ADD $64, R15
 	SUBS $1, R19, R19
 	BNE bias19
-	WORD $0x4f00040b // movi v11.4s, #0
+	WORD $0x4f00040b // movi v11.4s, 0
 	WORD $0x4ea18400 // add v0.4s, v0.4s, v1.4s
 	WORD $0x6ea0856b // sub v11.4s, v11.4s, v0.4s
 
@@ -959,16 +959,16 @@ row26:
 	ADD $16, R7
 	MADD R6, R4, R21, R11
 	WORD $0x4eab1d60 // mov v0.16b, v11.16b
-	WORD $0x4f000401 // movi v1.4s, #0
+	WORD $0x4f000401 // movi v1.4s, 0
 	MADD R6, R4, R22, R12
 	WORD $0x4eab1d62 // mov v2.16b, v11.16b
-	WORD $0x4f000403 // movi v3.4s, #0
+	WORD $0x4f000403 // movi v3.4s, 0
 	MADD R6, R4, R23, R13
 	WORD $0x4eab1d64 // mov v4.16b, v11.16b
-	WORD $0x4f000405 // movi v5.4s, #0
+	WORD $0x4f000405 // movi v5.4s, 0
 	MADD R6, R4, R24, R14
 	WORD $0x4eab1d66 // mov v6.16b, v11.16b
-	WORD $0x4f000407 // movi v7.4s, #0
+	WORD $0x4f000407 // movi v7.4s, 0
 	MOVD R20, R15
 	LSR $6, R5, R19
 
@@ -1147,7 +1147,7 @@ TEXT ·signed8NEON(SB), NOSPLIT, $0-24
 	MOVD out+0(FP), R0
 	MOVD code+8(FP), R1
 	MOVD n+16(FP), R2
-	WORD $0x4f04e41f // movi v31.16b, #128
+	WORD $0x4f04e41f // movi v31.16b, 128
 
 bytes29:
 	FMOVQ.P 16(R1), F0

@@ -26,43 +26,43 @@ signs1:
 	WORD $0x4e3f1c42 // and v2.16b, v2.16b, v31.16b
 	WORD $0x6e221c21 // eor v1.16b, v1.16b, v2.16b
 	FMOVQ F1, 0(R0)
-	WORD $0x6f3c0400 // ushr v0.4s, v0.4s, #4
+	WORD $0x6f3c0400 // ushr v0.4s, v0.4s, 4
 	FMOVQ 16(R0), F1
 	WORD $0x6ebe4402 // ushl v2.4s, v0.4s, v30.4s
 	WORD $0x4e3f1c42 // and v2.16b, v2.16b, v31.16b
 	WORD $0x6e221c21 // eor v1.16b, v1.16b, v2.16b
 	FMOVQ F1, 16(R0)
-	WORD $0x6f3c0400 // ushr v0.4s, v0.4s, #4
+	WORD $0x6f3c0400 // ushr v0.4s, v0.4s, 4
 	FMOVQ 32(R0), F1
 	WORD $0x6ebe4402 // ushl v2.4s, v0.4s, v30.4s
 	WORD $0x4e3f1c42 // and v2.16b, v2.16b, v31.16b
 	WORD $0x6e221c21 // eor v1.16b, v1.16b, v2.16b
 	FMOVQ F1, 32(R0)
-	WORD $0x6f3c0400 // ushr v0.4s, v0.4s, #4
+	WORD $0x6f3c0400 // ushr v0.4s, v0.4s, 4
 	FMOVQ 48(R0), F1
 	WORD $0x6ebe4402 // ushl v2.4s, v0.4s, v30.4s
 	WORD $0x4e3f1c42 // and v2.16b, v2.16b, v31.16b
 	WORD $0x6e221c21 // eor v1.16b, v1.16b, v2.16b
 	FMOVQ F1, 48(R0)
-	WORD $0x6f3c0400 // ushr v0.4s, v0.4s, #4
+	WORD $0x6f3c0400 // ushr v0.4s, v0.4s, 4
 	FMOVQ 64(R0), F1
 	WORD $0x6ebe4402 // ushl v2.4s, v0.4s, v30.4s
 	WORD $0x4e3f1c42 // and v2.16b, v2.16b, v31.16b
 	WORD $0x6e221c21 // eor v1.16b, v1.16b, v2.16b
 	FMOVQ F1, 64(R0)
-	WORD $0x6f3c0400 // ushr v0.4s, v0.4s, #4
+	WORD $0x6f3c0400 // ushr v0.4s, v0.4s, 4
 	FMOVQ 80(R0), F1
 	WORD $0x6ebe4402 // ushl v2.4s, v0.4s, v30.4s
 	WORD $0x4e3f1c42 // and v2.16b, v2.16b, v31.16b
 	WORD $0x6e221c21 // eor v1.16b, v1.16b, v2.16b
 	FMOVQ F1, 80(R0)
-	WORD $0x6f3c0400 // ushr v0.4s, v0.4s, #4
+	WORD $0x6f3c0400 // ushr v0.4s, v0.4s, 4
 	FMOVQ 96(R0), F1
 	WORD $0x6ebe4402 // ushl v2.4s, v0.4s, v30.4s
 	WORD $0x4e3f1c42 // and v2.16b, v2.16b, v31.16b
 	WORD $0x6e221c21 // eor v1.16b, v1.16b, v2.16b
 	FMOVQ F1, 96(R0)
-	WORD $0x6f3c0400 // ushr v0.4s, v0.4s, #4
+	WORD $0x6f3c0400 // ushr v0.4s, v0.4s, 4
 	FMOVQ 112(R0), F1
 	WORD $0x6ebe4402 // ushl v2.4s, v0.4s, v30.4s
 	WORD $0x4e3f1c42 // and v2.16b, v2.16b, v31.16b
@@ -214,10 +214,10 @@ subtract11:
 TEXT ·largestNEON(SB), NOSPLIT, $0-20
 	MOVD x+0(FP), R0
 	MOVD n+8(FP), R1
-	WORD $0x4f000404 // movi v4.4s, #0
-	WORD $0x4f000405 // movi v5.4s, #0
-	WORD $0x4f000406 // movi v6.4s, #0
-	WORD $0x4f000407 // movi v7.4s, #0
+	WORD $0x4f000404 // movi v4.4s, 0
+	WORD $0x4f000405 // movi v5.4s, 0
+	WORD $0x4f000406 // movi v6.4s, 0
+	WORD $0x4f000407 // movi v7.4s, 0
 
 largest12:
 	FLDPQ (R0), (F0, F1)
@@ -247,8 +247,8 @@ TEXT ·quantize8NEON(SB), NOSPLIT, $0-32
 	MOVD out+16(FP), R1
 	MOVD n+24(FP), R2
 	WORD $0x4e0407ff // dup v31.4s, v31.s[0]
-	WORD $0x4f04e43e // movi v30.16b, #129
-	WORD $0x4f04e41d // movi v29.16b, #128
+	WORD $0x4f04e43e // movi v30.16b, 129
+	WORD $0x4f04e41d // movi v29.16b, 128
 
 numbers13:
 	FLDPQ (R0), (F0, F1)
@@ -281,8 +281,8 @@ TEXT ·codes8NEON(SB), NOSPLIT, $0-32
 	MOVD out+16(FP), R1
 	MOVD n+24(FP), R2
 	WORD $0x4e0407ff // dup v31.4s, v31.s[0]
-	WORD $0x4f04e43e // movi v30.16b, #129
-	WORD $0x4f04e41d // movi v29.16b, #128
+	WORD $0x4f04e43e // movi v30.16b, 129
+	WORD $0x4f04e41d // movi v29.16b, 128
 
 numbers14:
 	FLDPQ (R0), (F0, F1)
@@ -322,7 +322,7 @@ TEXT ·levelsNEON(SB), NOSPLIT, $0-56
 	WORD $0x4e040c5e // dup v30.4s, w2
 	MOVD $1, R6
 	WORD $0x4e040cdd // dup v29.4s, w6
-	WORD $0x4f000408 // movi v8.4s, #0
+	WORD $0x4f000408 // movi v8.4s, 0
 	WORD $0x6ebe851c // sub v28.4s, v8.4s, v30.4s
 	WORD $0x6ebd87db // sub v27.4s, v30.4s, v29.4s
 	// V26: the shift, V28: the lowest and V27: the highest level around zero

@@ -10,10 +10,10 @@ TEXT ·dotNEON(SB), NOSPLIT, $0-52
 	MOVD a_base+0(FP), R0
 	MOVD a_len+8(FP), R2
 	MOVD b_base+24(FP), R7
-	WORD $0x4f000400 // movi v0.4s, #0
-	WORD $0x4f000401 // movi v1.4s, #0
-	WORD $0x4f000402 // movi v2.4s, #0
-	WORD $0x4f000403 // movi v3.4s, #0
+	WORD $0x4f000400 // movi v0.4s, 0
+	WORD $0x4f000401 // movi v1.4s, 0
+	WORD $0x4f000402 // movi v2.4s, 0
+	WORD $0x4f000403 // movi v3.4s, 0
 	MOVD R0, R15
 	SUBS $16, R2, R19
 	BLT lanes1
@@ -117,22 +117,22 @@ next11:
 
 next12:
 	MADD R3, R1, R14, R14
-	WORD $0x4f000400 // movi v0.4s, #0
-	WORD $0x4f000401 // movi v1.4s, #0
-	WORD $0x4f000402 // movi v2.4s, #0
-	WORD $0x4f000403 // movi v3.4s, #0
-	WORD $0x4f000404 // movi v4.4s, #0
-	WORD $0x4f000405 // movi v5.4s, #0
-	WORD $0x4f000406 // movi v6.4s, #0
-	WORD $0x4f000407 // movi v7.4s, #0
-	WORD $0x4f000408 // movi v8.4s, #0
-	WORD $0x4f000409 // movi v9.4s, #0
-	WORD $0x4f00040a // movi v10.4s, #0
-	WORD $0x4f00040b // movi v11.4s, #0
-	WORD $0x4f00040c // movi v12.4s, #0
-	WORD $0x4f00040d // movi v13.4s, #0
-	WORD $0x4f00040e // movi v14.4s, #0
-	WORD $0x4f00040f // movi v15.4s, #0
+	WORD $0x4f000400 // movi v0.4s, 0
+	WORD $0x4f000401 // movi v1.4s, 0
+	WORD $0x4f000402 // movi v2.4s, 0
+	WORD $0x4f000403 // movi v3.4s, 0
+	WORD $0x4f000404 // movi v4.4s, 0
+	WORD $0x4f000405 // movi v5.4s, 0
+	WORD $0x4f000406 // movi v6.4s, 0
+	WORD $0x4f000407 // movi v7.4s, 0
+	WORD $0x4f000408 // movi v8.4s, 0
+	WORD $0x4f000409 // movi v9.4s, 0
+	WORD $0x4f00040a // movi v10.4s, 0
+	WORD $0x4f00040b // movi v11.4s, 0
+	WORD $0x4f00040c // movi v12.4s, 0
+	WORD $0x4f00040d // movi v13.4s, 0
+	WORD $0x4f00040e // movi v14.4s, 0
+	WORD $0x4f00040f // movi v15.4s, 0
 	MOVD R0, R15
 	SUBS $16, R2, R19
 	BLT lanes13
@@ -249,10 +249,10 @@ rest7:
 one18:
 	MOVWU.P 4(R4), R7
 	MADD R3, R1, R7, R7
-	WORD $0x4f000400 // movi v0.4s, #0
-	WORD $0x4f000401 // movi v1.4s, #0
-	WORD $0x4f000402 // movi v2.4s, #0
-	WORD $0x4f000403 // movi v3.4s, #0
+	WORD $0x4f000400 // movi v0.4s, 0
+	WORD $0x4f000401 // movi v1.4s, 0
+	WORD $0x4f000402 // movi v2.4s, 0
+	WORD $0x4f000403 // movi v3.4s, 0
 	MOVD R0, R15
 	SUBS $16, R2, R19
 	BLT lanes19
@@ -326,22 +326,22 @@ four24:
 	ADD R3, R8, R9
 	ADD R3, R9, R10
 	ADD R3, R10, R1
-	WORD $0x4f000400 // movi v0.4s, #0
-	WORD $0x4f000401 // movi v1.4s, #0
-	WORD $0x4f000402 // movi v2.4s, #0
-	WORD $0x4f000403 // movi v3.4s, #0
-	WORD $0x4f000404 // movi v4.4s, #0
-	WORD $0x4f000405 // movi v5.4s, #0
-	WORD $0x4f000406 // movi v6.4s, #0
-	WORD $0x4f000407 // movi v7.4s, #0
-	WORD $0x4f000408 // movi v8.4s, #0
-	WORD $0x4f000409 // movi v9.4s, #0
-	WORD $0x4f00040a // movi v10.4s, #0
-	WORD $0x4f00040b // movi v11.4s, #0
-	WORD $0x4f00040c // movi v12.4s, #0
-	WORD $0x4f00040d // movi v13.4s, #0
-	WORD $0x4f00040e // movi v14.4s, #0
-	WORD $0x4f00040f // movi v15.4s, #0
+	WORD $0x4f000400 // movi v0.4s, 0
+	WORD $0x4f000401 // movi v1.4s, 0
+	WORD $0x4f000402 // movi v2.4s, 0
+	WORD $0x4f000403 // movi v3.4s, 0
+	WORD $0x4f000404 // movi v4.4s, 0
+	WORD $0x4f000405 // movi v5.4s, 0
+	WORD $0x4f000406 // movi v6.4s, 0
+	WORD $0x4f000407 // movi v7.4s, 0
+	WORD $0x4f000408 // movi v8.4s, 0
+	WORD $0x4f000409 // movi v9.4s, 0
+	WORD $0x4f00040a // movi v10.4s, 0
+	WORD $0x4f00040b // movi v11.4s, 0
+	WORD $0x4f00040c // movi v12.4s, 0
+	WORD $0x4f00040d // movi v13.4s, 0
+	WORD $0x4f00040e // movi v14.4s, 0
+	WORD $0x4f00040f // movi v15.4s, 0
 	MOVD R0, R15
 	SUBS $16, R2, R19
 	BLT lanes28
@@ -450,10 +450,10 @@ rest25:
 one27:
 	MOVD R1, R7
 	ADD R3, R1, R1
-	WORD $0x4f000400 // movi v0.4s, #0
-	WORD $0x4f000401 // movi v1.4s, #0
-	WORD $0x4f000402 // movi v2.4s, #0
-	WORD $0x4f000403 // movi v3.4s, #0
+	WORD $0x4f000400 // movi v0.4s, 0
+	WORD $0x4f000401 // movi v1.4s, 0
+	WORD $0x4f000402 // movi v2.4s, 0
+	WORD $0x4f000403 // movi v3.4s, 0
 	MOVD R0, R15
 	SUBS $16, R2, R19
 	BLT lanes33
@@ -514,10 +514,10 @@ TEXT ·l2NEON(SB), NOSPLIT, $0-52
 	MOVD a_base+0(FP), R0
 	MOVD a_len+8(FP), R2
 	MOVD b_base+24(FP), R7
-	WORD $0x4f000400 // movi v0.4s, #0
-	WORD $0x4f000401 // movi v1.4s, #0
-	WORD $0x4f000402 // movi v2.4s, #0
-	WORD $0x4f000403 // movi v3.4s, #0
+	WORD $0x4f000400 // movi v0.4s, 0
+	WORD $0x4f000401 // movi v1.4s, 0
+	WORD $0x4f000402 // movi v2.4s, 0
+	WORD $0x4f000403 // movi v3.4s, 0
 	MOVD R0, R15
 	SUBS $16, R2, R19
 	BLT lanes38
@@ -628,22 +628,22 @@ next48:
 
 next49:
 	MADD R3, R1, R14, R14
-	WORD $0x4f000400 // movi v0.4s, #0
-	WORD $0x4f000401 // movi v1.4s, #0
-	WORD $0x4f000402 // movi v2.4s, #0
-	WORD $0x4f000403 // movi v3.4s, #0
-	WORD $0x4f000404 // movi v4.4s, #0
-	WORD $0x4f000405 // movi v5.4s, #0
-	WORD $0x4f000406 // movi v6.4s, #0
-	WORD $0x4f000407 // movi v7.4s, #0
-	WORD $0x4f000408 // movi v8.4s, #0
-	WORD $0x4f000409 // movi v9.4s, #0
-	WORD $0x4f00040a // movi v10.4s, #0
-	WORD $0x4f00040b // movi v11.4s, #0
-	WORD $0x4f00040c // movi v12.4s, #0
-	WORD $0x4f00040d // movi v13.4s, #0
-	WORD $0x4f00040e // movi v14.4s, #0
-	WORD $0x4f00040f // movi v15.4s, #0
+	WORD $0x4f000400 // movi v0.4s, 0
+	WORD $0x4f000401 // movi v1.4s, 0
+	WORD $0x4f000402 // movi v2.4s, 0
+	WORD $0x4f000403 // movi v3.4s, 0
+	WORD $0x4f000404 // movi v4.4s, 0
+	WORD $0x4f000405 // movi v5.4s, 0
+	WORD $0x4f000406 // movi v6.4s, 0
+	WORD $0x4f000407 // movi v7.4s, 0
+	WORD $0x4f000408 // movi v8.4s, 0
+	WORD $0x4f000409 // movi v9.4s, 0
+	WORD $0x4f00040a // movi v10.4s, 0
+	WORD $0x4f00040b // movi v11.4s, 0
+	WORD $0x4f00040c // movi v12.4s, 0
+	WORD $0x4f00040d // movi v13.4s, 0
+	WORD $0x4f00040e // movi v14.4s, 0
+	WORD $0x4f00040f // movi v15.4s, 0
 	MOVD R0, R15
 	SUBS $16, R2, R19
 	BLT lanes50
@@ -788,10 +788,10 @@ rest44:
 one55:
 	MOVWU.P 4(R4), R7
 	MADD R3, R1, R7, R7
-	WORD $0x4f000400 // movi v0.4s, #0
-	WORD $0x4f000401 // movi v1.4s, #0
-	WORD $0x4f000402 // movi v2.4s, #0
-	WORD $0x4f000403 // movi v3.4s, #0
+	WORD $0x4f000400 // movi v0.4s, 0
+	WORD $0x4f000401 // movi v1.4s, 0
+	WORD $0x4f000402 // movi v2.4s, 0
+	WORD $0x4f000403 // movi v3.4s, 0
 	MOVD R0, R15
 	SUBS $16, R2, R19
 	BLT lanes56
@@ -872,22 +872,22 @@ four61:
 	ADD R3, R8, R9
 	ADD R3, R9, R10
 	ADD R3, R10, R1
-	WORD $0x4f000400 // movi v0.4s, #0
-	WORD $0x4f000401 // movi v1.4s, #0
-	WORD $0x4f000402 // movi v2.4s, #0
-	WORD $0x4f000403 // movi v3.4s, #0
-	WORD $0x4f000404 // movi v4.4s, #0
-	WORD $0x4f000405 // movi v5.4s, #0
-	WORD $0x4f000406 // movi v6.4s, #0
-	WORD $0x4f000407 // movi v7.4s, #0
-	WORD $0x4f000408 // movi v8.4s, #0
-	WORD $0x4f000409 // movi v9.4s, #0
-	WORD $0x4f00040a // movi v10.4s, #0
-	WORD $0x4f00040b // movi v11.4s, #0
-	WORD $0x4f00040c // movi v12.4s, #0
-	WORD $0x4f00040d // movi v13.4s, #0
-	WORD $0x4f00040e // movi v14.4s, #0
-	WORD $0x4f00040f // movi v15.4s, #0
+	WORD $0x4f000400 // movi v0.4s, 0
+	WORD $0x4f000401 // movi v1.4s, 0
+	WORD $0x4f000402 // movi v2.4s, 0
+	WORD $0x4f000403 // movi v3.4s, 0
+	WORD $0x4f000404 // movi v4.4s, 0
+	WORD $0x4f000405 // movi v5.4s, 0
+	WORD $0x4f000406 // movi v6.4s, 0
+	WORD $0x4f000407 // movi v7.4s, 0
+	WORD $0x4f000408 // movi v8.4s, 0
+	WORD $0x4f000409 // movi v9.4s, 0
+	WORD $0x4f00040a // movi v10.4s, 0
+	WORD $0x4f00040b // movi v11.4s, 0
+	WORD $0x4f00040c // movi v12.4s, 0
+	WORD $0x4f00040d // movi v13.4s, 0
+	WORD $0x4f00040e // movi v14.4s, 0
+	WORD $0x4f00040f // movi v15.4s, 0
 	MOVD R0, R15
 	SUBS $16, R2, R19
 	BLT lanes65
@@ -1024,10 +1024,10 @@ rest62:
 one64:
 	MOVD R1, R7
 	ADD R3, R1, R1
-	WORD $0x4f000400 // movi v0.4s, #0
-	WORD $0x4f000401 // movi v1.4s, #0
-	WORD $0x4f000402 // movi v2.4s, #0
-	WORD $0x4f000403 // movi v3.4s, #0
+	WORD $0x4f000400 // movi v0.4s, 0
+	WORD $0x4f000401 // movi v1.4s, 0
+	WORD $0x4f000402 // movi v2.4s, 0
+	WORD $0x4f000403 // movi v3.4s, 0
 	MOVD R0, R15
 	SUBS $16, R2, R19
 	BLT lanes70

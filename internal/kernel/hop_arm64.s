@@ -89,7 +89,7 @@ TEXT ·scoreDot(SB), NOSPLIT, $0-40
 	CMP $4, R25
 	BLT two6
 	BGT eight7
-	WORD $0x4f00e5ff // movi v31.16b, #15
+	WORD $0x4f00e5ff // movi v31.16b, 15
 
 rows8:
 	LDPW (R7), (R21, R22)
@@ -99,14 +99,14 @@ rows8:
 	MADD R5, R4, R22, R12
 	MADD R5, R4, R23, R13
 	MADD R5, R4, R24, R14
-	WORD $0x4f000400 // movi v0.4s, #0
-	WORD $0x4f000401 // movi v1.4s, #0
-	WORD $0x4f000402 // movi v2.4s, #0
-	WORD $0x4f000403 // movi v3.4s, #0
-	WORD $0x4f000404 // movi v4.4s, #0
-	WORD $0x4f000405 // movi v5.4s, #0
-	WORD $0x4f000406 // movi v6.4s, #0
-	WORD $0x4f000407 // movi v7.4s, #0
+	WORD $0x4f000400 // movi v0.4s, 0
+	WORD $0x4f000401 // movi v1.4s, 0
+	WORD $0x4f000402 // movi v2.4s, 0
+	WORD $0x4f000403 // movi v3.4s, 0
+	WORD $0x4f000404 // movi v4.4s, 0
+	WORD $0x4f000405 // movi v5.4s, 0
+	WORD $0x4f000406 // movi v6.4s, 0
+	WORD $0x4f000407 // movi v7.4s, 0
 	MOVD R20, R15
 	LSR $6, R5, R19
 
@@ -117,74 +117,74 @@ blocks9:
 	FLDPQ 96(R15), (F22, F23)
 	FLDPQ 0(R11), (F24, F25)
 	WORD $0x4e3f1f1a // and v26.16b, v24.16b, v31.16b
-	WORD $0x6f0c0718 // ushr v24.16b, v24.16b, #4
+	WORD $0x6f0c0718 // ushr v24.16b, v24.16b, 4
 	WORD $0x4e909740 // sdot v0.4s, v26.16b, v16.16b
 	WORD $0x4e949701 // sdot v1.4s, v24.16b, v20.16b
 	WORD $0x4e3f1f3b // and v27.16b, v25.16b, v31.16b
-	WORD $0x6f0c0739 // ushr v25.16b, v25.16b, #4
+	WORD $0x6f0c0739 // ushr v25.16b, v25.16b, 4
 	WORD $0x4e919760 // sdot v0.4s, v27.16b, v17.16b
 	WORD $0x4e959721 // sdot v1.4s, v25.16b, v21.16b
 	FLDPQ 32(R11), (F12, F13)
 	WORD $0x4e3f1d8e // and v14.16b, v12.16b, v31.16b
-	WORD $0x6f0c058c // ushr v12.16b, v12.16b, #4
+	WORD $0x6f0c058c // ushr v12.16b, v12.16b, 4
 	WORD $0x4e9295c0 // sdot v0.4s, v14.16b, v18.16b
 	WORD $0x4e969581 // sdot v1.4s, v12.16b, v22.16b
 	WORD $0x4e3f1daf // and v15.16b, v13.16b, v31.16b
-	WORD $0x6f0c05ad // ushr v13.16b, v13.16b, #4
+	WORD $0x6f0c05ad // ushr v13.16b, v13.16b, 4
 	WORD $0x4e9395e0 // sdot v0.4s, v15.16b, v19.16b
 	WORD $0x4e9795a1 // sdot v1.4s, v13.16b, v23.16b
 	FLDPQ 0(R12), (F24, F25)
 	WORD $0x4e3f1f1a // and v26.16b, v24.16b, v31.16b
-	WORD $0x6f0c0718 // ushr v24.16b, v24.16b, #4
+	WORD $0x6f0c0718 // ushr v24.16b, v24.16b, 4
 	WORD $0x4e909742 // sdot v2.4s, v26.16b, v16.16b
 	WORD $0x4e949703 // sdot v3.4s, v24.16b, v20.16b
 	WORD $0x4e3f1f3b // and v27.16b, v25.16b, v31.16b
-	WORD $0x6f0c0739 // ushr v25.16b, v25.16b, #4
+	WORD $0x6f0c0739 // ushr v25.16b, v25.16b, 4
 	WORD $0x4e919762 // sdot v2.4s, v27.16b, v17.16b
 	WORD $0x4e959723 // sdot v3.4s, v25.16b, v21.16b
 	FLDPQ 32(R12), (F12, F13)
 	WORD $0x4e3f1d8e // and v14.16b, v12.16b, v31.16b
-	WORD $0x6f0c058c // ushr v12.16b, v12.16b, #4
+	WORD $0x6f0c058c // ushr v12.16b, v12.16b, 4
 	WORD $0x4e9295c2 // sdot v2.4s, v14.16b, v18.16b
 	WORD $0x4e969583 // sdot v3.4s, v12.16b, v22.16b
 	WORD $0x4e3f1daf // and v15.16b, v13.16b, v31.16b
-	WORD $0x6f0c05ad // ushr v13.16b, v13.16b, #4
+	WORD $0x6f0c05ad // ushr v13.16b, v13.16b, 4
 	WORD $0x4e9395e2 // sdot v2.4s, v15.16b, v19.16b
 	WORD $0x4e9795a3 // sdot v3.4s, v13.16b, v23.16b
 	FLDPQ 0(R13), (F24, F25)
 	WORD $0x4e3f1f1a // and v26.16b, v24.16b, v31.16b
-	WORD $0x6f0c0718 // ushr v24.16b, v24.16b, #4
+	WORD $0x6f0c0718 // ushr v24.16b, v24.16b, 4
 	WORD $0x4e909744 // sdot v4.4s, v26.16b, v16.16b
 	WORD $0x4e949705 // sdot v5.4s, v24.16b, v20.16b
 	WORD $0x4e3f1f3b // and v27.16b, v25.16b, v31.16b
-	WORD $0x6f0c0739 // ushr v25.16b, v25.16b, #4
+	WORD $0x6f0c0739 // ushr v25.16b, v25.16b, 4
 	WORD $0x4e919764 // sdot v4.4s, v27.16b, v17.16b
 	WORD $0x4e959725 // sdot v5.4s, v25.16b, v21.16b
 	FLDPQ 32(R13), (F12, F13)
 	WORD $0x4e3f1d8e // and v14.16b, v12.16b, v31.16b
-	WORD $0x6f0c058c // ushr v12.16b, v12.16b, #4
+	WORD $0x6f0c058c // ushr v12.16b, v12.16b, 4
 	WORD $0x4e9295c4 // sdot v4.4s, v14.16b, v18.16b
 	WORD $0x4e969585 // sdot v5.4s, v12.16b, v22.16b
 	WORD $0x4e3f1daf // and v15.16b, v13.16b, v31.16b
-	WORD $0x6f0c05ad // ushr v13.16b, v13.16b, #4
+	WORD $0x6f0c05ad // ushr v13.16b, v13.16b, 4
 	WORD $0x4e9395e4 // sdot v4.4s, v15.16b, v19.16b
 	WORD $0x4e9795a5 // sdot v5.4s, v13.16b, v23.16b
 	FLDPQ 0(R14), (F24, F25)
 	WORD $0x4e3f1f1a // and v26.16b, v24.16b, v31.16b
-	WORD $0x6f0c0718 // ushr v24.16b, v24.16b, #4
+	WORD $0x6f0c0718 // ushr v24.16b, v24.16b, 4
 	WORD $0x4e909746 // sdot v6.4s, v26.16b, v16.16b
 	WORD $0x4e949707 // sdot v7.4s, v24.16b, v20.16b
 	WORD $0x4e3f1f3b // and v27.16b, v25.16b, v31.16b
-	WORD $0x6f0c0739 // ushr v25.16b, v25.16b, #4
+	WORD $0x6f0c0739 // ushr v25.16b, v25.16b, 4
 	WORD $0x4e919766 // sdot v6.4s, v27.16b, v17.16b
 	WORD $0x4e959727 // sdot v7.4s, v25.16b, v21.16b
 	FLDPQ 32(R14), (F12, F13)
 	WORD $0x4e3f1d8e // and v14.16b, v12.16b, v31.16b
-	WORD $0x6f0c058c // ushr v12.16b, v12.16b, #4
+	WORD $0x6f0c058c // ushr v12.16b, v12.16b, 4
 	WORD $0x4e9295c6 // sdot v6.4s, v14.16b, v18.16b
 	WORD $0x4e969587 // sdot v7.4s, v12.16b, v22.16b
 	WORD $0x4e3f1daf // and v15.16b, v13.16b, v31.16b
-	WORD $0x6f0c05ad // ushr v13.16b, v13.16b, #4
+	WORD $0x6f0c05ad // ushr v13.16b, v13.16b, 4
 	WORD $0x4e9395e6 // sdot v6.4s, v15.16b, v19.16b
 	WORD $0x4e9795a7 // sdot v7.4s, v13.16b, v23.16b
 	ADD $64, R11
@@ -253,7 +253,7 @@ next10:
 	JMP none5
 
 two6:
-	WORD $0x4f00e47f // movi v31.16b, #3
+	WORD $0x4f00e47f // movi v31.16b, 3
 
 rows11:
 	LDPW (R7), (R21, R22)
@@ -263,14 +263,14 @@ rows11:
 	MADD R5, R4, R22, R12
 	MADD R5, R4, R23, R13
 	MADD R5, R4, R24, R14
-	WORD $0x4f000400 // movi v0.4s, #0
-	WORD $0x4f000401 // movi v1.4s, #0
-	WORD $0x4f000402 // movi v2.4s, #0
-	WORD $0x4f000403 // movi v3.4s, #0
-	WORD $0x4f000404 // movi v4.4s, #0
-	WORD $0x4f000405 // movi v5.4s, #0
-	WORD $0x4f000406 // movi v6.4s, #0
-	WORD $0x4f000407 // movi v7.4s, #0
+	WORD $0x4f000400 // movi v0.4s, 0
+	WORD $0x4f000401 // movi v1.4s, 0
+	WORD $0x4f000402 // movi v2.4s, 0
+	WORD $0x4f000403 // movi v3.4s, 0
+	WORD $0x4f000404 // movi v4.4s, 0
+	WORD $0x4f000405 // movi v5.4s, 0
+	WORD $0x4f000406 // movi v6.4s, 0
+	WORD $0x4f000407 // movi v7.4s, 0
 	MOVD R20, R15
 	LSR $6, R5, R19
 
@@ -284,84 +284,84 @@ blocks12:
 	WORD $0x4e909580 // sdot v0.4s, v12.16b, v16.16b
 	WORD $0x4e3f1f2d // and v13.16b, v25.16b, v31.16b
 	WORD $0x4e9195a1 // sdot v1.4s, v13.16b, v17.16b
-	WORD $0x6f0e070e // ushr v14.16b, v24.16b, #2
+	WORD $0x6f0e070e // ushr v14.16b, v24.16b, 2
 	WORD $0x4e3f1dce // and v14.16b, v14.16b, v31.16b
 	WORD $0x4e9295c0 // sdot v0.4s, v14.16b, v18.16b
-	WORD $0x6f0e072f // ushr v15.16b, v25.16b, #2
+	WORD $0x6f0e072f // ushr v15.16b, v25.16b, 2
 	WORD $0x4e3f1def // and v15.16b, v15.16b, v31.16b
 	WORD $0x4e9395e1 // sdot v1.4s, v15.16b, v19.16b
-	WORD $0x6f0c070c // ushr v12.16b, v24.16b, #4
+	WORD $0x6f0c070c // ushr v12.16b, v24.16b, 4
 	WORD $0x4e3f1d8c // and v12.16b, v12.16b, v31.16b
 	WORD $0x4e949580 // sdot v0.4s, v12.16b, v20.16b
-	WORD $0x6f0c072d // ushr v13.16b, v25.16b, #4
+	WORD $0x6f0c072d // ushr v13.16b, v25.16b, 4
 	WORD $0x4e3f1dad // and v13.16b, v13.16b, v31.16b
 	WORD $0x4e9595a1 // sdot v1.4s, v13.16b, v21.16b
-	WORD $0x6f0a070e // ushr v14.16b, v24.16b, #6
+	WORD $0x6f0a070e // ushr v14.16b, v24.16b, 6
 	WORD $0x4e9695c0 // sdot v0.4s, v14.16b, v22.16b
-	WORD $0x6f0a072f // ushr v15.16b, v25.16b, #6
+	WORD $0x6f0a072f // ushr v15.16b, v25.16b, 6
 	WORD $0x4e9795e1 // sdot v1.4s, v15.16b, v23.16b
 	FLDPQ 0(R12), (F24, F25)
 	WORD $0x4e3f1f0c // and v12.16b, v24.16b, v31.16b
 	WORD $0x4e909582 // sdot v2.4s, v12.16b, v16.16b
 	WORD $0x4e3f1f2d // and v13.16b, v25.16b, v31.16b
 	WORD $0x4e9195a3 // sdot v3.4s, v13.16b, v17.16b
-	WORD $0x6f0e070e // ushr v14.16b, v24.16b, #2
+	WORD $0x6f0e070e // ushr v14.16b, v24.16b, 2
 	WORD $0x4e3f1dce // and v14.16b, v14.16b, v31.16b
 	WORD $0x4e9295c2 // sdot v2.4s, v14.16b, v18.16b
-	WORD $0x6f0e072f // ushr v15.16b, v25.16b, #2
+	WORD $0x6f0e072f // ushr v15.16b, v25.16b, 2
 	WORD $0x4e3f1def // and v15.16b, v15.16b, v31.16b
 	WORD $0x4e9395e3 // sdot v3.4s, v15.16b, v19.16b
-	WORD $0x6f0c070c // ushr v12.16b, v24.16b, #4
+	WORD $0x6f0c070c // ushr v12.16b, v24.16b, 4
 	WORD $0x4e3f1d8c // and v12.16b, v12.16b, v31.16b
 	WORD $0x4e949582 // sdot v2.4s, v12.16b, v20.16b
-	WORD $0x6f0c072d // ushr v13.16b, v25.16b, #4
+	WORD $0x6f0c072d // ushr v13.16b, v25.16b, 4
 	WORD $0x4e3f1dad // and v13.16b, v13.16b, v31.16b
 	WORD $0x4e9595a3 // sdot v3.4s, v13.16b, v21.16b
-	WORD $0x6f0a070e // ushr v14.16b, v24.16b, #6
+	WORD $0x6f0a070e // ushr v14.16b, v24.16b, 6
 	WORD $0x4e9695c2 // sdot v2.4s, v14.16b, v22.16b
-	WORD $0x6f0a072f // ushr v15.16b, v25.16b, #6
+	WORD $0x6f0a072f // ushr v15.16b, v25.16b, 6
 	WORD $0x4e9795e3 // sdot v3.4s, v15.16b, v23.16b
 	FLDPQ 0(R13), (F24, F25)
 	WORD $0x4e3f1f0c // and v12.16b, v24.16b, v31.16b
 	WORD $0x4e909584 // sdot v4.4s, v12.16b, v16.16b
 	WORD $0x4e3f1f2d // and v13.16b, v25.16b, v31.16b
 	WORD $0x4e9195a5 // sdot v5.4s, v13.16b, v17.16b
-	WORD $0x6f0e070e // ushr v14.16b, v24.16b, #2
+	WORD $0x6f0e070e // ushr v14.16b, v24.16b, 2
 	WORD $0x4e3f1dce // and v14.16b, v14.16b, v31.16b
 	WORD $0x4e9295c4 // sdot v4.4s, v14.16b, v18.16b
-	WORD $0x6f0e072f // ushr v15.16b, v25.16b, #2
+	WORD $0x6f0e072f // ushr v15.16b, v25.16b, 2
 	WORD $0x4e3f1def // and v15.16b, v15.16b, v31.16b
 	WORD $0x4e9395e5 // sdot v5.4s, v15.16b, v19.16b
-	WORD $0x6f0c070c // ushr v12.16b, v24.16b, #4
+	WORD $0x6f0c070c // ushr v12.16b, v24.16b, 4
 	WORD $0x4e3f1d8c // and v12.16b, v12.16b, v31.16b
 	WORD $0x4e949584 // sdot v4.4s, v12.16b, v20.16b
-	WORD $0x6f0c072d // ushr v13.16b, v25.16b, #4
+	WORD $0x6f0c072d // ushr v13.16b, v25.16b, 4
 	WORD $0x4e3f1dad // and v13.16b, v13.16b, v31.16b
 	WORD $0x4e9595a5 // sdot v5.4s, v13.16b, v21.16b
-	WORD $0x6f0a070e // ushr v14.16b, v24.16b, #6
+	WORD $0x6f0a070e // ushr v14.16b, v24.16b, 6
 	WORD $0x4e9695c4 // sdot v4.4s, v14.16b, v22.16b
-	WORD $0x6f0a072f // ushr v15.16b, v25.16b, #6
+	WORD $0x6f0a072f // ushr v15.16b, v25.16b, 6
 	WORD $0x4e9795e5 // sdot v5.4s, v15.16b, v23.16b
 	FLDPQ 0(R14), (F24, F25)
 	WORD $0x4e3f1f0c // and v12.16b, v24.16b, v31.16b
 	WORD $0x4e909586 // sdot v6.4s, v12.16b, v16.16b
 	WORD $0x4e3f1f2d // and v13.16b, v25.16b, v31.16b
 	WORD $0x4e9195a7 // sdot v7.4s, v13.16b, v17.16b
-	WORD $0x6f0e070e // ushr v14.16b, v24.16b, #2
+	WORD $0x6f0e070e // ushr v14.16b, v24.16b, 2
 	WORD $0x4e3f1dce // and v14.16b, v14.16b, v31.16b
 	WORD $0x4e9295c6 // sdot v6.4s, v14.16b, v18.16b
-	WORD $0x6f0e072f // ushr v15.16b, v25.16b, #2
+	WORD $0x6f0e072f // ushr v15.16b, v25.16b, 2
 	WORD $0x4e3f1def // and v15.16b, v15.16b, v31.16b
 	WORD $0x4e9395e7 // sdot v7.4s, v15.16b, v19.16b
-	WORD $0x6f0c070c // ushr v12.16b, v24.16b, #4
+	WORD $0x6f0c070c // ushr v12.16b, v24.16b, 4
 	WORD $0x4e3f1d8c // and v12.16b, v12.16b, v31.16b
 	WORD $0x4e949586 // sdot v6.4s, v12.16b, v20.16b
-	WORD $0x6f0c072d // ushr v13.16b, v25.16b, #4
+	WORD $0x6f0c072d // ushr v13.16b, v25.16b, 4
 	WORD $0x4e3f1dad // and v13.16b, v13.16b, v31.16b
 	WORD $0x4e9595a7 // sdot v7.4s, v13.16b, v21.16b
-	WORD $0x6f0a070e // ushr v14.16b, v24.16b, #6
+	WORD $0x6f0a070e // ushr v14.16b, v24.16b, 6
 	WORD $0x4e9695c6 // sdot v6.4s, v14.16b, v22.16b
-	WORD $0x6f0a072f // ushr v15.16b, v25.16b, #6
+	WORD $0x6f0a072f // ushr v15.16b, v25.16b, 6
 	WORD $0x4e9795e7 // sdot v7.4s, v15.16b, v23.16b
 	FLDPQ 32(R15), (F16, F17)
 	FLDPQ 96(R15), (F18, F19)
@@ -372,84 +372,84 @@ blocks12:
 	WORD $0x4e909580 // sdot v0.4s, v12.16b, v16.16b
 	WORD $0x4e3f1f2d // and v13.16b, v25.16b, v31.16b
 	WORD $0x4e9195a1 // sdot v1.4s, v13.16b, v17.16b
-	WORD $0x6f0e070e // ushr v14.16b, v24.16b, #2
+	WORD $0x6f0e070e // ushr v14.16b, v24.16b, 2
 	WORD $0x4e3f1dce // and v14.16b, v14.16b, v31.16b
 	WORD $0x4e9295c0 // sdot v0.4s, v14.16b, v18.16b
-	WORD $0x6f0e072f // ushr v15.16b, v25.16b, #2
+	WORD $0x6f0e072f // ushr v15.16b, v25.16b, 2
 	WORD $0x4e3f1def // and v15.16b, v15.16b, v31.16b
 	WORD $0x4e9395e1 // sdot v1.4s, v15.16b, v19.16b
-	WORD $0x6f0c070c // ushr v12.16b, v24.16b, #4
+	WORD $0x6f0c070c // ushr v12.16b, v24.16b, 4
 	WORD $0x4e3f1d8c // and v12.16b, v12.16b, v31.16b
 	WORD $0x4e949580 // sdot v0.4s, v12.16b, v20.16b
-	WORD $0x6f0c072d // ushr v13.16b, v25.16b, #4
+	WORD $0x6f0c072d // ushr v13.16b, v25.16b, 4
 	WORD $0x4e3f1dad // and v13.16b, v13.16b, v31.16b
 	WORD $0x4e9595a1 // sdot v1.4s, v13.16b, v21.16b
-	WORD $0x6f0a070e // ushr v14.16b, v24.16b, #6
+	WORD $0x6f0a070e // ushr v14.16b, v24.16b, 6
 	WORD $0x4e9695c0 // sdot v0.4s, v14.16b, v22.16b
-	WORD $0x6f0a072f // ushr v15.16b, v25.16b, #6
+	WORD $0x6f0a072f // ushr v15.16b, v25.16b, 6
 	WORD $0x4e9795e1 // sdot v1.4s, v15.16b, v23.16b
 	FLDPQ 32(R12), (F24, F25)
 	WORD $0x4e3f1f0c // and v12.16b, v24.16b, v31.16b
 	WORD $0x4e909582 // sdot v2.4s, v12.16b, v16.16b
 	WORD $0x4e3f1f2d // and v13.16b, v25.16b, v31.16b
 	WORD $0x4e9195a3 // sdot v3.4s, v13.16b, v17.16b
-	WORD $0x6f0e070e // ushr v14.16b, v24.16b, #2
+	WORD $0x6f0e070e // ushr v14.16b, v24.16b, 2
 	WORD $0x4e3f1dce // and v14.16b, v14.16b, v31.16b
 	WORD $0x4e9295c2 // sdot v2.4s, v14.16b, v18.16b
-	WORD $0x6f0e072f // ushr v15.16b, v25.16b, #2
+	WORD $0x6f0e072f // ushr v15.16b, v25.16b, 2
 	WORD $0x4e3f1def // and v15.16b, v15.16b, v31.16b
 	WORD $0x4e9395e3 // sdot v3.4s, v15.16b, v19.16b
-	WORD $0x6f0c070c // ushr v12.16b, v24.16b, #4
+	WORD $0x6f0c070c // ushr v12.16b, v24.16b, 4
 	WORD $0x4e3f1d8c // and v12.16b, v12.16b, v31.16b
 	WORD $0x4e949582 // sdot v2.4s, v12.16b, v20.16b
-	WORD $0x6f0c072d // ushr v13.16b, v25.16b, #4
+	WORD $0x6f0c072d // ushr v13.16b, v25.16b, 4
 	WORD $0x4e3f1dad // and v13.16b, v13.16b, v31.16b
 	WORD $0x4e9595a3 // sdot v3.4s, v13.16b, v21.16b
-	WORD $0x6f0a070e // ushr v14.16b, v24.16b, #6
+	WORD $0x6f0a070e // ushr v14.16b, v24.16b, 6
 	WORD $0x4e9695c2 // sdot v2.4s, v14.16b, v22.16b
-	WORD $0x6f0a072f // ushr v15.16b, v25.16b, #6
+	WORD $0x6f0a072f // ushr v15.16b, v25.16b, 6
 	WORD $0x4e9795e3 // sdot v3.4s, v15.16b, v23.16b
 	FLDPQ 32(R13), (F24, F25)
 	WORD $0x4e3f1f0c // and v12.16b, v24.16b, v31.16b
 	WORD $0x4e909584 // sdot v4.4s, v12.16b, v16.16b
 	WORD $0x4e3f1f2d // and v13.16b, v25.16b, v31.16b
 	WORD $0x4e9195a5 // sdot v5.4s, v13.16b, v17.16b
-	WORD $0x6f0e070e // ushr v14.16b, v24.16b, #2
+	WORD $0x6f0e070e // ushr v14.16b, v24.16b, 2
 	WORD $0x4e3f1dce // and v14.16b, v14.16b, v31.16b
 	WORD $0x4e9295c4 // sdot v4.4s, v14.16b, v18.16b
-	WORD $0x6f0e072f // ushr v15.16b, v25.16b, #2
+	WORD $0x6f0e072f // ushr v15.16b, v25.16b, 2
 	WORD $0x4e3f1def // and v15.16b, v15.16b, v31.16b
 	WORD $0x4e9395e5 // sdot v5.4s, v15.16b, v19.16b
-	WORD $0x6f0c070c // ushr v12.16b, v24.16b, #4
+	WORD $0x6f0c070c // ushr v12.16b, v24.16b, 4
 	WORD $0x4e3f1d8c // and v12.16b, v12.16b, v31.16b
 	WORD $0x4e949584 // sdot v4.4s, v12.16b, v20.16b
-	WORD $0x6f0c072d // ushr v13.16b, v25.16b, #4
+	WORD $0x6f0c072d // ushr v13.16b, v25.16b, 4
 	WORD $0x4e3f1dad // and v13.16b, v13.16b, v31.16b
 	WORD $0x4e9595a5 // sdot v5.4s, v13.16b, v21.16b
-	WORD $0x6f0a070e // ushr v14.16b, v24.16b, #6
+	WORD $0x6f0a070e // ushr v14.16b, v24.16b, 6
 	WORD $0x4e9695c4 // sdot v4.4s, v14.16b, v22.16b
-	WORD $0x6f0a072f // ushr v15.16b, v25.16b, #6
+	WORD $0x6f0a072f // ushr v15.16b, v25.16b, 6
 	WORD $0x4e9795e5 // sdot v5.4s, v15.16b, v23.16b
 	FLDPQ 32(R14), (F24, F25)
 	WORD $0x4e3f1f0c // and v12.16b, v24.16b, v31.16b
 	WORD $0x4e909586 // sdot v6.4s, v12.16b, v16.16b
 	WORD $0x4e3f1f2d // and v13.16b, v25.16b, v31.16b
 	WORD $0x4e9195a7 // sdot v7.4s, v13.16b, v17.16b
-	WORD $0x6f0e070e // ushr v14.16b, v24.16b, #2
+	WORD $0x6f0e070e // ushr v14.16b, v24.16b, 2
 	WORD $0x4e3f1dce // and v14.16b, v14.16b, v31.16b
 	WORD $0x4e9295c6 // sdot v6.4s, v14.16b, v18.16b
-	WORD $0x6f0e072f // ushr v15.16b, v25.16b, #2
+	WORD $0x6f0e072f // ushr v15.16b, v25.16b, 2
 	WORD $0x4e3f1def // and v15.16b, v15.16b, v31.16b
 	WORD $0x4e9395e7 // sdot v7.4s, v15.16b, v19.16b
-	WORD $0x6f0c070c // ushr v12.16b, v24.16b, #4
+	WORD $0x6f0c070c // ushr v12.16b, v24.16b, 4
 	WORD $0x4e3f1d8c // and v12.16b, v12.16b, v31.16b
 	WORD $0x4e949586 // sdot v6.4s, v12.16b, v20.16b
-	WORD $0x6f0c072d // ushr v13.16b, v25.16b, #4
+	WORD $0x6f0c072d // ushr v13.16b, v25.16b, 4
 	WORD $0x4e3f1dad // and v13.16b, v13.16b, v31.16b
 	WORD $0x4e9595a7 // sdot v7.4s, v13.16b, v21.16b
-	WORD $0x6f0a070e // ushr v14.16b, v24.16b, #6
+	WORD $0x6f0a070e // ushr v14.16b, v24.16b, 6
 	WORD $0x4e9695c6 // sdot v6.4s, v14.16b, v22.16b
-	WORD $0x6f0a072f // ushr v15.16b, v25.16b, #6
+	WORD $0x6f0a072f // ushr v15.16b, v25.16b, 6
 	WORD $0x4e9795e7 // sdot v7.4s, v15.16b, v23.16b
 	ADD $64, R11
 	ADD $64, R12
@@ -517,9 +517,9 @@ next13:
 	JMP none5
 
 eight7:
-	WORD $0x4f04e41f // movi v31.16b, #128
-	WORD $0x4f000400 // movi v0.4s, #0
-	WORD $0x4f000401 // movi v1.4s, #0
+	WORD $0x4f04e41f // movi v31.16b, 128
+	WORD $0x4f000400 // movi v0.4s, 0
+	WORD $0x4f000401 // movi v1.4s, 0
 	LSR $6, R5, R19
 	MOVD R20, R15
 
@@ -533,7 +533,7 @@ bias14:
 	ADD $64, R15
 	SUBS $1, R19, R19
 	BNE bias14
-	WORD $0x4f00040b // movi v11.4s, #0
+	WORD $0x4f00040b // movi v11.4s, 0
 	WORD $0x4ea18400 // add v0.4s, v0.4s, v1.4s
 	WORD $0x6ea0856b // sub v11.4s, v11.4s, v0.4s
 
@@ -545,17 +545,17 @@ rows15:
 	MADD R5, R4, R22, R12
 	MADD R5, R4, R23, R13
 	MADD R5, R4, R24, R14
-	WORD $0x4f000400 // movi v0.4s, #0
-	WORD $0x4f000401 // movi v1.4s, #0
+	WORD $0x4f000400 // movi v0.4s, 0
+	WORD $0x4f000401 // movi v1.4s, 0
 	WORD $0x4eab1d60 // mov v0.16b, v11.16b
-	WORD $0x4f000402 // movi v2.4s, #0
-	WORD $0x4f000403 // movi v3.4s, #0
+	WORD $0x4f000402 // movi v2.4s, 0
+	WORD $0x4f000403 // movi v3.4s, 0
 	WORD $0x4eab1d62 // mov v2.16b, v11.16b
-	WORD $0x4f000404 // movi v4.4s, #0
-	WORD $0x4f000405 // movi v5.4s, #0
+	WORD $0x4f000404 // movi v4.4s, 0
+	WORD $0x4f000405 // movi v5.4s, 0
 	WORD $0x4eab1d64 // mov v4.16b, v11.16b
-	WORD $0x4f000406 // movi v6.4s, #0
-	WORD $0x4f000407 // movi v7.4s, #0
+	WORD $0x4f000406 // movi v6.4s, 0
+	WORD $0x4f000407 // movi v7.4s, 0
 	WORD $0x4eab1d66 // mov v6.16b, v11.16b
 	MOVD R20, R15
 	LSR $6, R5, R19
@@ -701,7 +701,7 @@ TEXT ·scoreMul(SB), NOSPLIT, $0-40
 	CMP $4, R25
 	BLT two19
 	BGT eight20
-	WORD $0x4f00e5ff // movi v31.16b, #15
+	WORD $0x4f00e5ff // movi v31.16b, 15
 
 rows21:
 	LDPW (R7), (R21, R22)
@@ -711,14 +711,14 @@ rows21:
 	MADD R5, R4, R22, R12
 	MADD R5, R4, R23, R13
 	MADD R5, R4, R24, R14
-	WORD $0x4f000400 // movi v0.4s, #0
-	WORD $0x4f000401 // movi v1.4s, #0
-	WORD $0x4f000402 // movi v2.4s, #0
-	WORD $0x4f000403 // movi v3.4s, #0
-	WORD $0x4f000404 // movi v4.4s, #0
-	WORD $0x4f000405 // movi v5.4s, #0
-	WORD $0x4f000406 // movi v6.4s, #0
-	WORD $0x4f000407 // movi v7.4s, #0
+	WORD $0x4f000400 // movi v0.4s, 0
+	WORD $0x4f000401 // movi v1.4s, 0
+	WORD $0x4f000402 // movi v2.4s, 0
+	WORD $0x4f000403 // movi v3.4s, 0
+	WORD $0x4f000404 // movi v4.4s, 0
+	WORD $0x4f000405 // movi v5.4s, 0
+	WORD $0x4f000406 // movi v6.4s, 0
+	WORD $0x4f000407 // movi v7.4s, 0
 	MOVD R20, R15
 	LSR $6, R5, R19
 
@@ -729,26 +729,26 @@ blocks22:
 	FLDPQ 96(R15), (F22, F23)
 	FLDPQ 0(R11), (F24, F25)
 	WORD $0x4e3f1f1a // and v26.16b, v24.16b, v31.16b
-	WORD $0x6f0c0718 // ushr v24.16b, v24.16b, #4
+	WORD $0x6f0c0718 // ushr v24.16b, v24.16b, 4
 	WORD $0x0e30c35c // smull v28.8h, v26.8b, v16.8b
 	WORD $0x4e30c35e // smull2 v30.8h, v26.16b, v16.16b
 	WORD $0x0e34831c // smlal v28.8h, v24.8b, v20.8b
 	WORD $0x4e34831e // smlal2 v30.8h, v24.16b, v20.16b
 	WORD $0x4e3f1f3b // and v27.16b, v25.16b, v31.16b
-	WORD $0x6f0c0739 // ushr v25.16b, v25.16b, #4
+	WORD $0x6f0c0739 // ushr v25.16b, v25.16b, 4
 	WORD $0x0e31837c // smlal v28.8h, v27.8b, v17.8b
 	WORD $0x4e31837e // smlal2 v30.8h, v27.16b, v17.16b
 	WORD $0x0e35833c // smlal v28.8h, v25.8b, v21.8b
 	WORD $0x4e35833e // smlal2 v30.8h, v25.16b, v21.16b
 	FLDPQ 32(R11), (F12, F13)
 	WORD $0x4e3f1d8e // and v14.16b, v12.16b, v31.16b
-	WORD $0x6f0c058c // ushr v12.16b, v12.16b, #4
+	WORD $0x6f0c058c // ushr v12.16b, v12.16b, 4
 	WORD $0x0e3281dc // smlal v28.8h, v14.8b, v18.8b
 	WORD $0x4e3281de // smlal2 v30.8h, v14.16b, v18.16b
 	WORD $0x0e36819c // smlal v28.8h, v12.8b, v22.8b
 	WORD $0x4e36819e // smlal2 v30.8h, v12.16b, v22.16b
 	WORD $0x4e3f1daf // and v15.16b, v13.16b, v31.16b
-	WORD $0x6f0c05ad // ushr v13.16b, v13.16b, #4
+	WORD $0x6f0c05ad // ushr v13.16b, v13.16b, 4
 	WORD $0x0e3381fc // smlal v28.8h, v15.8b, v19.8b
 	WORD $0x4e3381fe // smlal2 v30.8h, v15.16b, v19.16b
 	WORD $0x0e3781bc // smlal v28.8h, v13.8b, v23.8b
@@ -757,26 +757,26 @@ blocks22:
 	WORD $0x4e606bc1 // sadalp v1.4s, v30.8h
 	FLDPQ 0(R12), (F24, F25)
 	WORD $0x4e3f1f1a // and v26.16b, v24.16b, v31.16b
-	WORD $0x6f0c0718 // ushr v24.16b, v24.16b, #4
+	WORD $0x6f0c0718 // ushr v24.16b, v24.16b, 4
 	WORD $0x0e30c35c // smull v28.8h, v26.8b, v16.8b
 	WORD $0x4e30c35e // smull2 v30.8h, v26.16b, v16.16b
 	WORD $0x0e34831c // smlal v28.8h, v24.8b, v20.8b
 	WORD $0x4e34831e // smlal2 v30.8h, v24.16b, v20.16b
 	WORD $0x4e3f1f3b // and v27.16b, v25.16b, v31.16b
-	WORD $0x6f0c0739 // ushr v25.16b, v25.16b, #4
+	WORD $0x6f0c0739 // ushr v25.16b, v25.16b, 4
 	WORD $0x0e31837c // smlal v28.8h, v27.8b, v17.8b
 	WORD $0x4e31837e // smlal2 v30.8h, v27.16b, v17.16b
 	WORD $0x0e35833c // smlal v28.8h, v25.8b, v21.8b
 	WORD $0x4e35833e // smlal2 v30.8h, v25.16b, v21.16b
 	FLDPQ 32(R12), (F12, F13)
 	WORD $0x4e3f1d8e // and v14.16b, v12.16b, v31.16b
-	WORD $0x6f0c058c // ushr v12.16b, v12.16b, #4
+	WORD $0x6f0c058c // ushr v12.16b, v12.16b, 4
 	WORD $0x0e3281dc // smlal v28.8h, v14.8b, v18.8b
 	WORD $0x4e3281de // smlal2 v30.8h, v14.16b, v18.16b
 	WORD $0x0e36819c // smlal v28.8h, v12.8b, v22.8b
 	WORD $0x4e36819e // smlal2 v30.8h, v12.16b, v22.16b
 	WORD $0x4e3f1daf // and v15.16b, v13.16b, v31.16b
-	WORD $0x6f0c05ad // ushr v13.16b, v13.16b, #4
+	WORD $0x6f0c05ad // ushr v13.16b, v13.16b, 4
 	WORD $0x0e3381fc // smlal v28.8h, v15.8b, v19.8b
 	WORD $0x4e3381fe // smlal2 v30.8h, v15.16b, v19.16b
 	WORD $0x0e3781bc // smlal v28.8h, v13.8b, v23.8b
@@ -785,26 +785,26 @@ blocks22:
 	WORD $0x4e606bc3 // sadalp v3.4s, v30.8h
 	FLDPQ 0(R13), (F24, F25)
 	WORD $0x4e3f1f1a // and v26.16b, v24.16b, v31.16b
-	WORD $0x6f0c0718 // ushr v24.16b, v24.16b, #4
+	WORD $0x6f0c0718 // ushr v24.16b, v24.16b, 4
 	WORD $0x0e30c35c // smull v28.8h, v26.8b, v16.8b
 	WORD $0x4e30c35e // smull2 v30.8h, v26.16b, v16.16b
 	WORD $0x0e34831c // smlal v28.8h, v24.8b, v20.8b
 	WORD $0x4e34831e // smlal2 v30.8h, v24.16b, v20.16b
 	WORD $0x4e3f1f3b // and v27.16b, v25.16b, v31.16b
-	WORD $0x6f0c0739 // ushr v25.16b, v25.16b, #4
+	WORD $0x6f0c0739 // ushr v25.16b, v25.16b, 4
 	WORD $0x0e31837c // smlal v28.8h, v27.8b, v17.8b
 	WORD $0x4e31837e // smlal2 v30.8h, v27.16b, v17.16b
 	WORD $0x0e35833c // smlal v28.8h, v25.8b, v21.8b
 	WORD $0x4e35833e // smlal2 v30.8h, v25.16b, v21.16b
 	FLDPQ 32(R13), (F12, F13)
 	WORD $0x4e3f1d8e // and v14.16b, v12.16b, v31.16b
-	WORD $0x6f0c058c // ushr v12.16b, v12.16b, #4
+	WORD $0x6f0c058c // ushr v12.16b, v12.16b, 4
 	WORD $0x0e3281dc // smlal v28.8h, v14.8b, v18.8b
 	WORD $0x4e3281de // smlal2 v30.8h, v14.16b, v18.16b
 	WORD $0x0e36819c // smlal v28.8h, v12.8b, v22.8b
 	WORD $0x4e36819e // smlal2 v30.8h, v12.16b, v22.16b
 	WORD $0x4e3f1daf // and v15.16b, v13.16b, v31.16b
-	WORD $0x6f0c05ad // ushr v13.16b, v13.16b, #4
+	WORD $0x6f0c05ad // ushr v13.16b, v13.16b, 4
 	WORD $0x0e3381fc // smlal v28.8h, v15.8b, v19.8b
 	WORD $0x4e3381fe // smlal2 v30.8h, v15.16b, v19.16b
 	WORD $0x0e3781bc // smlal v28.8h, v13.8b, v23.8b
@@ -813,26 +813,26 @@ blocks22:
 	WORD $0x4e606bc5 // sadalp v5.4s, v30.8h
 	FLDPQ 0(R14), (F24, F25)
 	WORD $0x4e3f1f1a // and v26.16b, v24.16b, v31.16b
-	WORD $0x6f0c0718 // ushr v24.16b, v24.16b, #4
+	WORD $0x6f0c0718 // ushr v24.16b, v24.16b, 4
 	WORD $0x0e30c35c // smull v28.8h, v26.8b, v16.8b
 	WORD $0x4e30c35e // smull2 v30.8h, v26.16b, v16.16b
 	WORD $0x0e34831c // smlal v28.8h, v24.8b, v20.8b
 	WORD $0x4e34831e // smlal2 v30.8h, v24.16b, v20.16b
 	WORD $0x4e3f1f3b // and v27.16b, v25.16b, v31.16b
-	WORD $0x6f0c0739 // ushr v25.16b, v25.16b, #4
+	WORD $0x6f0c0739 // ushr v25.16b, v25.16b, 4
 	WORD $0x0e31837c // smlal v28.8h, v27.8b, v17.8b
 	WORD $0x4e31837e // smlal2 v30.8h, v27.16b, v17.16b
 	WORD $0x0e35833c // smlal v28.8h, v25.8b, v21.8b
 	WORD $0x4e35833e // smlal2 v30.8h, v25.16b, v21.16b
 	FLDPQ 32(R14), (F12, F13)
 	WORD $0x4e3f1d8e // and v14.16b, v12.16b, v31.16b
-	WORD $0x6f0c058c // ushr v12.16b, v12.16b, #4
+	WORD $0x6f0c058c // ushr v12.16b, v12.16b, 4
 	WORD $0x0e3281dc // smlal v28.8h, v14.8b, v18.8b
 	WORD $0x4e3281de // smlal2 v30.8h, v14.16b, v18.16b
 	WORD $0x0e36819c // smlal v28.8h, v12.8b, v22.8b
 	WORD $0x4e36819e // smlal2 v30.8h, v12.16b, v22.16b
 	WORD $0x4e3f1daf // and v15.16b, v13.16b, v31.16b
-	WORD $0x6f0c05ad // ushr v13.16b, v13.16b, #4
+	WORD $0x6f0c05ad // ushr v13.16b, v13.16b, 4
 	WORD $0x0e3381fc // smlal v28.8h, v15.8b, v19.8b
 	WORD $0x4e3381fe // smlal2 v30.8h, v15.16b, v19.16b
 	WORD $0x0e3781bc // smlal v28.8h, v13.8b, v23.8b
@@ -905,7 +905,7 @@ next23:
 	JMP none18
 
 two19:
-	WORD $0x4f00e47f // movi v31.16b, #3
+	WORD $0x4f00e47f // movi v31.16b, 3
 
 rows24:
 	LDPW (R7), (R21, R22)
@@ -915,14 +915,14 @@ rows24:
 	MADD R5, R4, R22, R12
 	MADD R5, R4, R23, R13
 	MADD R5, R4, R24, R14
-	WORD $0x4f000400 // movi v0.4s, #0
-	WORD $0x4f000401 // movi v1.4s, #0
-	WORD $0x4f000402 // movi v2.4s, #0
-	WORD $0x4f000403 // movi v3.4s, #0
-	WORD $0x4f000404 // movi v4.4s, #0
-	WORD $0x4f000405 // movi v5.4s, #0
-	WORD $0x4f000406 // movi v6.4s, #0
-	WORD $0x4f000407 // movi v7.4s, #0
+	WORD $0x4f000400 // movi v0.4s, 0
+	WORD $0x4f000401 // movi v1.4s, 0
+	WORD $0x4f000402 // movi v2.4s, 0
+	WORD $0x4f000403 // movi v3.4s, 0
+	WORD $0x4f000404 // movi v4.4s, 0
+	WORD $0x4f000405 // movi v5.4s, 0
+	WORD $0x4f000406 // movi v6.4s, 0
+	WORD $0x4f000407 // movi v7.4s, 0
 	MOVD R20, R15
 	LSR $6, R5, R19
 
@@ -938,26 +938,26 @@ blocks25:
 	WORD $0x4e3f1f2d // and v13.16b, v25.16b, v31.16b
 	WORD $0x0e3181bc // smlal v28.8h, v13.8b, v17.8b
 	WORD $0x4e3181be // smlal2 v30.8h, v13.16b, v17.16b
-	WORD $0x6f0e070e // ushr v14.16b, v24.16b, #2
+	WORD $0x6f0e070e // ushr v14.16b, v24.16b, 2
 	WORD $0x4e3f1dce // and v14.16b, v14.16b, v31.16b
 	WORD $0x0e3281dc // smlal v28.8h, v14.8b, v18.8b
 	WORD $0x4e3281de // smlal2 v30.8h, v14.16b, v18.16b
-	WORD $0x6f0e072f // ushr v15.16b, v25.16b, #2
+	WORD $0x6f0e072f // ushr v15.16b, v25.16b, 2
 	WORD $0x4e3f1def // and v15.16b, v15.16b, v31.16b
 	WORD $0x0e3381fc // smlal v28.8h, v15.8b, v19.8b
 	WORD $0x4e3381fe // smlal2 v30.8h, v15.16b, v19.16b
-	WORD $0x6f0c070c // ushr v12.16b, v24.16b, #4
+	WORD $0x6f0c070c // ushr v12.16b, v24.16b, 4
 	WORD $0x4e3f1d8c // and v12.16b, v12.16b, v31.16b
 	WORD $0x0e34819c // smlal v28.8h, v12.8b, v20.8b
 	WORD $0x4e34819e // smlal2 v30.8h, v12.16b, v20.16b
-	WORD $0x6f0c072d // ushr v13.16b, v25.16b, #4
+	WORD $0x6f0c072d // ushr v13.16b, v25.16b, 4
 	WORD $0x4e3f1dad // and v13.16b, v13.16b, v31.16b
 	WORD $0x0e3581bc // smlal v28.8h, v13.8b, v21.8b
 	WORD $0x4e3581be // smlal2 v30.8h, v13.16b, v21.16b
-	WORD $0x6f0a070e // ushr v14.16b, v24.16b, #6
+	WORD $0x6f0a070e // ushr v14.16b, v24.16b, 6
 	WORD $0x0e3681dc // smlal v28.8h, v14.8b, v22.8b
 	WORD $0x4e3681de // smlal2 v30.8h, v14.16b, v22.16b
-	WORD $0x6f0a072f // ushr v15.16b, v25.16b, #6
+	WORD $0x6f0a072f // ushr v15.16b, v25.16b, 6
 	WORD $0x0e3781fc // smlal v28.8h, v15.8b, v23.8b
 	WORD $0x4e3781fe // smlal2 v30.8h, v15.16b, v23.16b
 	WORD $0x4e606b80 // sadalp v0.4s, v28.8h
@@ -969,26 +969,26 @@ blocks25:
 	WORD $0x4e3f1f2d // and v13.16b, v25.16b, v31.16b
 	WORD $0x0e3181bc // smlal v28.8h, v13.8b, v17.8b
 	WORD $0x4e3181be // smlal2 v30.8h, v13.16b, v17.16b
-	WORD $0x6f0e070e // ushr v14.16b, v24.16b, #2
+	WORD $0x6f0e070e // ushr v14.16b, v24.16b, 2
 	WORD $0x4e3f1dce // and v14.16b, v14.16b, v31.16b
 	WORD $0x0e3281dc // smlal v28.8h, v14.8b, v18.8b
 	WORD $0x4e3281de // smlal2 v30.8h, v14.16b, v18.16b
-	WORD $0x6f0e072f // ushr v15.16b, v25.16b, #2
+	WORD $0x6f0e072f // ushr v15.16b, v25.16b, 2
 	WORD $0x4e3f1def // and v15.16b, v15.16b, v31.16b
 	WORD $0x0e3381fc // smlal v28.8h, v15.8b, v19.8b
 	WORD $0x4e3381fe // smlal2 v30.8h, v15.16b, v19.16b
-	WORD $0x6f0c070c // ushr v12.16b, v24.16b, #4
+	WORD $0x6f0c070c // ushr v12.16b, v24.16b, 4
 	WORD $0x4e3f1d8c // and v12.16b, v12.16b, v31.16b
 	WORD $0x0e34819c // smlal v28.8h, v12.8b, v20.8b
 	WORD $0x4e34819e // smlal2 v30.8h, v12.16b, v20.16b
-	WORD $0x6f0c072d // ushr v13.16b, v25.16b, #4
+	WORD $0x6f0c072d // ushr v13.16b, v25.16b, 4
 	WORD $0x4e3f1dad // and v13.16b, v13.16b, v31.16b
 	WORD $0x0e3581bc // smlal v28.8h, v13.8b, v21.8b
 	WORD $0x4e3581be // smlal2 v30.8h, v13.16b, v21.16b
-	WORD $0x6f0a070e // ushr v14.16b, v24.16b, #6
+	WORD $0x6f0a070e // ushr v14.16b, v24.16b, 6
 	WORD $0x0e3681dc // smlal v28.8h, v14.8b, v22.8b
 	WORD $0x4e3681de // smlal2 v30.8h, v14.16b, v22.16b
-	WORD $0x6f0a072f // ushr v15.16b, v25.16b, #6
+	WORD $0x6f0a072f // ushr v15.16b, v25.16b, 6
 	WORD $0x0e3781fc // smlal v28.8h, v15.8b, v23.8b
 	WORD $0x4e3781fe // smlal2 v30.8h, v15.16b, v23.16b
 	WORD $0x4e606b82 // sadalp v2.4s, v28.8h
@@ -1000,26 +1000,26 @@ blocks25:
 	WORD $0x4e3f1f2d // and v13.16b, v25.16b, v31.16b
 	WORD $0x0e3181bc // smlal v28.8h, v13.8b, v17.8b
 	WORD $0x4e3181be // smlal2 v30.8h, v13.16b, v17.16b
-	WORD $0x6f0e070e // ushr v14.16b, v24.16b, #2
+	WORD $0x6f0e070e // ushr v14.16b, v24.16b, 2
 	WORD $0x4e3f1dce // and v14.16b, v14.16b, v31.16b
 	WORD $0x0e3281dc // smlal v28.8h, v14.8b, v18.8b
 	WORD $0x4e3281de // smlal2 v30.8h, v14.16b, v18.16b
-	WORD $0x6f0e072f // ushr v15.16b, v25.16b, #2
+	WORD $0x6f0e072f // ushr v15.16b, v25.16b, 2
 	WORD $0x4e3f1def // and v15.16b, v15.16b, v31.16b
 	WORD $0x0e3381fc // smlal v28.8h, v15.8b, v19.8b
 	WORD $0x4e3381fe // smlal2 v30.8h, v15.16b, v19.16b
-	WORD $0x6f0c070c // ushr v12.16b, v24.16b, #4
+	WORD $0x6f0c070c // ushr v12.16b, v24.16b, 4
 	WORD $0x4e3f1d8c // and v12.16b, v12.16b, v31.16b
 	WORD $0x0e34819c // smlal v28.8h, v12.8b, v20.8b
 	WORD $0x4e34819e // smlal2 v30.8h, v12.16b, v20.16b
-	WORD $0x6f0c072d // ushr v13.16b, v25.16b, #4
+	WORD $0x6f0c072d // ushr v13.16b, v25.16b, 4
 	WORD $0x4e3f1dad // and v13.16b, v13.16b, v31.16b
 	WORD $0x0e3581bc // smlal v28.8h, v13.8b, v21.8b
 	WORD $0x4e3581be // smlal2 v30.8h, v13.16b, v21.16b
-	WORD $0x6f0a070e // ushr v14.16b, v24.16b, #6
+	WORD $0x6f0a070e // ushr v14.16b, v24.16b, 6
 	WORD $0x0e3681dc // smlal v28.8h, v14.8b, v22.8b
 	WORD $0x4e3681de // smlal2 v30.8h, v14.16b, v22.16b
-	WORD $0x6f0a072f // ushr v15.16b, v25.16b, #6
+	WORD $0x6f0a072f // ushr v15.16b, v25.16b, 6
 	WORD $0x0e3781fc // smlal v28.8h, v15.8b, v23.8b
 	WORD $0x4e3781fe // smlal2 v30.8h, v15.16b, v23.16b
 	WORD $0x4e606b84 // sadalp v4.4s, v28.8h
@@ -1031,26 +1031,26 @@ blocks25:
 	WORD $0x4e3f1f2d // and v13.16b, v25.16b, v31.16b
 	WORD $0x0e3181bc // smlal v28.8h, v13.8b, v17.8b
 	WORD $0x4e3181be // smlal2 v30.8h, v13.16b, v17.16b
-	WORD $0x6f0e070e // ushr v14.16b, v24.16b, #2
+	WORD $0x6f0e070e // ushr v14.16b, v24.16b, 2
 	WORD $0x4e3f1dce // and v14.16b, v14.16b, v31.16b
 	WORD $0x0e3281dc // smlal v28.8h, v14.8b, v18.8b
 	WORD $0x4e3281de // smlal2 v30.8h, v14.16b, v18.16b
-	WORD $0x6f0e072f // ushr v15.16b, v25.16b, #2
+	WORD $0x6f0e072f // ushr v15.16b, v25.16b, 2
 	WORD $0x4e3f1def // and v15.16b, v15.16b, v31.16b
 	WORD $0x0e3381fc // smlal v28.8h, v15.8b, v19.8b
 	WORD $0x4e3381fe // smlal2 v30.8h, v15.16b, v19.16b
-	WORD $0x6f0c070c // ushr v12.16b, v24.16b, #4
+	WORD $0x6f0c070c // ushr v12.16b, v24.16b, 4
 	WORD $0x4e3f1d8c // and v12.16b, v12.16b, v31.16b
 	WORD $0x0e34819c // smlal v28.8h, v12.8b, v20.8b
 	WORD $0x4e34819e // smlal2 v30.8h, v12.16b, v20.16b
-	WORD $0x6f0c072d // ushr v13.16b, v25.16b, #4
+	WORD $0x6f0c072d // ushr v13.16b, v25.16b, 4
 	WORD $0x4e3f1dad // and v13.16b, v13.16b, v31.16b
 	WORD $0x0e3581bc // smlal v28.8h, v13.8b, v21.8b
 	WORD $0x4e3581be // smlal2 v30.8h, v13.16b, v21.16b
-	WORD $0x6f0a070e // ushr v14.16b, v24.16b, #6
+	WORD $0x6f0a070e // ushr v14.16b, v24.16b, 6
 	WORD $0x0e3681dc // smlal v28.8h, v14.8b, v22.8b
 	WORD $0x4e3681de // smlal2 v30.8h, v14.16b, v22.16b
-	WORD $0x6f0a072f // ushr v15.16b, v25.16b, #6
+	WORD $0x6f0a072f // ushr v15.16b, v25.16b, 6
 	WORD $0x0e3781fc // smlal v28.8h, v15.8b, v23.8b
 	WORD $0x4e3781fe // smlal2 v30.8h, v15.16b, v23.16b
 	WORD $0x4e606b86 // sadalp v6.4s, v28.8h
@@ -1066,26 +1066,26 @@ blocks25:
 	WORD $0x4e3f1f2d // and v13.16b, v25.16b, v31.16b
 	WORD $0x0e3181bc // smlal v28.8h, v13.8b, v17.8b
 	WORD $0x4e3181be // smlal2 v30.8h, v13.16b, v17.16b
-	WORD $0x6f0e070e // ushr v14.16b, v24.16b, #2
+	WORD $0x6f0e070e // ushr v14.16b, v24.16b, 2
 	WORD $0x4e3f1dce // and v14.16b, v14.16b, v31.16b
 	WORD $0x0e3281dc // smlal v28.8h, v14.8b, v18.8b
 	WORD $0x4e3281de // smlal2 v30.8h, v14.16b, v18.16b
-	WORD $0x6f0e072f // ushr v15.16b, v25.16b, #2
+	WORD $0x6f0e072f // ushr v15.16b, v25.16b, 2
 	WORD $0x4e3f1def // and v15.16b, v15.16b, v31.16b
 	WORD $0x0e3381fc // smlal v28.8h, v15.8b, v19.8b
 	WORD $0x4e3381fe // smlal2 v30.8h, v15.16b, v19.16b
-	WORD $0x6f0c070c // ushr v12.16b, v24.16b, #4
+	WORD $0x6f0c070c // ushr v12.16b, v24.16b, 4
 	WORD $0x4e3f1d8c // and v12.16b, v12.16b, v31.16b
 	WORD $0x0e34819c // smlal v28.8h, v12.8b, v20.8b
 	WORD $0x4e34819e // smlal2 v30.8h, v12.16b, v20.16b
-	WORD $0x6f0c072d // ushr v13.16b, v25.16b, #4
+	WORD $0x6f0c072d // ushr v13.16b, v25.16b, 4
 	WORD $0x4e3f1dad // and v13.16b, v13.16b, v31.16b
 	WORD $0x0e3581bc // smlal v28.8h, v13.8b, v21.8b
 	WORD $0x4e3581be // smlal2 v30.8h, v13.16b, v21.16b
-	WORD $0x6f0a070e // ushr v14.16b, v24.16b, #6
+	WORD $0x6f0a070e // ushr v14.16b, v24.16b, 6
 	WORD $0x0e3681dc // smlal v28.8h, v14.8b, v22.8b
 	WORD $0x4e3681de // smlal2 v30.8h, v14.16b, v22.16b
-	WORD $0x6f0a072f // ushr v15.16b, v25.16b, #6
+	WORD $0x6f0a072f // ushr v15.16b, v25.16b, 6
 	WORD $0x0e3781fc // smlal v28.8h, v15.8b, v23.8b
 	WORD $0x4e3781fe // smlal2 v30.8h, v15.16b, v23.16b
 	WORD $0x4e606b80 // sadalp v0.4s, v28.8h
@@ -1097,26 +1097,26 @@ blocks25:
 	WORD $0x4e3f1f2d // and v13.16b, v25.16b, v31.16b
 	WORD $0x0e3181bc // smlal v28.8h, v13.8b, v17.8b
 	WORD $0x4e3181be // smlal2 v30.8h, v13.16b, v17.16b
-	WORD $0x6f0e070e // ushr v14.16b, v24.16b, #2
+	WORD $0x6f0e070e // ushr v14.16b, v24.16b, 2
 	WORD $0x4e3f1dce // and v14.16b, v14.16b, v31.16b
 	WORD $0x0e3281dc // smlal v28.8h, v14.8b, v18.8b
 	WORD $0x4e3281de // smlal2 v30.8h, v14.16b, v18.16b
-	WORD $0x6f0e072f // ushr v15.16b, v25.16b, #2
+	WORD $0x6f0e072f // ushr v15.16b, v25.16b, 2
 	WORD $0x4e3f1def // and v15.16b, v15.16b, v31.16b
 	WORD $0x0e3381fc // smlal v28.8h, v15.8b, v19.8b
 	WORD $0x4e3381fe // smlal2 v30.8h, v15.16b, v19.16b
-	WORD $0x6f0c070c // ushr v12.16b, v24.16b, #4
+	WORD $0x6f0c070c // ushr v12.16b, v24.16b, 4
 	WORD $0x4e3f1d8c // and v12.16b, v12.16b, v31.16b
 	WORD $0x0e34819c // smlal v28.8h, v12.8b, v20.8b
 	WORD $0x4e34819e // smlal2 v30.8h, v12.16b, v20.16b
-	WORD $0x6f0c072d // ushr v13.16b, v25.16b, #4
+	WORD $0x6f0c072d // ushr v13.16b, v25.16b, 4
 	WORD $0x4e3f1dad // and v13.16b, v13.16b, v31.16b
 	WORD $0x0e3581bc // smlal v28.8h, v13.8b, v21.8b
 	WORD $0x4e3581be // smlal2 v30.8h, v13.16b, v21.16b
-	WORD $0x6f0a070e // ushr v14.16b, v24.16b, #6
+	WORD $0x6f0a070e // ushr v14.16b, v24.16b, 6
 	WORD $0x0e3681dc // smlal v28.8h, v14.8b, v22.8b
 	WORD $0x4e3681de // smlal2 v30.8h, v14.16b, v22.16b
-	WORD $0x6f0a072f // ushr v15.16b, v25.16b, #6
+	WORD $0x6f0a072f // ushr v15.16b, v25.16b, 6
 	WORD $0x0e3781fc // smlal v28.8h, v15.8b, v23.8b
 	WORD $0x4e3781fe // smlal2 v30.8h, v15.16b, v23.16b
 	WORD $0x4e606b82 // sadalp v2.4s, v28.8h
@@ -1128,26 +1128,26 @@ blocks25:
 	WORD $0x4e3f1f2d // and v13.16b, v25.16b, v31.16b
 	WORD $0x0e3181bc // smlal v28.8h, v13.8b, v17.8b
 	WORD $0x4e3181be // smlal2 v30.8h, v13.16b, v17.16b
-	WORD $0x6f0e070e // ushr v14.16b, v24.16b, #2
+	WORD $0x6f0e070e // ushr v14.16b, v24.16b, 2
 	WORD $0x4e3f1dce // and v14.16b, v14.16b, v31.16b
 	WORD $0x0e3281dc // smlal v28.8h, v14.8b, v18.8b
 	WORD $0x4e3281de // smlal2 v30.8h, v14.16b, v18.16b
-	WORD $0x6f0e072f // ushr v15.16b, v25.16b, #2
+	WORD $0x6f0e072f // ushr v15.16b, v25.16b, 2
 	WORD $0x4e3f1def // and v15.16b, v15.16b, v31.16b
 	WORD $0x0e3381fc // smlal v28.8h, v15.8b, v19.8b
 	WORD $0x4e3381fe // smlal2 v30.8h, v15.16b, v19.16b
-	WORD $0x6f0c070c // ushr v12.16b, v24.16b, #4
+	WORD $0x6f0c070c // ushr v12.16b, v24.16b, 4
 	WORD $0x4e3f1d8c // and v12.16b, v12.16b, v31.16b
 	WORD $0x0e34819c // smlal v28.8h, v12.8b, v20.8b
 	WORD $0x4e34819e // smlal2 v30.8h, v12.16b, v20.16b
-	WORD $0x6f0c072d // ushr v13.16b, v25.16b, #4
+	WORD $0x6f0c072d // ushr v13.16b, v25.16b, 4
 	WORD $0x4e3f1dad // and v13.16b, v13.16b, v31.16b
 	WORD $0x0e3581bc // smlal v28.8h, v13.8b, v21.8b
 	WORD $0x4e3581be // smlal2 v30.8h, v13.16b, v21.16b
-	WORD $0x6f0a070e // ushr v14.16b, v24.16b, #6
+	WORD $0x6f0a070e // ushr v14.16b, v24.16b, 6
 	WORD $0x0e3681dc // smlal v28.8h, v14.8b, v22.8b
 	WORD $0x4e3681de // smlal2 v30.8h, v14.16b, v22.16b
-	WORD $0x6f0a072f // ushr v15.16b, v25.16b, #6
+	WORD $0x6f0a072f // ushr v15.16b, v25.16b, 6
 	WORD $0x0e3781fc // smlal v28.8h, v15.8b, v23.8b
 	WORD $0x4e3781fe // smlal2 v30.8h, v15.16b, v23.16b
 	WORD $0x4e606b84 // sadalp v4.4s, v28.8h
@@ -1159,26 +1159,26 @@ blocks25:
 	WORD $0x4e3f1f2d // and v13.16b, v25.16b, v31.16b
 	WORD $0x0e3181bc // smlal v28.8h, v13.8b, v17.8b
 	WORD $0x4e3181be // smlal2 v30.8h, v13.16b, v17.16b
-	WORD $0x6f0e070e // ushr v14.16b, v24.16b, #2
+	WORD $0x6f0e070e // ushr v14.16b, v24.16b, 2
 	WORD $0x4e3f1dce // and v14.16b, v14.16b, v31.16b
 	WORD $0x0e3281dc // smlal v28.8h, v14.8b, v18.8b
 	WORD $0x4e3281de // smlal2 v30.8h, v14.16b, v18.16b
-	WORD $0x6f0e072f // ushr v15.16b, v25.16b, #2
+	WORD $0x6f0e072f // ushr v15.16b, v25.16b, 2
 	WORD $0x4e3f1def // and v15.16b, v15.16b, v31.16b
 	WORD $0x0e3381fc // smlal v28.8h, v15.8b, v19.8b
 	WORD $0x4e3381fe // smlal2 v30.8h, v15.16b, v19.16b
-	WORD $0x6f0c070c // ushr v12.16b, v24.16b, #4
+	WORD $0x6f0c070c // ushr v12.16b, v24.16b, 4
 	WORD $0x4e3f1d8c // and v12.16b, v12.16b, v31.16b
 	WORD $0x0e34819c // smlal v28.8h, v12.8b, v20.8b
 	WORD $0x4e34819e // smlal2 v30.8h, v12.16b, v20.16b
-	WORD $0x6f0c072d // ushr v13.16b, v25.16b, #4
+	WORD $0x6f0c072d // ushr v13.16b, v25.16b, 4
 	WORD $0x4e3f1dad // and v13.16b, v13.16b, v31.16b
 	WORD $0x0e3581bc // smlal v28.8h, v13.8b, v21.8b
 	WORD $0x4e3581be // smlal2 v30.8h, v13.16b, v21.16b
-	WORD $0x6f0a070e // ushr v14.16b, v24.16b, #6
+	WORD $0x6f0a070e // ushr v14.16b, v24.16b, 6
 	WORD $0x0e3681dc // smlal v28.8h, v14.8b, v22.8b
 	WORD $0x4e3681de // smlal2 v30.8h, v14.16b, v22.16b
-	WORD $0x6f0a072f // ushr v15.16b, v25.16b, #6
+	WORD $0x6f0a072f // ushr v15.16b, v25.16b, 6
 	WORD $0x0e3781fc // smlal v28.8h, v15.8b, v23.8b
 	WORD $0x4e3781fe // smlal2 v30.8h, v15.16b, v23.16b
 	WORD $0x4e606b86 // sadalp v6.4s, v28.8h
@@ -1249,9 +1249,9 @@ next26:
 	JMP none18
 
 eight20:
-	WORD $0x4f04e41f // movi v31.16b, #128
-	WORD $0x4f000400 // movi v0.4s, #0
-	WORD $0x4f000401 // movi v1.4s, #0
+	WORD $0x4f04e41f // movi v31.16b, 128
+	WORD $0x4f000400 // movi v0.4s, 0
+	WORD $0x4f000401 // movi v1.4s, 0
 	LSR $6, R5, R19
 	MOVD R20, R15
 
@@ -1277,7 +1277,7 @@ bias27:
 	ADD $64, R15
 	SUBS $1, R19, R19
 	BNE bias27
-	WORD $0x4f00040b // movi v11.4s, #0
+	WORD $0x4f00040b // movi v11.4s, 0
 	WORD $0x4ea18400 // add v0.4s, v0.4s, v1.4s
 	WORD $0x6ea0856b // sub v11.4s, v11.4s, v0.4s
 
@@ -1289,17 +1289,17 @@ rows28:
 	MADD R5, R4, R22, R12
 	MADD R5, R4, R23, R13
 	MADD R5, R4, R24, R14
-	WORD $0x4f000400 // movi v0.4s, #0
-	WORD $0x4f000401 // movi v1.4s, #0
+	WORD $0x4f000400 // movi v0.4s, 0
+	WORD $0x4f000401 // movi v1.4s, 0
 	WORD $0x4eab1d60 // mov v0.16b, v11.16b
-	WORD $0x4f000402 // movi v2.4s, #0
-	WORD $0x4f000403 // movi v3.4s, #0
+	WORD $0x4f000402 // movi v2.4s, 0
+	WORD $0x4f000403 // movi v3.4s, 0
 	WORD $0x4eab1d62 // mov v2.16b, v11.16b
-	WORD $0x4f000404 // movi v4.4s, #0
-	WORD $0x4f000405 // movi v5.4s, #0
+	WORD $0x4f000404 // movi v4.4s, 0
+	WORD $0x4f000405 // movi v5.4s, 0
 	WORD $0x4eab1d64 // mov v4.16b, v11.16b
-	WORD $0x4f000406 // movi v6.4s, #0
-	WORD $0x4f000407 // movi v7.4s, #0
+	WORD $0x4f000406 // movi v6.4s, 0
+	WORD $0x4f000407 // movi v7.4s, 0
 	WORD $0x4eab1d66 // mov v6.16b, v11.16b
 	MOVD R20, R15
 	LSR $6, R5, R19

@@ -13,7 +13,7 @@ func builds(p *program) {
 	p.function("signed8NEON", "(out *int8, code *byte, n int)", 24,
 		"flips the highest bit of n bytes, a multiple of 16.")
 	p.load("out R0, code R1, n R2")
-	p.v("movi v31.16b, #128")
+	p.v("movi v31.16b, 128")
 	loop := p.label("bytes")
 	p.at(loop)
 	p.op("FMOVQ.P 16(R1), F0")
@@ -34,7 +34,7 @@ func dot8x4(p *program, d products) {
 	p.function("dot8x4"+d.name(), "(queries []int8, stride int, packed []byte, out []int32, width int)", 88,
 		"is the kernel of Dot8x4.")
 	p.load("queries_base R0, _, _, stride R1, packed_base R2, packed_len R3, _, out_base R4, _, _, width R5")
-	p.v("movi v29.16b, #128")
+	p.v("movi v29.16b, 128")
 	begin(p, d)
 	p.op("LSL $2, R5")
 	packs, half, numbers, second := p.label("packs"), p.label("half"), p.label("numbers"), p.label("second")
@@ -120,7 +120,7 @@ func dot8Rows(p *program, d products) {
 	p.function("dot8Rows"+d.name(), "(query []int8, codes []byte, stride int, rows []uint32, out []int32)", 104,
 		"is the kernel of Dot8Rows.")
 	p.load("query_base R20, query_len R5, _, codes_base R4, _, _, stride R6, rows_base R7, rows_len R10, _, out_base R8")
-	p.v("movi v%d.16b, #128", maskAt)
+	p.v("movi v%d.16b, 128", maskAt)
 	bias(p, d)
 	loop, blocks, part, done := p.label("rows"), p.label("blocks"), p.label("part"), p.label("done")
 	p.at(loop)

@@ -82,7 +82,7 @@ func flip(p *program) {
 		p.v("eor v1.16b, v1.16b, v2.16b")
 		p.op("FMOVQ F1, %d(R0)", 16*i)
 		if i < 7 {
-			p.v("ushr v0.4s, v0.4s, #4")
+			p.v("ushr v0.4s, v0.4s, 4")
 		}
 	}
 	p.op("ADD $128, R0")
@@ -208,8 +208,8 @@ func quantize(p *program, name, kind string, unsigned bool) {
 	p.op("MOVD out+16(FP), R1")
 	p.op("MOVD n+24(FP), R2")
 	p.v("dup v31.4s, v31.s[0]")
-	p.v("movi v30.16b, #129") // -127
-	p.v("movi v29.16b, #128")
+	p.v("movi v30.16b, 129") // -127
+	p.v("movi v29.16b, 128")
 	loop := p.label("numbers")
 	p.at(loop)
 	p.op("FLDPQ (R0), (F0, F1)")

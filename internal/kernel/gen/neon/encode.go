@@ -15,8 +15,8 @@ var instructions = map[string]struct {
 	word  uint32
 	field func(n uint32) uint32 // nil: no immediate and no element
 }{
-	"movi v.4s, #":              {0x4f000400, zeroOnly},
-	"movi v.16b, #":             {0x4f00e400, immediate8},
+	"movi v.4s, ":               {0x4f000400, zeroOnly},
+	"movi v.16b, ":              {0x4f00e400, immediate8},
 	"mov v.16b, v.16b":          {0x4ea01c00, nil}, // orr; see encode
 	"dup v.4s, w":               {0x4e040c00, nil},
 	"dup v.4s, v.s[]":           {0x4e040400, elementS},
@@ -32,8 +32,8 @@ var instructions = map[string]struct {
 	"and v.16b, v.16b, v.16b":   {0x4e201c00, nil},
 	"orr v.16b, v.16b, v.16b":   {0x4ea01c00, nil},
 	"eor v.16b, v.16b, v.16b":   {0x6e201c00, nil},
-	"ushr v.16b, v.16b, #":      {0x6f000400, right8},
-	"ushr v.4s, v.4s, #":        {0x6f000400, right32},
+	"ushr v.16b, v.16b, ":       {0x6f000400, right8},
+	"ushr v.4s, v.4s, ":         {0x6f000400, right32},
 	"ushl v.4s, v.4s, v.4s":     {0x6ea04400, nil},
 	"ushl v.16b, v.16b, v.16b":  {0x6e204400, nil},
 	"sdot v.4s, v.16b, v.16b":   {0x4e809400, nil},
@@ -93,7 +93,7 @@ func elementD(n uint32) uint32 { return n << 20 }
 
 func elementDot(n uint32) uint32 { return n&1<<21 | n>>1<<11 }
 
-var number = regexp.MustCompile(`([vwxsd])(\d+)|(#|\[)(\d+)`)
+var number = regexp.MustCompile(`([vwxsd])(\d+)|(\[|, )(\d+)`)
 
 // encode gives the word of one instruction, or panics: a generator that does
 // not know what it writes must not write it.

@@ -108,15 +108,15 @@ func score(p *program, d products) {
 	p.op("CMP $4, R25")
 	p.op("BLT %s", two)
 	p.op("BGT %s", eight)
-	p.v("movi v%d.16b, #15", maskAt)
+	p.v("movi v%d.16b, 15", maskAt)
 	scoreRows(p, d, four)
 	p.op("JMP %s", none)
 	p.at(two)
-	p.v("movi v%d.16b, #3", maskAt)
+	p.v("movi v%d.16b, 3", maskAt)
 	scoreRows(p, d, pair)
 	p.op("JMP %s", none)
 	p.at(eight)
-	p.v("movi v%d.16b, #128", maskAt)
+	p.v("movi v%d.16b, 128", maskAt)
 	bias(p, d)
 	scoreRows(p, d, whole)
 	p.at(none)
@@ -199,7 +199,7 @@ func block4(p *program, d products) {
 			p.op("FLDPQ %d(R%d), (F%d, F%d)", 32*half, codeRow+r, t[0], t[1])
 			for i := range 2 {
 				p.v("and v%d.16b, v%d.16b, v%d.16b", t[2+i], t[i], maskAt)
-				p.v("ushr v%d.16b, v%d.16b, #4", t[i], t[i])
+				p.v("ushr v%d.16b, v%d.16b, 4", t[i], t[i])
 				d.add(p, 2*r, t[2+i], 16+2*half+i)
 				d.add(p, 2*r, t[i], 20+2*half+i)
 			}
@@ -221,7 +221,7 @@ func block2(p *program, d products) {
 				for i := range 2 {
 					from, to := t[i], level[(2*plane+i)%4]
 					if plane > 0 {
-						p.v("ushr v%d.16b, v%d.16b, #%d", to, from, 2*plane)
+						p.v("ushr v%d.16b, v%d.16b, %d", to, from, 2*plane)
 						from = to
 					}
 					if plane < 3 {

@@ -69,6 +69,6 @@ func (p *program) at(label string) {
 // zero clears vector registers first to last.
 func (p *program) zero(first, last int) {
 	for r := first; r <= last; r++ {
-		p.v("movi v%d.4s, #0", r)
+		p.v("movi v%d.4s, 0", r)
 	}
 }
