@@ -138,33 +138,10 @@ func (n number) float64() (float64, bool) {
 	return v, err == nil
 }
 
-// powers are the powers of ten that a float64 holds exactly.
-var powers = [...]float64{1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11,
-	1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22}
-
 // float32 is the number's value, correctly rounded: ±Inf beyond the range, 0 below it.
 //
-// Nearly all numbers take the short way: mantissa and power of ten as float64, one
-// operation. Its result is at most two units in the last place away from the true
-// value, so rounding it to 24 bits is right unless it lies that close to the
-// middle between two float32.
+// Embeddings' numbers come here only when they are not common (quickFloat).
 func (n number) float32() float32 {
-	if n.exact && n.exponent > -len(powers) && n.exponent < len(powers) {
-		v := float64(n.mantissa)
-		if n.exponent < 0 {
-			v /= powers[-n.exponent]
-		} else {
-			v *= powers[n.exponent]
-		}
-		const half, slack = 1 << 28, 4
-		low := math.Float64bits(v) & (1<<29 - 1)
-		if v == 0 || v > 1e-37 && v < 3e38 && (low < half-slack || low > half+slack) {
-			if n.negative {
-				v = -v
-			}
-			return float32(v)
-		}
-	}
 	v, _ := strconv.ParseFloat(string(n.text), 32)
 	return float32(v)
 }

@@ -2,7 +2,6 @@ package server
 
 import (
 	"bytes"
-	"encoding/base64"
 	"encoding/binary"
 	"math"
 	"strconv"
@@ -46,7 +45,8 @@ type recordReader struct {
 
 	vector []float32 // of the embedding that is being read
 	raw64  []byte    // its bytes
-	free   []float32 // room for the next ones
+	free   []float32 // a piece of memory for many embeddings
+	used   int       // of it
 	values int       // elements of metadata lists so far
 }
 
@@ -193,6 +193,10 @@ func (s *scanner) floats(dst *[]float32, limit int, wrong string) bool {
 	}
 	finite := true
 	for i := 0; s.next(']', i == 0); i++ {
+		if s.quickFloats(dst, limit); len(*dst) > i {
+			i = len(*dst) - 1
+			continue
+		}
 		c := s.peek()
 		if c != '-' && (c < '0' || c > '9') {
 			if wrong != "" && c != 0 {
@@ -221,17 +225,28 @@ func (r *recordReader) keep(v []float32) []float32 {
 	if len(v) == 0 {
 		return []float32{} // given, unlike nil
 	}
-	if len(v) > len(r.free) {
-		r.free = make([]float32, max(len(v), min(chunkOfVectors, len(r.data)/4))) // len(v) is bounded by the body
-	}
-	out := r.free[:len(v):len(v)]
+	out := r.room(len(v))
 	copy(out, v)
-	r.free = r.free[len(v):]
 	return out
 }
 
+// room is memory of the request for n numbers, which the body has.
+func (r *recordReader) room(n int) []float32 {
+	if n > len(r.free)-r.used {
+		r.free, r.used = make([]float32, max(n, min(chunkOfVectors, len(r.data)/4))), 0
+	}
+	r.used += n
+	return r.free[r.used-n : r.used : r.used]
+}
+
+// giveBack takes back the last n numbers of room.
+func (r *recordReader) giveBack(n int) { r.used -= n }
+
 // base64 reads one embedding as the base64 of little-endian float32.
 func (r *recordReader) base64(i int) []float32 {
+	if v, ok := r.quickBase64(r.limits.Dimension); ok {
+		return v
+	}
 	t := r.span("a string")
 	if r.err != nil {
 		return nil
@@ -245,7 +260,7 @@ func (r *recordReader) base64(i int) []float32 {
 		r.fault("Invalid base64 string: Invalid symbol %d, offset %d.", t[at], at)
 		return []float32{}
 	}
-	raw, err := base64.StdEncoding.Strict().AppendDecode(r.raw64[:0], t)
+	raw, err := strict64.AppendDecode(r.raw64[:0], t)
 	r.raw64 = raw
 	switch {
 	case err != nil:

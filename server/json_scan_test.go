@@ -171,6 +171,7 @@ func TestScannerUnsigned(t *testing.T) {
 // Every float32 must come back from its own shortest text, and every decimal
 // must be rounded as strconv rounds it, also next to the middle between two.
 func TestNumberFloat32(t *testing.T) {
+	quick, all := 0, 0
 	check := func(text string) {
 		t.Helper()
 		want, _ := strconv.ParseFloat(text, 32)
@@ -178,6 +179,10 @@ func TestNumberFloat32(t *testing.T) {
 		if got := s.number().float32(); math.Float32bits(got) != math.Float32bits(float32(want)) {
 			t.Errorf("%s: %v (%08x), want %v (%08x)", text, got, math.Float32bits(got), float32(want), math.Float32bits(float32(want)))
 		}
+		if sameFloat(t, append([]byte(text), ",         "...)) {
+			quick++
+		}
+		all++
 	}
 	for _, text := range strings.Fields(`0 -0 0.0 -0.0 1 -1 0.1 3.4028235e38 3.4028236e38 3.5e38 -1e39 1e40 1e400 1e-38 1e-45 7e-46 1e-46 1e-60 1e-400
 		1.17549435e-38 1.1754942e-38 16777217 16777216.999999999 16777217.000000001 33554433 9007199254740993 0.000000000000000000000000001
@@ -202,6 +207,53 @@ func TestNumberFloat32(t *testing.T) {
 				check(strconv.FormatFloat(m, 'e', 16+r.IntN(4), 64))
 			}
 		}
+	}
+	if quick < all/3 { // many of these are next to a middle
+		t.Errorf("quickFloat reads %d of %d", quick, all)
+	}
+}
+
+// sameFloat compares what quickFloat reads, if it does, with the grammar and strconv.
+func sameFloat(t *testing.T, b []byte) (read bool) {
+	t.Helper()
+	got, end := quickFloat(b, 0)
+	if end == 0 {
+		return false
+	}
+	_, want, ok := parseNumber(b, 0)
+	if !ok || end != want {
+		t.Fatalf("%q: ends at %d, want %d, %t", b, end, want, ok)
+	}
+	v, err := strconv.ParseFloat(string(b[:end]), 32)
+	if err != nil || math.Float32bits(got) != math.Float32bits(float32(v)) {
+		t.Fatalf("%q: %v (%08x), want %v (%08x)", b, got, math.Float32bits(got), v, math.Float32bits(float32(v)))
+	}
+	return true
+}
+
+func FuzzQuickFloat(f *testing.F) {
+	for _, in := range []string{"0,", "-0.25]", "1.2345678901234567e-05,       ", "0.01234567890123456789,      ", "12345678901234567890,      ", "1e5 ", "00,",
+		"1.,", "-,", "1e,", "1e+9999,", "16777217.000000001,      ", "0.000000000000000000000000000000001,    ", "99999999.99999999,  ", "-x", "1.e3,      "} {
+		f.Add([]byte(in))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) { sameFloat(t, b) })
+}
+
+// TestQuickFloatTaken: what clients send is of the common kind, or it would
+// not be quick: decimals of float32 and of float64, in both notations.
+func TestQuickFloatTaken(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	quick := 0
+	const all = 20_000
+	for i := range all {
+		x := r.NormFloat64() * math.Pow(10, -float64(i%6))
+		text := strconv.FormatFloat(x, "gef"[i%3], -1, []int{64, 32}[i%2])
+		if sameFloat(t, []byte(text+",-0.0123456789")) {
+			quick++
+		}
+	}
+	if quick < all*999/1000 {
+		t.Errorf("%d of %d", quick, all)
 	}
 }
 

@@ -19,7 +19,7 @@ func appendOptional(b []byte, t *string) []byte {
 }
 
 // appendFloat appends the shortest decimal that reads back as v with so many
-// bits, always with a point or an exponent, so that it does not become an integer.
+// bits (for 32, appendFloat32 is the quick way), always with a point or an exponent, so that it does not become an integer.
 func appendFloat(b []byte, v float64, bits int) []byte {
 	if v == 0 || math.IsNaN(v) || math.IsInf(v, 0) {
 		return append(b, "0.0"...) // -0.0 reads as 0.0; the others are never stored
@@ -65,7 +65,7 @@ func appendVector(b []byte, v []float32) []byte {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = appendFloat(b, float64(x), 32)
+		b = appendFloat32(b, x)
 	}
 	return append(b, ']')
 }

@@ -173,7 +173,7 @@ func (c *call) table(inc *include, nested bool) *table {
 		col("metadatas", inc.metadatas, func(b []byte, r *engine.Record, _ float32) []byte { return appendMetadata(b, r) }),
 	}
 	if nested {
-		t.columns = append(t.columns, col("distances", inc.distances, func(b []byte, _ *engine.Record, d float32) []byte { return appendFloat(b, float64(d), 32) }))
+		t.columns = append(t.columns, col("distances", inc.distances, func(b []byte, _ *engine.Record, d float32) []byte { return appendFloat32(b, d) }))
 	}
 	return t
 }
