@@ -35,7 +35,7 @@ func BenchmarkSearch(b *testing.B) {
 				dst := make([]Neighbor, 0, 10)
 				i := 0
 				for b.Loop() {
-					dst = all(g.Search(dst[:0], v, queries[i%len(queries)], 10, c.ef, c.allowed, &s))
+					dst = all(g.Search(dst[:0], v, Query{Vector: queries[i%len(queries)], K: 10, EF: c.ef, Allowed: c.allowed}, &s))
 					i++
 				}
 				b.ReportMetric(recall(b, search, g, v, queries, 10, c.ef, func(int) []uint64 { return c.allowed }), "recall")
@@ -52,7 +52,7 @@ func BenchmarkExact(b *testing.B) {
 	dst := make([]Neighbor, 0, 10)
 	b.SetBytes(4 * n * dim)
 	for b.Loop() {
-		dst = all(Exact(dst[:0], v, v.row(7), 10, nil, &s))
+		dst = all(Exact(dst[:0], v, Query{Vector: v.row(7), K: 10}, &s))
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/row")
 }

@@ -48,12 +48,14 @@ type builder struct {
 
 // A worker is the memory of one goroutine of a build.
 type worker struct {
-	s    Scratch
+	s    floatWalk
 	near scorer   // aimed at a neighbour already chosen
 	cand []uint64 // candidates that are still alive
 	lost []uint64 // candidates that were passed over
 	list []uint32
 	dist []float32
+
+	point []float32 // see attach
 }
 
 func newBuilder(ctx context.Context, v Vectors, p Params) (*builder, error) {
@@ -184,6 +186,9 @@ func (b *builder) finish() (*Graph, error) {
 		if err := b.reach(level, nil); err != nil {
 			return nil, err
 		}
+	}
+	if err := b.attach(); err != nil {
+		return nil, err
 	}
 	if b.p.Progress != nil && b.v.Rows > 0 {
 		b.p.Progress(b.v.Rows, b.v.Rows)

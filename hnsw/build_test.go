@@ -93,7 +93,7 @@ func TestTraps(t *testing.T) {
 			mustReach(t, g)
 			var s Scratch
 			for _, k := range []int{1, 10, len(rows) + 5} {
-				got := all(g.Search(nil, v, at(1), k, 50, nil, &s))
+				got := search(g, v, at(1), k, 50, nil, &s)
 				if len(got) != min(k, len(rows)) {
 					t.Fatalf("%s %v: %d rows for k %d", name, m, len(got), k)
 				}

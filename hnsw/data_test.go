@@ -74,17 +74,19 @@ func split(rows [][]float32, queries int) (base, held [][]float32) {
 	return rows[:len(rows)-queries], rows[len(rows)-queries:]
 }
 
-// walkOnly is Search without the escape to a scan when few rows are allowed.
+// walkOnly is Search by way of the graph, however few rows there are; nil when
+// the walk gives up.
 func walkOnly(g *Graph, v Vectors, q []float32, k, ef int, allowed []uint64, s *Scratch) []Neighbor {
+	query := Query{Vector: q, K: k, EF: ef, Allowed: allowed}
+	matches, k := query.limit(g.rows)
 	s.aim(v, q)
-	matches := g.rows
-	if allowed != nil {
-		matches = count(allowed, g.rows)
-	}
-	if !g.walk(s, k, ef, allowed, matches) {
+	s.aimCodes(g)
+	s.best.reset(k)
+	if !g.follow(s, query.Allowed, k, ef, matches) {
 		return nil
 	}
-	return appendNeighbors(nil, s.found.keys[:k])
+	g.rerank(s)
+	return s.best.appendTo(nil)
 }
 
 type searcher func(g *Graph, v Vectors, q []float32, k, ef int, allowed []uint64, s *Scratch) []Neighbor
@@ -98,7 +100,11 @@ func all(found []Neighbor, err error) []Neighbor {
 }
 
 func search(g *Graph, v Vectors, q []float32, k, ef int, allowed []uint64, s *Scratch) []Neighbor {
-	return all(g.Search(nil, v, q, k, ef, allowed, s))
+	return all(g.Search(nil, v, Query{Vector: q, K: k, EF: ef, Allowed: allowed}, s))
+}
+
+func exactly(v Vectors, q []float32, k int, allowed []uint64, s *Scratch) []Neighbor {
+	return all(Exact(nil, v, Query{Vector: q, K: k, Allowed: allowed}, s))
 }
 
 // recall is the share of the true nearest rows, or rows at the same distance
@@ -113,7 +119,7 @@ func recall(t testing.TB, f searcher, g *Graph, v Vectors, queries [][]float32, 
 		if allowed != nil {
 			set = allowed(i)
 		}
-		want := all(Exact(nil, v, q, k, set, &se))
+		want := exactly(v, q, k, set, &se)
 		got := f(g, v, q, k, ef, set, &s)
 		wanted += len(want)
 		for j, n := range got {

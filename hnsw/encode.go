@@ -4,75 +4,118 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"unsafe"
+
+	"github.com/chromad/chromad/internal/kernel"
+	"github.com/chromad/chromad/internal/quant"
 )
 
-// The bytes of a graph, drawn in docs/format/graph.md: a header and six
-// arrays, each of which begins at a multiple of 64.
+// The bytes of a graph, drawn in docs/format/graph.md: a header and arrays,
+// each of which begins at a multiple of 64.
 const (
-	graphVersion = 1
+	graphVersion = 2
 	graphAlign   = 64
-	headerBytes  = 24 // in use; the rest of the first 64 is zero
+	headerBytes  = 28 // in use; the rest of the first 64 is zero
+	metaBytes    = 8
 )
 
-// layout says where the arrays begin.
-type layout struct {
-	links, degree, seatRow, seatFirst, upper, upperDegree, size int64
+// sizes are the numbers in a header that give the lengths of the arrays.
+type sizes struct {
+	rows, m, seats, lists, codec, stride int64
 }
 
-func layoutOf(rows, m, seats, lists int64) (l layout) {
+// An extent is where an array begins and how many bytes it has.
+type extent struct{ at, len int64 }
+
+func (e extent) of(b []byte) []byte { return b[e.at : e.at+e.len : e.at+e.len] }
+
+// layout says where the arrays are.
+type layout struct {
+	codec, codes, meta, links, degree, seatRow, seatFirst, upper, upperDegree extent
+	size                                                                      int64
+}
+
+func layoutOf(s sizes) (l layout) {
 	at := int64(graphAlign)
-	array := func(start *int64, bytes int64) {
-		*start = at
+	array := func(e *extent, bytes int64) {
+		*e = extent{at, bytes}
 		at = (at + bytes + graphAlign - 1) / graphAlign * graphAlign
 	}
-	array(&l.links, rows*2*m*4)
-	array(&l.degree, rows)
-	array(&l.seatRow, seats*4)
-	array(&l.seatFirst, (seats+1)*4)
-	array(&l.upper, lists*m*4)
-	array(&l.upperDegree, lists)
+	array(&l.codec, s.codec)
+	array(&l.codes, s.rows*s.stride)
+	if s.stride > 0 {
+		array(&l.meta, s.rows*metaBytes)
+	} else {
+		array(&l.meta, 0)
+	}
+	array(&l.links, s.rows*2*s.m*4)
+	array(&l.degree, s.rows)
+	array(&l.seatRow, s.seats*4)
+	array(&l.seatFirst, (s.seats+1)*4)
+	array(&l.upper, s.lists*s.m*4)
+	array(&l.upperDegree, s.lists)
 	l.size = at
 	return l
 }
 
-func (g *Graph) layout() layout {
-	return layoutOf(int64(g.rows), int64(g.m), int64(len(g.seatRow)), int64(len(g.upperDegree)))
+// arrays are the extents in their order.
+func (l *layout) arrays() [9]extent {
+	return [9]extent{l.codec, l.codes, l.meta, l.links, l.degree, l.seatRow, l.seatFirst, l.upper, l.upperDegree}
 }
 
-// AppendBinary appends the bytes of the graph to b. The error is always nil.
+func (g *Graph) layout(codec int) layout {
+	return layoutOf(sizes{int64(g.rows), int64(g.m), int64(len(g.seatRow)), int64(len(g.upperDegree)), int64(codec), int64(g.codes.Stride)})
+}
+
+// AppendBinary appends the bytes of the graph to b. The error is that of its
+// codec, which has none today.
 func (g *Graph) AppendBinary(b []byte) ([]byte, error) {
-	l := g.layout()
+	var codec []byte
+	if g.codec != nil {
+		var err error
+		if codec, err = g.codec.AppendBinary(nil); err != nil {
+			return b, fmt.Errorf("graph: %w", err)
+		}
+	}
+	l := g.layout(len(codec))
 	start := len(b)
 	b = slices.Grow(b, int(l.size))
 	to := func(at int64) {
 		b = append(b, make([]byte, start+int(at)-len(b))...)
 	}
-	words := func(at int64, list []uint32) {
-		to(at)
-		for _, w := range list {
-			b = binary.LittleEndian.AppendUint32(b, w)
-		}
+	for _, w := range []uint32{graphVersion, uint32(g.rows), uint32(g.m), g.entry, uint32(len(g.seatRow)), uint32(len(g.upperDegree)), uint32(len(codec))} {
+		b = binary.LittleEndian.AppendUint32(b, w)
 	}
-	words(0, []uint32{graphVersion, uint32(g.rows), uint32(g.m), g.entry, uint32(len(g.seatRow)), uint32(len(g.upperDegree))})
-	words(l.links, g.links)
-	to(l.degree)
+	to(l.codec.at)
+	b = append(b, codec...)
+	to(l.codes.at)
+	b = append(b, g.codes.Data[:l.codes.len]...)
+	to(l.meta.at)
+	b = appendMeta(b, g.codes.Meta)
+	to(l.links.at)
+	b = appendWords(b, g.links)
+	to(l.degree.at)
 	b = append(b, g.degree...)
-	words(l.seatRow, g.seatRow)
-	words(l.seatFirst, g.seatFirst)
-	words(l.upper, g.upper)
-	to(l.upperDegree)
+	to(l.seatRow.at)
+	b = appendWords(b, g.seatRow)
+	to(l.seatFirst.at)
+	b = appendWords(b, g.seatFirst)
+	to(l.upper.at)
+	b = appendWords(b, g.upper)
+	to(l.upperDegree.at)
 	b = append(b, g.upperDegree...)
 	to(l.size)
 	return b, nil
 }
 
 // Decode reads the bytes that AppendBinary wrote for a graph of rows rows. It
-// checks everything that a search relies on, so no bytes make a search fail.
-// The graph uses b instead of copying it, where b begins at a multiple of
-// four and the processor is little endian: b must not change, and must live
-// as long as the graph.
+// checks everything that keeps a search within its memory and lets it end, so
+// no bytes make a search fail; Check looks for what makes answers poor. The
+// graph uses b instead of copying it, where b begins at a multiple of four
+// and the processor is little endian: b must not change, and must live as
+// long as the graph.
 func Decode(b []byte, rows int) (*Graph, error) {
 	g, err := decode(b, rows)
 	if err != nil {
@@ -86,45 +129,87 @@ func decode(b []byte, rows int) (*Graph, error) {
 		return nil, fmt.Errorf("%d bytes", len(b))
 	}
 	u32 := func(at int) int64 { return int64(binary.LittleEndian.Uint32(b[at:])) }
-	version, n, m, entry, seats, lists := u32(0), u32(4), u32(8), u32(12), u32(16), u32(20)
+	version, entry := u32(0), u32(12)
+	s := sizes{rows: u32(4), m: u32(8), seats: u32(16), lists: u32(20), codec: u32(24)}
 	switch {
 	case version != graphVersion:
 		return nil, fmt.Errorf("version %d", version)
-	case n != int64(rows) || n >= maxRows:
-		return nil, fmt.Errorf("%d rows instead of %d", n, rows)
-	case m < minM || m > maxM:
-		return nil, fmt.Errorf("parameter M %d", m)
-	case seats > n || lists < seats || lists > seats*maxLevel:
-		return nil, fmt.Errorf("%d seats and %d upper lists for %d rows", seats, lists, n)
-	case entry >= max(n, 1):
-		return nil, fmt.Errorf("entry %d of %d rows", entry, n)
+	case s.rows != int64(rows) || s.rows >= maxRows:
+		return nil, fmt.Errorf("%d rows instead of %d", s.rows, rows)
+	case s.m < minM || s.m > maxM:
+		return nil, fmt.Errorf("parameter M %d", s.m)
+	case s.seats > s.rows || s.lists < s.seats || s.lists > s.seats*maxLevel:
+		return nil, fmt.Errorf("%d seats and %d upper lists for %d rows", s.seats, s.lists, s.rows)
+	case entry >= max(s.rows, 1):
+		return nil, fmt.Errorf("entry %d of %d rows", entry, s.rows)
+	case s.codec > int64(len(b))-graphAlign:
+		return nil, fmt.Errorf("codec of %d bytes in %d", s.codec, len(b))
 	}
-	l := layoutOf(n, m, seats, lists)
+	g := &Graph{rows: rows, m: int(s.m), entry: uint32(entry)}
+	if err := g.decodeCodec(b[graphAlign:][:s.codec]); err != nil {
+		return nil, err
+	}
+	s.stride = int64(g.codes.Stride)
+	l := layoutOf(s)
 	if l.size != int64(len(b)) {
 		return nil, fmt.Errorf("%d bytes instead of %d", len(b), l.size)
 	}
-	g := &Graph{
-		rows: rows, m: int(m), entry: uint32(entry),
-		links:       words(b[l.links:], n*2*m),
-		degree:      b[l.degree:][:n:n],
-		seatRow:     words(b[l.seatRow:], seats),
-		seatFirst:   words(b[l.seatFirst:], seats+1),
-		upper:       words(b[l.upper:], lists*m),
-		upperDegree: b[l.upperDegree:][:lists:lists],
-	}
-	ends := [][2]int64{{headerBytes, l.links}, {l.links + n*2*m*4, l.degree}, {l.degree + n, l.seatRow},
-		{l.seatRow + seats*4, l.seatFirst}, {l.seatFirst + (seats+1)*4, l.upper}, {l.upper + lists*m*4, l.upperDegree},
-		{l.upperDegree + lists, l.size}}
-	for _, gap := range ends {
-		if slices.ContainsFunc(b[gap[0]:gap[1]], func(x byte) bool { return x != 0 }) {
-			return nil, fmt.Errorf("gap at %d is not zero", gap[0])
-		}
+	g.codes.Data = l.codes.of(b)
+	g.codes.Meta = metas(l.meta.of(b))
+	g.links = words(l.links.of(b))
+	g.degree = l.degree.of(b)
+	g.seatRow = words(l.seatRow.of(b))
+	g.seatFirst = words(l.seatFirst.of(b))
+	g.upper = words(l.upper.of(b))
+	g.upperDegree = l.upperDegree.of(b)
+	if err := checkGaps(b, &l); err != nil {
+		return nil, err
 	}
 	if err := g.checkSeats(); err != nil {
 		return nil, err
 	}
 	g.entrySeat = g.seat(g.entry)
 	return g, g.checkLinks()
+}
+
+// maxStride keeps the length of all codes within an int64.
+const maxStride = 1 << 20
+
+func (g *Graph) decodeCodec(b []byte) error {
+	if len(b) == 0 {
+		return nil
+	}
+	codec, n, err := quant.Decode(b)
+	if err != nil {
+		return err
+	}
+	if n != len(b) || g.rows == 0 {
+		return fmt.Errorf("codec of %d bytes in %d, for %d rows", n, len(b), g.rows)
+	}
+	if codec.Stride() <= 0 || codec.Stride() > maxStride {
+		return fmt.Errorf("codes of %d bytes", codec.Stride())
+	}
+	g.codec = codec
+	g.codes.Bits, g.codes.Stride = codec.Bits(), codec.Stride()
+	return nil
+}
+
+// checkGaps checks that nothing is hidden between the arrays.
+func checkGaps(b []byte, l *layout) error {
+	end := int64(headerBytes)
+	check := func(to int64) error {
+		if slices.ContainsFunc(b[end:to], func(x byte) bool { return x != 0 }) {
+			return fmt.Errorf("gap at %d is not zero", end)
+		}
+		return nil
+	}
+	for _, a := range l.arrays() {
+		if err := check(a.at); err != nil {
+			return err
+		}
+		end = a.at + a.len
+	}
+	return check(l.size)
 }
 
 // checkSeats checks the table that gives rows their upper lists.
@@ -148,8 +233,57 @@ func (g *Graph) checkSeats() error {
 	return nil
 }
 
-// checkLinks checks every slot, used or not.
+// checkLinks checks that every slot, used or not, holds a node of its level.
 func (g *Graph) checkLinks() error {
+	if !allBelow(g.links, uint32(g.rows)) {
+		return fmt.Errorf("level 0: a link beyond row %d", g.rows)
+	}
+	if n := 2 * g.m; g.rows > 0 && int(slices.Max(g.degree)) > n {
+		return fmt.Errorf("level 0: more than %d links", n)
+	}
+	seats := uint32(len(g.seatRow))
+	if !allBelow(g.upper, seats) {
+		return fmt.Errorf("upper levels: a link beyond seat %d", seats)
+	}
+	for s := range seats {
+		for level := 1; level <= g.seatLevel(s); level++ {
+			slots, used := g.slots(level, s)
+			if int(*used) > len(slots) {
+				return fmt.Errorf("level %d node %d: %d links", level, s, *used)
+			}
+			for _, n := range slots[:*used] {
+				if g.seatLevel(n) < level {
+					return fmt.Errorf("level %d node %d: link to %d", level, s, n)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// allBelow reports whether every number of list is less than n, which is at
+// most 2^31. It compares without a branch in four chains, which is as fast as
+// memory: a large graph is checked while it is opened.
+func allBelow(list []uint32, n uint32) bool {
+	var a, b, c, d uint32
+	rest := list
+	for len(rest) >= 8 {
+		x := (*[8]uint32)(rest)
+		a = max(a, x[0], x[4])
+		b = max(b, x[1], x[5])
+		c = max(c, x[2], x[6])
+		d = max(d, x[3], x[7])
+		rest = rest[8:]
+	}
+	for _, x := range rest {
+		a = max(a, x)
+	}
+	return len(list) == 0 || max(a, b, c, d) < n
+}
+
+// Check looks for what Decode lets pass, since no search fails of it: links
+// of a node to itself, and unused slots that do not hold their own node.
+func (g *Graph) Check() error {
 	for r := range uint32(g.rows) {
 		if err := g.checkNode(0, r); err != nil {
 			return err
@@ -167,37 +301,77 @@ func (g *Graph) checkLinks() error {
 
 func (g *Graph) checkNode(level int, node uint32) error {
 	slots, used := g.slots(level, node)
-	if int(*used) > len(slots) {
-		return fmt.Errorf("level %d node %d: %d links", level, node, *used)
-	}
-	nodes := uint32(g.nodes(level))
 	for _, n := range slots[:*used] {
-		if n >= nodes || n == node || level > 0 && g.seatLevel(n) < level {
-			return fmt.Errorf("level %d node %d: link to %d", level, node, n)
+		if n == node {
+			return fmt.Errorf("graph: level %d node %d: link to itself", level, node)
 		}
 	}
 	for _, n := range slots[*used:] {
 		if n != node {
-			return fmt.Errorf("level %d node %d: unused link to %d", level, node, n)
+			return fmt.Errorf("graph: level %d node %d: unused link to %d", level, node, n)
 		}
 	}
 	return nil
 }
 
-// words returns the first n little endian words of b, in place where the
-// processor can read them so.
-func words(b []byte, n int64) []uint32 {
+// inPlace reports whether b can be read as an array of words.
+func inPlace(b []byte) bool {
+	return littleEndian() && uintptr(unsafe.Pointer(unsafe.SliceData(b)))%4 == 0
+}
+
+func littleEndian() bool { return binary.NativeEndian.Uint16([]byte{1, 0}) == 1 }
+
+// words returns the little endian words of b, in place where the processor
+// can read them so.
+func words(b []byte) []uint32 {
+	n := len(b) / 4
 	if n == 0 {
 		return nil
 	}
-	b = b[:4*n]
-	aligned := uintptr(unsafe.Pointer(&b[0]))%4 == 0
-	if little := binary.NativeEndian.Uint16([]byte{1, 0}) == 1; aligned && little {
-		return unsafe.Slice((*uint32)(unsafe.Pointer(&b[0])), n)
+	if inPlace(b) {
+		return unsafe.Slice((*uint32)(unsafe.Pointer(unsafe.SliceData(b))), n)
 	}
 	list := make([]uint32, n)
 	for i := range list {
 		list[i] = binary.LittleEndian.Uint32(b[4*i:])
 	}
 	return list
+}
+
+// metas is words for the numbers beside each code.
+func metas(b []byte) []kernel.Meta {
+	n := len(b) / metaBytes
+	if n == 0 {
+		return nil
+	}
+	if inPlace(b) {
+		return unsafe.Slice((*kernel.Meta)(unsafe.Pointer(unsafe.SliceData(b))), n)
+	}
+	list := make([]kernel.Meta, n)
+	for i := range list {
+		list[i].A = math.Float32frombits(binary.LittleEndian.Uint32(b[metaBytes*i:]))
+		list[i].B = math.Float32frombits(binary.LittleEndian.Uint32(b[metaBytes*i+4:]))
+	}
+	return list
+}
+
+func appendWords(b []byte, list []uint32) []byte {
+	if len(list) > 0 && littleEndian() {
+		return append(b, unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(list))), 4*len(list))...)
+	}
+	for _, w := range list {
+		b = binary.LittleEndian.AppendUint32(b, w)
+	}
+	return b
+}
+
+func appendMeta(b []byte, list []kernel.Meta) []byte {
+	if len(list) > 0 && littleEndian() {
+		return append(b, unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(list))), metaBytes*len(list))...)
+	}
+	for _, m := range list {
+		b = binary.LittleEndian.AppendUint32(b, math.Float32bits(m.A))
+		b = binary.LittleEndian.AppendUint32(b, math.Float32bits(m.B))
+	}
+	return b
 }

@@ -57,7 +57,7 @@ func smallGraph(t testing.TB) (*Graph, Vectors) {
 func TestDecodeRefuses(t *testing.T) {
 	g, _ := smallGraph(t)
 	good, _ := g.AppendBinary(nil)
-	l := g.layout()
+	l := layoutIn(t, g)
 	if g.top() < 2 {
 		t.Fatal("example has less than three levels")
 	}
@@ -68,7 +68,7 @@ func TestDecodeRefuses(t *testing.T) {
 		return func(b []byte) []byte { b[at] = x; return b }
 	}
 	for name, change := range map[string]func([]byte) []byte{
-		"version":      word(0, 2),
+		"version":      word(0, 1),
 		"rows":         word(4, 10),
 		"M":            word(8, 3),
 		"M 0":          word(8, 0),
@@ -76,19 +76,22 @@ func TestDecodeRefuses(t *testing.T) {
 		"entry low":    word(12, g.seatRow[0]+1),
 		"seats":        word(16, 1<<31),
 		"lists":        word(20, 1<<31),
+		"codec long":   word(24, 1<<31),
+		"codec short":  word(24, uint32(l.codec.len-1)),
+		"codec more":   word(24, uint32(l.codec.len+1)),
+		"no codec":     word(24, 0),
 		"reserved":     one(63, 1),
-		"neighbour":    word(l.links, 9),
-		"self":         word(l.links+16, 1),
-		"unused":       word(l.links+int64(4*g.degree[0]), 1),
-		"degree":       one(l.degree, 5),
-		"seat row":     word(l.seatRow, 9),
-		"seat order":   word(l.seatRow+4, g.seatRow[0]),
-		"seat first":   word(l.seatFirst, 1),
-		"seat levels":  word(l.seatFirst+4, 0),
-		"seat far":     word(l.seatFirst+4, 16),
-		"seat end":     word(l.seatFirst+4*int64(len(g.seatRow)), 1),
-		"upper":        word(l.upper, uint32(len(g.seatRow))),
-		"upper degree": one(l.upperDegree, 3),
+		"neighbour":    word(l.links.at, 9),
+		"unused":       word(l.links.at+int64(4*g.degree[0]), 9),
+		"degree":       one(l.degree.at, 5),
+		"seat row":     word(l.seatRow.at, 9),
+		"seat order":   word(l.seatRow.at+4, g.seatRow[0]),
+		"seat first":   word(l.seatFirst.at, 1),
+		"seat levels":  word(l.seatFirst.at+4, 0),
+		"seat far":     word(l.seatFirst.at+4, 16),
+		"seat end":     word(l.seatFirst.at+4*int64(len(g.seatRow)), 1),
+		"upper":        word(l.upper.at, uint32(len(g.seatRow))),
+		"upper degree": one(l.upperDegree.at, 3),
 		"gap":          one(l.size-1, 1),
 		"short":        func(b []byte) []byte { return b[:len(b)-1] },
 		"long":         func(b []byte) []byte { return append(b, 0) },
@@ -102,6 +105,40 @@ func TestDecodeRefuses(t *testing.T) {
 			t.Errorf("%s: no error", name)
 		}
 	}
+}
+
+// TestCheck: what no search fails of, a thorough look finds.
+func TestCheck(t *testing.T) {
+	g, _ := smallGraph(t)
+	good, _ := g.AppendBinary(nil)
+	l := layoutIn(t, g)
+	for name, at := range map[string]int64{"itself": l.links.at, "unused": l.links.at + int64(4*g.degree[0])} {
+		other := uint32(0)
+		if name == "unused" {
+			other = 1
+		}
+		b := bytes.Clone(good)
+		binary.LittleEndian.PutUint32(b[at:], other)
+		h, err := Decode(b, g.rows)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if h.Check() == nil {
+			t.Errorf("%s: nothing found", name)
+		}
+	}
+	if err := g.Check(); err != nil {
+		t.Error(err)
+	}
+}
+
+// layoutIn is where the arrays of g are in its bytes.
+func layoutIn(t testing.TB, g *Graph) layout {
+	codec, err := g.codec.AppendBinary(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g.layout(len(codec))
 }
 
 // FuzzDecode: bytes either are refused, or are exactly those of a graph that
@@ -127,7 +164,7 @@ func FuzzDecode(f *testing.F) {
 			t.Fatal("encodes to other bytes")
 		}
 		walkOnly(g, v, v.row(0), 1, 5, nil, new(Scratch))
-		if got := all(g.Search(nil, v, v.row(0), 3, 5, []uint64{0x155}, nil)); len(got) != 3 {
+		if got := search(g, v, v.row(0), 3, 5, []uint64{0x155}, nil); len(got) != 3 {
 			t.Fatalf("%d rows", len(got))
 		}
 		old := []uint32{0, 1, NoRow, 2, 3, 4, NoRow, 5, 6}
@@ -173,23 +210,27 @@ func TestFormatPage(t *testing.T) {
 func annotate(t *testing.T) string {
 	g, _ := smallGraph(t)
 	b, _ := g.AppendBinary(nil)
-	l := g.layout()
+	l := layoutIn(t, g)
 	var out strings.Builder
-	dump := func(title string, from, length int64, perLine int) {
+	// lines dumps the first bytes of every so many of an array.
+	lines := func(title string, e extent, every, first int) {
 		fmt.Fprintf(&out, "%s\n", title)
-		for at := from; at < from+length; at += int64(perLine) {
-			fmt.Fprintf(&out, "%5d  % x\n", at, b[at:min(at+int64(perLine), from+length)])
+		for at := e.at; at < e.at+e.len; at += int64(every) {
+			fmt.Fprintf(&out, "%5d  % x\n", at, b[at:min(at+int64(first), e.at+e.len)])
 		}
 	}
-	rows, seats, lists := int64(g.rows), int64(len(g.seatRow)), int64(len(g.upperDegree))
+	dump := func(title string, e extent, perLine int) { lines(title, e, perLine, perLine) }
 	width := 4 * g.width(0)
-	dump("version, rows, M, entry, seats, upper lists", 0, headerBytes, 4)
-	dump("links of each row", l.links, rows*int64(width), width)
-	dump("used slots of each row", l.degree, rows, bytesOfRow)
-	dump("row of each seat", l.seatRow, seats*4, bytesOfRow)
-	dump("first upper list of each seat, and the number of lists", l.seatFirst, (seats+1)*4, bytesOfRow)
-	dump("upper lists", l.upper, lists*int64(4*g.m), 4*g.m)
-	dump("used slots of each list", l.upperDegree, lists, bytesOfRow)
+	dump("version, rows, M, entry, seats, upper lists, bytes of the codec", extent{0, headerBytes}, 4)
+	dump("codec", l.codec, bytesOfRow)
+	lines("code of each row, the first bytes: the others are zero", l.codes, g.codes.Stride, bytesOfRow)
+	dump("A and B of each row", l.meta, metaBytes)
+	dump("links of each row", l.links, width)
+	dump("used slots of each row", l.degree, bytesOfRow)
+	dump("row of each seat", l.seatRow, bytesOfRow)
+	dump("first upper list of each seat, and the number of lists", l.seatFirst, bytesOfRow)
+	dump("upper lists", l.upper, 4*g.m)
+	dump("used slots of each list", l.upperDegree, bytesOfRow)
 	fmt.Fprintf(&out, "end at %d\n", l.size)
 	return out.String()
 }

@@ -10,20 +10,26 @@ import (
 // ones that it meets: right when most rows are allowed. The walk keeps more
 // rows, so that about ef allowed ones are among them.
 func (g *Graph) sweep(s *Scratch, ef int, allowed []uint64, matches int) {
-	ef = int(int64(ef) * int64(g.rows) / int64(matches))
-	g.walkAll(s, ef)
-	s.found.reset(ef)
-	for _, key := range s.pool.keys {
+	s.trace.Plan = "sweep"
+	g.walk(s, int(int64(ef)*int64(g.rows)/int64(matches)))
+	s.pool.keep(allowed)
+}
+
+// keep drops the rows that are not allowed.
+func (p *pool) keep(allowed []uint64) {
+	n := 0
+	for _, key := range p.keys[:p.n] {
 		if has(allowed, nodeOf(key)) {
-			s.found.keys = append(s.found.keys, key)
+			p.keys[n] = key
+			n++
 		}
 	}
+	p.n = n
 }
 
 const (
-	seeds      = 64  // allowed rows, spread over the filter, where a hop walk also begins
-	seedsForIP = 256 // more of them where a greedy walk goes astray, see walkAll
-	bridgeStop = 64  // neighbours enough for one expansion
+	seeds      = 64 // allowed rows, spread over the filter, where a hop walk also begins
+	bridgeStop = 64 // rows enough for one expansion
 )
 
 // hop walks over allowed rows only. Where a neighbour is not allowed, it looks
@@ -32,72 +38,97 @@ const (
 // gives up, and reports false, when the allowed rows are so scattered or so
 // many must be scored that a scan is better.
 func (g *Graph) hop(s *Scratch, ef int, allowed []uint64, matches int) bool {
-	s.begin(g.rows)
-	s.pool.reset(ef)
+	s.trace.Plan = "hop"
+	clear(s.visited)
 	p := &s.pool
-	first := g.descend(s, 0)
-	s.batch = append(s.batch[:0], nodeOf(first))
-	s.visit(nodeOf(first))
-	if !has(allowed, nodeOf(first)) {
-		s.batch = s.batch[:0]
-		g.gather(s, nodeOf(first), allowed)
+	p.reset(ef)
+	g.enter(s)
+	p.unmark()
+	first := nodeOf(p.keys[0])
+	s.restrict(g, allowed)
+	next, last := &s.hops[0], &s.hops[1]
+	if !has(allowed, first) {
+		g.gather(s, next, first)
+		s.offer(next)
 	}
-	s.spread(g.rows, allowed, matches)
-	s.offer(g)
-	bridged, scored := 0, 0
-	for at := 0; at < len(p.keys) && s.err == nil; {
-		if p.keys[at]&expanded != 0 {
+	s.spread(next, g.rows, allowed, matches)
+	s.offer(next)
+	bridged := 0
+	for at := 0; ; {
+		for at < p.n && p.keys[at]&expanded != 0 {
 			at++
-			continue
 		}
-		p.keys[at] |= expanded
-		s.batch = s.batch[:0]
-		bridged += g.gather(s, nodeOf(p.keys[at]), allowed)
-		scored += len(s.batch)
-		at = min(at+1, s.offer(g))
-		if bridged > 4*ef && len(p.keys) < ef/2 || 2*scored > matches {
+		if at < p.n {
+			row := nodeOf(p.keys[at])
+			p.keys[at] |= expanded
+			at++
+			s.trace.Expanded++
+			bridged += g.gather(s, next, row)
+			g.prefetch(p, at)
+		} else if last.Len() == 0 {
+			break
+		}
+		if last.Len() > 0 {
+			at = min(at, s.offer(last))
+		}
+		next, last = last, next
+		if bridged > 4*ef && p.n < ef/2 || 2*s.trace.Scored > matches {
+			s.drop()
 			return false
 		}
 	}
-	s.pool, s.found = s.found, s.pool
-	return len(s.found.keys) >= ef/2
+	return p.n >= ef/2
 }
 
-// gather adds to the batch the allowed rows near node that were not met, and
+// restrict makes rows that are not allowed count as visited, and as rows to
+// look through. Of the pool only allowed rows stay.
+func (s *Scratch) restrict(g *Graph, allowed []uint64) {
+	s.bridged = append(s.bridged[:0], allowed...)
+	for len(s.bridged) < len(s.visited) {
+		s.bridged = append(s.bridged, 0)
+	}
+	for i, w := range s.bridged {
+		s.visited[i] = ^w
+	}
+	s.pool.keep(allowed)
+	for _, key := range s.pool.keys[:s.pool.n] {
+		s.mark(nodeOf(key))
+	}
+}
+
+// drop empties the batches.
+func (s *Scratch) drop() {
+	for i := range s.hops {
+		s.hops[i].Score(0)
+	}
+}
+
+// gather adds to the batch the allowed rows near row that were not met, and
 // returns the number of rows it looked through.
-func (g *Graph) gather(s *Scratch, node uint32, allowed []uint64) int {
+func (g *Graph) gather(s *Scratch, h *kernel.Hop, row uint32) int {
+	links := g.neighbours(0, row)
+	h.Gather(links)
 	s.bridges = s.bridges[:0]
-	for _, n := range g.neighbours(0, node) {
-		if has(allowed, n) {
-			if s.visit(n) {
-				s.batch = append(s.batch, n)
-			}
-		} else if s.visited[n>>6]>>(n&63)&1 == 0 {
+	for _, n := range links {
+		if s.bridged[n>>6]>>(n&63)&1 == 0 {
 			s.bridges = append(s.bridges, n)
+			kernel.Prefetch(g.neighbours(0, n))
 		}
 	}
 	for i, b := range s.bridges {
-		if len(s.batch) >= bridgeStop {
+		if h.Len() >= bridgeStop || h.Room() < 2*g.m {
 			return i
 		}
-		s.visit(b)
-		for _, n := range g.neighbours(0, b) {
-			if has(allowed, n) && s.visit(n) {
-				s.batch = append(s.batch, n)
-			}
-		}
+		s.bridged[b>>6] |= 1 << (b & 63)
+		h.Gather(g.neighbours(0, b))
 	}
 	return len(s.bridges)
 }
 
 // spread adds allowed rows at equal steps through the filter to the batch:
 // when what is allowed lies far from the query, the walk cannot find it.
-func (s *Scratch) spread(rows int, allowed []uint64, matches int) {
-	most := seeds
-	if s.scorer.v.Metric == kernel.IP {
-		most = seedsForIP
-	}
-	step := max(1, matches/most)
+func (s *Scratch) spread(h *kernel.Hop, rows int, allowed []uint64, matches int) {
+	step := max(1, matches/seeds)
 	next, before := step/2, 0 // rank of the next seed, rows in the words before
 	for w, word := range allowed {
 		here := bits.OnesCount64(word)
@@ -106,23 +137,13 @@ func (s *Scratch) spread(rows int, allowed []uint64, matches int) {
 			for range next - before {
 				rest &= rest - 1
 			}
-			if row := uint32(w<<6 + bits.TrailingZeros64(rest)); int(row) < rows && s.visit(row) {
-				s.batch = append(s.batch, row)
+			row := uint32(w<<6 + bits.TrailingZeros64(rest))
+			if int(row) < rows && s.visited[row>>6]>>(row&63)&1 == 0 && h.Room() > 0 {
+				s.mark(row)
+				h.Add(row)
 			}
 			next += step
 		}
 		before += here
 	}
-}
-
-// offer scores the batch, inserts it into the pool and returns the first
-// place that changed.
-func (s *Scratch) offer(g *Graph) int {
-	at := len(s.pool.keys)
-	for i, d := range s.score(g, 0, s.batch) {
-		if key := pack(d, s.batch[i]); key < s.pool.worst {
-			at = min(at, s.pool.insert(key))
-		}
-	}
-	return at
 }

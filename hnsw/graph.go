@@ -1,7 +1,11 @@
 package hnsw
 
 import (
+	"fmt"
 	"slices"
+
+	"github.com/chromad/chromad/internal/kernel"
+	"github.com/chromad/chromad/internal/quant"
 )
 
 // Graph is the immutable result of Build, Extend or Decode.
@@ -19,6 +23,9 @@ type Graph struct {
 	upperDegree []uint8  // used slots of each list
 
 	entrySeat int // seat of entry, -1 when no row has one
+
+	codec *quant.Codec // nil without rows or without dimensions: searches scan
+	codes kernel.Codes // of all rows, unless codec is nil
 }
 
 // Rows returns the number of rows the graph was built over.
@@ -26,6 +33,15 @@ func (g *Graph) Rows() int { return g.rows }
 
 // M returns the parameter M the graph was built with.
 func (g *Graph) M() int { return g.m }
+
+// Fits returns an error when the codes are not of vectors of dim numbers that
+// are compared by m. A search makes sure of it; a decoded graph may lie.
+func (g *Graph) Fits(m kernel.Metric, dim int) error {
+	if g.codec != nil && (g.codec.Dim() != dim || g.codec.Metric() != m) {
+		return fmt.Errorf("graph: codes of %d numbers for %v, not of %d for %v", g.codec.Dim(), g.codec.Metric(), dim, m)
+	}
+	return nil
+}
 
 // newGraph returns a graph without links over rows whose levels are given.
 func newGraph(levels []uint8, m int) *Graph {

@@ -55,6 +55,7 @@ type Params struct {
 	M              int    // links of a new node; level 0 has room for 2M. 2 to 64, default 16
 	EFConstruction int    // rows kept while a neighbourhood is searched. 1 to 4096, default 200
 	Seed           uint64 // decides levels and the order of insertion
+	Bits           int    // of a number in the codes that searches walk over: 2, 4 or 8; default: chosen from the vectors
 	Workers        int    // goroutines; default GOMAXPROCS. The result does not depend on it
 	// Progress, when set, is called from the goroutine that called Build.
 	Progress func(done, total int)
@@ -87,6 +88,9 @@ func (p Params) withDefaults() (Params, error) {
 	}
 	if p.EFConstruction < 1 || p.EFConstruction > maxEFConstruction {
 		return p, fmt.Errorf("parameter EFConstruction %d is not in 1 to %d", p.EFConstruction, maxEFConstruction)
+	}
+	if p.Bits != 0 && p.Bits != 2 && p.Bits != 4 && p.Bits != 8 {
+		return p, fmt.Errorf("parameter Bits %d is not 2, 4 or 8", p.Bits)
 	}
 	return p, nil
 }

@@ -59,7 +59,7 @@ func TestRecallFiltered(t *testing.T) {
 			var se Scratch
 			region := func(i int) []uint64 {
 				set := make([]uint64, (n+63)/64)
-				for _, nb := range all(Exact(nil, v, v.row(uint32(i*37)), int(share*n), nil, &se)) {
+				for _, nb := range exactly(v, v.row(uint32(i*37)), int(share*n), nil, &se) {
 					set[nb.Row>>6] |= 1 << (nb.Row & 63)
 				}
 				return set
@@ -105,19 +105,19 @@ func TestAnswerSize(t *testing.T) {
 		}
 		k, ef := r.IntN(50)*r.IntN(50), 1+r.IntN(60)
 		q := v.row(uint32(r.IntN(n)))
-		got := all(g.Search(nil, v, q, k, ef, set, &s))
+		got := search(g, v, q, k, ef, set, &s)
 		if want := min(k, count(trim(set, n), n)); len(got) != want {
 			t.Fatalf("k %d ef %d of %d allowed: %d rows, want %d", k, ef, count(trim(set, n), n), len(got), want)
 		}
 	}
 	for _, k := range []int{n - 1, n, n + 1, math.MaxInt} {
-		got := all(g.Search(nil, v, v.row(0), k, 10, nil, &s))
-		if !slices.Equal(got, all(Exact(nil, v, v.row(0), k, nil, nil))) {
+		got := search(g, v, v.row(0), k, 10, nil, &s)
+		if !slices.Equal(got, exactly(v, v.row(0), k, nil, nil)) {
 			t.Errorf("k %d: not the exact answer", k)
 		}
 	}
 	for _, k := range []int{0, -1} {
-		if got := all(g.Search(nil, v, v.row(0), k, 10, nil, &s)); len(got) != 0 {
+		if got := search(g, v, v.row(0), k, 10, nil, &s); len(got) != 0 {
 			t.Errorf("k %d: %d rows", k, len(got))
 		}
 	}
@@ -159,7 +159,7 @@ func TestExact(t *testing.T) {
 				return int(a.Row) - int(b.Row)
 			})
 			for _, k := range []int{1, 10, 600, n} {
-				got := all(Exact(nil, v, q, k, allowed, nil))
+				got := exactly(v, q, k, allowed, nil)
 				if !slices.Equal(got, want[:min(k, len(want))]) {
 					t.Errorf("%v k %d, filter %v: not the sorted distances", m, k, allowed != nil)
 				}
@@ -181,8 +181,8 @@ func TestSearchAllocations(t *testing.T) {
 		dst := make([]Neighbor, 0, 10)
 		for _, allowed := range [][]uint64{nil, half} {
 			q := v.row(9)
-			got := testing.AllocsPerRun(50, func() { dst = all(g.Search(dst[:0], v, q, 10, 50, allowed, &s)) })
-			exact := testing.AllocsPerRun(5, func() { dst = all(Exact(dst[:0], v, q, 10, allowed, &s)) })
+			got := testing.AllocsPerRun(50, func() { dst = all(g.Search(dst[:0], v, Query{Vector: q, K: 10, EF: 50, Allowed: allowed}, &s)) })
+			exact := testing.AllocsPerRun(5, func() { dst = all(Exact(dst[:0], v, Query{Vector: q, K: 10, Allowed: allowed}, &s)) })
 			if got != 0 || exact != 0 {
 				t.Errorf("%v, filter %v: %v allocations in a search, %v in a scan", m, allowed != nil, got, exact)
 			}

@@ -1,29 +1,64 @@
 package hnsw
 
-import "slices"
+import (
+	"slices"
 
-// Scratch is the memory of one search at a time: about one bit per row and
-// 30 bytes per unit of ef. The zero value is ready. Keeping it for the next
-// search saves the allocations; it holds nothing else between searches.
+	"github.com/chromad/chromad/internal/kernel"
+	"github.com/chromad/chromad/internal/quant"
+)
+
+// Scratch is the memory of one search at a time: one or two bits per row and
+// some 30 bytes per unit of ef. The zero value is ready. Keeping it for the
+// next search saves the allocations; beside the trace it holds nothing that
+// matters between searches.
 type Scratch struct {
+	query   quant.Query
 	visited []uint64
+	bridged []uint64 // rows that are allowed or were looked through, see hop
 	pool    pool
-	found   pool
-	batch   []uint32
+	hops    [2]kernel.Hop // one is being gathered while the other waits to be scored
 	rows    []uint32
 	bridges []uint32
 	dist    []float32
-	keys    []uint64
+	best    nearest // by float32
 	scorer  scorer
 	vectors Vectors // what scorer scores, during a search
 	err     error   // of Vectors.Touch: the search is over
+	trace   Trace
 }
 
-// aim prepares a search for q. The vectors are kept by value: a pointer to
-// the caller's would cost an allocation.
+// Trace is what a search did.
+type Trace struct {
+	// Plan is the way it took last: "exact" compared vectors only, "scan" all
+	// allowed codes, "walk" went through the graph, and "hop" and "sweep" did
+	// with a filter. A way that came to nothing before is counted below too.
+	Plan     string
+	Matches  int // rows that were allowed
+	Expanded int // rows whose links were followed
+	Scored   int // codes that were compared with the query
+	Reranked int // vectors that were
+}
+
+// Trace tells what the last search with this scratch did.
+func (s *Scratch) Trace() Trace { return s.trace }
+
+// aim prepares for comparing q with vectors. They are kept by value: a
+// pointer to the caller's would cost an allocation.
 func (s *Scratch) aim(v Vectors, q []float32) {
 	s.vectors = v
 	s.scorer.aim(&s.vectors, q)
+	s.trace = Trace{}
+}
+
+// aimCodes prepares for comparing the query with codes; the marks of all rows
+// are as they were left.
+func (s *Scratch) aimCodes(g *Graph) {
+	words := (g.rows + 63) / 64
+	s.visited = slices.Grow(s.visited[:0], words)[:words]
+	g.codec.Aim(&s.query, s.scorer.q)
+	for i := range s.hops {
+		s.hops[i].Aim(&g.codes, s.query.Codes, s.query.Mul, s.query.Sub, s.visited)
+	}
 }
 
 // release keeps no vector alive and returns what ended the search.
@@ -35,44 +70,24 @@ func (s *Scratch) release() error {
 
 // touch reports whether rows may be read.
 func (s *Scratch) touch(rows []uint32) bool {
-	if s.err == nil {
+	if s.err == nil && s.vectors.Touch != nil {
 		s.err = s.vectors.Touch(rows)
 	}
 	return s.err == nil
 }
 
-// begin forgets what was visited among n nodes.
-func (s *Scratch) begin(n int) {
-	words := (n + 63) / 64
-	s.visited = slices.Grow(s.visited[:0], words)[:words]
-	clear(s.visited)
-}
+// mark sets the mark of a row.
+func (s *Scratch) mark(row uint32) { s.visited[row>>6] |= 1 << (row & 63) }
 
-// visit marks a node and reports whether it had no mark.
-func (s *Scratch) visit(node uint32) bool {
-	w, bit := &s.visited[node>>6], uint64(1)<<(node&63)
-	if *w&bit != 0 {
-		return false
+// offer scores the rows of h and merges those that are near enough into the
+// pool. It returns the first place that changed.
+func (s *Scratch) offer(h *kernel.Hop) (first int) {
+	p := &s.pool
+	s.trace.Scored += h.Len()
+	keys, rows := h.Score(p.below())
+	if len(keys) == 0 {
+		return p.n
 	}
-	*w |= bit
-	return true
-}
-
-// score returns the distances of nodes of level, valid until the next call;
-// none when the search is over.
-func (s *Scratch) score(g *Graph, level int, nodes []uint32) []float32 {
-	s.dist = slices.Grow(s.dist[:0], len(nodes))[:len(nodes)]
-	rows := nodes
-	if level > 0 {
-		s.rows = s.rows[:0]
-		for _, n := range nodes {
-			s.rows = append(s.rows, g.seatRow[n])
-		}
-		rows = s.rows
-	}
-	if s.vectors.Touch != nil && !s.touch(rows) {
-		return nil
-	}
-	s.scorer.score(rows, s.dist)
-	return s.dist
+	p.n, first = kernel.Offer(p.keys, p.n, p.limit, keys, rows)
+	return first
 }

@@ -1,8 +1,8 @@
 package hnsw
 
 import (
-	"math/bits"
-	"slices"
+	"fmt"
+	"math"
 
 	"github.com/chromad/chromad/internal/kernel"
 )
@@ -13,195 +13,193 @@ type Neighbor struct {
 	Distance float32
 }
 
-// Search appends the k nearest rows among allowed, ascending by (Distance,
-// Row), and returns the extended slice. allowed is a bitset of rows, nil for
-// all of them. ef is the number of rows that the walk keeps: more find more
-// of the true neighbours and take longer.
+// Query asks for the K rows that are nearest to Vector.
+type Query struct {
+	Vector []float32 // Dim numbers
+	K      int
+	// EF is the number of rows that a walk keeps: more find more of the true
+	// neighbours and take longer. At least K are kept.
+	EF      int
+	Allowed []uint64 // a bitset of the rows that may be found; nil: all
+	// Bound, with HasBound, is a distance from which on rows are not needed,
+	// because enough nearer ones are known from elsewhere.
+	Bound    float32
+	HasBound bool
+	// Late, when set, is asked for a bound once, after the walk and before the
+	// first vector is compared. It may wait for what others find.
+	Late  func() (bound float32, ok bool)
+	Exact bool // compare the vectors of all allowed rows
+}
+
+// Search appends the nearest rows, ascending by (Distance, Row), and returns
+// the extended slice.
 //
-// The answer always has min(k, rows allowed) entries. It is exact when so few
-// rows are allowed that comparing them all is cheaper than walking, and when
-// the walk meets fewer allowed rows than were asked for. v must be the
-// vectors that the graph was built over and q must have v.Dim numbers. s may
-// be nil; otherwise no other search may use it at the same time. The error is
-// that of v.Touch, and dst is then returned as it was.
-func (g *Graph) Search(dst []Neighbor, v Vectors, q []float32, k, ef int, allowed []uint64, s *Scratch) ([]Neighbor, error) {
+// Without a bound the answer has min(K, rows allowed) entries; with one it may
+// have fewer, all of them nearer than the bound. v must be the vectors that
+// the graph was built over. Their Touch is called for the rows whose exact
+// distance is computed only. s may be nil; otherwise no other search may use
+// it at the same time. The error is that of v.Touch, or tells that v or
+// q.Vector do not belong to this graph; dst is then returned as it was.
+func (g *Graph) Search(dst []Neighbor, v Vectors, q Query, s *Scratch) ([]Neighbor, error) {
+	if err := g.fits(&v, &q); err != nil {
+		return dst, err
+	}
 	if s == nil {
 		s = new(Scratch)
 	}
-	matches := g.rows
-	if allowed != nil {
-		allowed = trim(allowed, g.rows)
-		matches = count(allowed, g.rows)
-	}
-	k = min(k, matches)
+	matches, k := q.limit(g.rows)
+	s.aim(v, q.Vector)
+	s.trace.Matches = matches
 	if k <= 0 {
-		return dst, nil
+		return dst, s.release()
 	}
-	ef = max(ef, k)
-	s.aim(v, q)
-	ok := false
-	if !exactIsCheaper(v.Metric, matches, g.rows, ef) {
-		if ok = g.walk(s, k, ef, allowed, matches) && s.err == nil; ok {
-			dst = appendNeighbors(dst, s.found.keys[:k])
-		}
-	}
-	if !ok && s.err == nil {
-		dst = exact(dst, g.rows, k, allowed, s)
+	s.best.reset(k)
+	g.answer(s, &q, k, matches)
+	if s.err == nil {
+		dst = s.best.appendTo(dst)
 	}
 	return dst, s.release()
 }
 
-// exactIsCheaper compares the rows that a walk scores, measured at about 14
-// for every unit of ef, with the allowed ones. A walk scores a row in about
-// twice the time of a scan, which reads rows in order.
-func exactIsCheaper(m kernel.Metric, matches, rows, ef int) bool {
-	switch {
-	case matches == rows:
-		return matches <= 20*ef
-	case m == kernel.IP: // walks that need more seeds and find less
-		return matches <= 60*ef
+// fits checks that a search cannot read beyond anything.
+func (g *Graph) fits(v *Vectors, q *Query) error {
+	if v.Rows != g.rows || len(q.Vector) != v.Dim {
+		return fmt.Errorf("search: a query of %d numbers for %d rows of %d, in a graph of %d", len(q.Vector), v.Rows, v.Dim, g.rows)
 	}
-	return matches <= 30*ef
+	return g.Fits(v.Metric, v.Dim)
 }
 
-// walk fills s.found with at least k rows, or reports that it could not.
-func (g *Graph) walk(s *Scratch, k, ef int, allowed []uint64, matches int) bool {
-	switch {
-	case allowed == nil || matches == g.rows:
-		g.walkAll(s, ef)
-		s.pool, s.found = s.found, s.pool
-	case matches >= g.rows/4*3:
-		g.sweep(s, ef, allowed, matches)
-	default:
-		if !g.hop(s, ef, allowed, matches) {
-			return false
+// limit trims the filter to rows and returns how many of them are allowed and
+// how many are wanted.
+func (q *Query) limit(rows int) (matches, k int) {
+	matches = rows
+	if q.Allowed != nil {
+		q.Allowed = trim(q.Allowed, rows)
+		if matches = count(q.Allowed, rows); matches == rows {
+			q.Allowed = nil
 		}
 	}
-	return len(s.found.keys) >= k
+	return matches, min(q.K, matches)
 }
 
-// startsForIP is the greatest number of seats of level 1 from which a walk
-// for the inner product goes down to level 0.
-const startsForIP = 256
-
-// walkAll fills the pool with ef rows near the query.
-//
-// For the inner product a greedy walk often ends far away: it is no metric,
-// and a long vector in the wrong direction looks better than all its
-// neighbours. There, level 1 is walked with a pool too.
-func (g *Graph) walkAll(s *Scratch, ef int) {
-	if s.scorer.v.Metric != kernel.IP || g.top() == 0 {
-		s.begin(g.rows)
-		s.start(ef, g.descend(s, 0))
-		g.expand(s, 0)
-		return
+// bound is a key: those from it on are not needed.
+func (q *Query) bound() uint64 {
+	bound := uint64(math.MaxUint64)
+	if q.HasBound {
+		bound = pack(q.Bound, 0)
 	}
-	s.begin(len(g.seatRow))
-	s.start(min(4*ef, startsForIP), g.descend(s, 1))
-	g.expand(s, 1)
-	s.pool, s.found = s.found, s.pool
-	s.begin(g.rows)
+	if q.Late != nil {
+		if late, ok := q.Late(); ok {
+			bound = min(bound, pack(late, 0))
+		}
+	}
+	return bound
+}
+
+// walk fills the pool with rows near the query, all of them allowed to be
+// found.
+func (g *Graph) walk(s *Scratch, ef int) {
+	clear(s.visited)
 	s.pool.reset(ef)
-	for _, key := range s.found.keys {
-		row := g.seatRow[nodeOf(key)]
-		if key = pack(distanceOf(key), row); key < s.pool.worst {
-			s.visit(row)
-			s.pool.insert(key)
-		}
-	}
-	g.expand(s, 0)
+	g.enter(s)
+	s.pool.unmark()
+	g.approach(s)
 }
 
-// descend walks greedily from the entry to level and returns the key of the
-// node of level where it ends.
-func (g *Graph) descend(s *Scratch, level int) uint64 {
-	l := g.top()
-	if l < level {
-		l = level
+// enter offers the entry and then walks greedily down the upper levels. All
+// rows that it meets stay in the pool: they were scored, and some are good
+// places to begin from. Those that were expanded at these levels are marked.
+func (g *Graph) enter(s *Scratch) {
+	h, p := &s.hops[0], &s.pool
+	limit := p.limit
+	p.reset(max(limit, startsForIP))
+	s.mark(g.entry)
+	h.Add(g.entry)
+	if s.offer(h); p.n == 0 {
+		p.insert(pack(float32(math.Inf(1)), g.entry)) // its code is not a number: begin from it all the same
 	}
-	node := g.entryNode(l)
-	s.batch = append(s.batch[:0], node)
-	best := pack(0, node)
-	if dist := s.score(g, l, s.batch); dist != nil {
-		best = pack(dist[0], node)
-	}
-	for ; l > level; l-- {
-		for {
-			from := best
-			list := g.neighbours(l, nodeOf(best))
-			for i, d := range s.score(g, l, list) {
-				best = min(best, pack(d, list[i]))
-			}
-			if best == from {
-				break
+	seat := g.entrySeat
+	for level := g.top(); level > 0; level-- {
+		for first := 0; first == 0; {
+			if first = g.climb(s, level, seat, 0); first == 0 {
+				seat = g.seat(nodeOf(p.keys[0]))
 			}
 		}
-		if l == 1 {
-			best = pack(distanceOf(best), g.seatRow[nodeOf(best)])
+	}
+	if s.vectors.Metric == kernel.IP && g.top() > 0 {
+		p.unmark()
+		for at := 0; at < min(p.n, startsForIP); {
+			if p.keys[at]&expanded != 0 {
+				at++
+				continue
+			}
+			at = min(at+1, g.climb(s, 1, g.seat(nodeOf(p.keys[at])), at))
 		}
 	}
-	return best
+	p.limit = limit
+	p.n = min(p.n, limit)
 }
 
-// start puts the first key into the pool.
-func (s *Scratch) start(ef int, first uint64) {
-	s.pool.reset(ef)
-	s.visit(nodeOf(first))
-	s.pool.insert(first)
+// climb expands a row at an upper level and returns the first place of the
+// pool that changed.
+func (g *Graph) climb(s *Scratch, level, seat, at int) (first int) {
+	s.pool.keys[at] |= expanded
+	s.trace.Expanded++
+	s.rows = s.rows[:0]
+	for _, n := range g.neighbours(level, uint32(seat)) {
+		s.rows = append(s.rows, g.seatRow[n])
+	}
+	s.hops[0].Gather(s.rows)
+	return s.offer(&s.hops[0])
 }
 
-// expand is algorithm 2 of the paper: it expands the nearest node of the pool
-// that was not, until all of them were. One call scores all neighbours that
-// were not met before.
-func (g *Graph) expand(s *Scratch, level int) {
+// startsForIP is the greatest number of rows of level 1 from which a walk for
+// the inner product goes down to level 0.
+const startsForIP = 64
+
+// unmark makes all rows of the pool rows to be expanded.
+func (p *pool) unmark() {
+	for i := range p.keys[:p.n] {
+		p.keys[i] &^= expanded
+	}
+}
+
+// approach is algorithm 2 of the paper: it expands the nearest row of the pool
+// that was not, until all of them were. Two steps overlap: while the codes of
+// one row's neighbours are on their way from memory, those of the row before
+// are scored. So the next row is chosen before the last one's neighbours are
+// known, which is nearly always the same choice.
+func (g *Graph) approach(s *Scratch) {
 	p := &s.pool
-	for at := 0; at < len(p.keys) && s.err == nil; {
-		if p.keys[at]&expanded != 0 {
+	next, last := &s.hops[0], &s.hops[1]
+	for at := 0; ; {
+		for at < p.n && p.keys[at]&expanded != 0 {
 			at++
-			continue
 		}
-		p.keys[at] |= expanded
-		s.batch = s.batch[:0]
-		for _, n := range g.neighbours(level, nodeOf(p.keys[at])) {
-			if s.visit(n) {
-				s.batch = append(s.batch, n)
-			}
+		if at < p.n {
+			row := nodeOf(p.keys[at])
+			p.keys[at] |= expanded
+			at++
+			s.trace.Expanded++
+			next.Gather(g.neighbours(0, row))
+			g.prefetch(p, at)
+		} else if last.Len() == 0 {
+			return
 		}
-		at++
-		for i, d := range s.score(g, level, s.batch) {
-			if key := pack(d, s.batch[i]); key < p.worst {
-				at = min(at, p.insert(key))
-			}
+		if last.Len() > 0 {
+			at = min(at, s.offer(last))
+		}
+		next, last = last, next
+	}
+}
+
+// prefetch asks for the links of the next two rows to be expanded.
+func (g *Graph) prefetch(p *pool, at int) {
+	width := 2 * g.m
+	for left := 2; at < min(p.n, at+6) && left > 0; at++ {
+		if key := p.keys[at]; key&expanded == 0 {
+			kernel.Prefetch(g.links[int(nodeOf(key))*width:][:width])
+			left--
 		}
 	}
-}
-
-func appendNeighbors(dst []Neighbor, keys []uint64) []Neighbor {
-	dst = slices.Grow(dst, len(keys))
-	for _, key := range keys {
-		dst = append(dst, Neighbor{nodeOf(key), distanceOf(key)})
-	}
-	return dst
-}
-
-// trim returns the words of allowed that say something about rows.
-func trim(allowed []uint64, rows int) []uint64 {
-	return allowed[:min(len(allowed), (rows+63)/64)]
-}
-
-// count returns the number of rows in a trimmed set.
-func count(set []uint64, rows int) int {
-	n := 0
-	for _, w := range set {
-		n += bits.OnesCount64(w)
-	}
-	if rest := rows % 64; rest != 0 && len(set) == rows/64+1 {
-		n -= bits.OnesCount64(set[len(set)-1] >> rest)
-	}
-	return n
-}
-
-func has(set []uint64, row uint32) bool {
-	w := int(row >> 6)
-	return w < len(set) && set[w]>>(row&63)&1 != 0
 }

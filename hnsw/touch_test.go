@@ -76,8 +76,10 @@ func TestTouch(t *testing.T) {
 		var s Scratch
 		for name, set := range sets {
 			for way, search := range map[string]func(v Vectors) ([]Neighbor, error){
-				"graph": func(v Vectors) ([]Neighbor, error) { return g.Search(before, v, q, 5, 20, set, &s) },
-				"exact": func(v Vectors) ([]Neighbor, error) { return Exact(before, v, q, 5, set, &s) },
+				"graph": func(v Vectors) ([]Neighbor, error) {
+					return g.Search(before, v, Query{Vector: q, K: 5, EF: 20, Allowed: set}, &s)
+				},
+				"exact": func(v Vectors) ([]Neighbor, error) { return Exact(before, v, Query{Vector: q, K: 5, Allowed: set}, &s) },
 			} {
 				want := all(search(v))
 				h := hide(v, math.MaxInt)
