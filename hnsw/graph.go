@@ -34,6 +34,10 @@ func (g *Graph) Rows() int { return g.rows }
 // M returns the parameter M the graph was built with.
 func (g *Graph) M() int { return g.m }
 
+// Codes returns the bits of a number in the codes that searches walk over, and
+// the bytes of a code; zeroes where there are none.
+func (g *Graph) Codes() (bits, bytes int) { return g.codes.Bits, g.codes.Stride }
+
 // Fits returns an error when the codes are not of vectors of dim numbers that
 // are compared by m. A search makes sure of it; a decoded graph may lie.
 func (g *Graph) Fits(m kernel.Metric, dim int) error {
