@@ -172,7 +172,7 @@ func (a *aviary) open() {
 	a.t.Helper()
 	a.db = openOn(a.t, a.fs, Options{
 		Keys: a.key, GraphMin: 40, Workers: 1, MemtableRows: 90, OpenSegments: 2,
-		LogLimit: 100 << 10, DecryptedMemory: 64 << 10,
+		LogLimit: 100 << 10, SegmentMemory: 64 << 10,
 	})
 }
 

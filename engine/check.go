@@ -166,7 +166,7 @@ func prepare(dir string, opts *Options) (*inspection, error) {
 		db.fs, db.root = root, root
 	}
 	db.texts = segment.NewCache(o.TextCache)
-	db.memory = disk.NewBudget(o.DecryptedMemory)
+	db.memory = disk.NewBudget(o.SegmentMemory)
 	db.readers = &readerCache{fs: db.fs, max: o.OpenSegments}
 	return &inspection{db: db}, nil
 }

@@ -16,7 +16,7 @@ import (
 )
 
 // busyOptions make flushes, compactions and checkpoints happen all the time.
-var busyOptions = Options{MemtableRows: 24, DecryptedMemory: 10_000, GraphMin: 8, LogLimit: 8 << 10, OpenSegments: 2, Workers: 1}
+var busyOptions = Options{MemtableRows: 24, SegmentMemory: 10_000, GraphMin: 8, LogLimit: 8 << 10, OpenSegments: 2, Workers: 1}
 
 func busy(key OperatorKey) Options {
 	o := busyOptions

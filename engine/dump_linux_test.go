@@ -52,7 +52,7 @@ func TestDecryptedIsNotDumped(t *testing.T) {
 		_, err = c.Query(ctx, recs[3].Embedding, 5, &QueryOptions{Exact: true})
 		check(t, err)
 		getAll(t, c, Selection{}, IncludeAll)
-		grown, decrypted := keptFromDumps(t)-before, db.Stats().DecryptedBytes
+		grown, decrypted := keptFromDumps(t)-before, db.Stats().SegmentMemory
 		if key == nil && (grown > 1<<20 || decrypted != 0) || key != nil && (decrypted < 2e6 || grown < decrypted) {
 			t.Errorf("encrypted %v: %d bytes are decrypted, %d are kept from dumps", key != nil, decrypted, grown)
 		}

@@ -31,7 +31,9 @@ type DB struct {
 	log     *wal.Log
 	readers *readerCache
 	texts   *segment.Cache
-	memory  *disk.Budget // of what is decrypted
+	memory  *disk.Budget // of segments, see Options.SegmentMemory
+	cores   cores
+	workers sync.Pool // of *worker
 	files   liveFiles
 	jobs    jobs
 	work    workDone
@@ -79,7 +81,8 @@ func Open(dir string, opts *Options) (*DB, error) {
 		db.fs, db.root = root, root
 	}
 	db.texts = segment.NewCache(o.TextCache)
-	db.memory = disk.NewBudget(o.DecryptedMemory)
+	db.memory = disk.NewBudget(o.SegmentMemory)
+	db.cores.init()
 	db.readers = &readerCache{fs: db.fs, max: o.OpenSegments}
 	if err := db.open(dir); err != nil {
 		return nil, errors.Join(fmt.Errorf("open store: %w", err), db.closeFiles())

@@ -261,6 +261,11 @@ func loadRow(reader *segment.Reader, row uint32, inc Include, r *Record) error {
 	if r.ID, err = reader.ID(row); err != nil {
 		return err
 	}
+	return loadFields(reader, row, inc, r)
+}
+
+// loadFields is loadRow without the ID.
+func loadFields(reader *segment.Reader, row uint32, inc Include, r *Record) error {
 	if inc&IncludeEmbedding != 0 {
 		v, err := reader.Vector(row)
 		if err != nil {

@@ -43,15 +43,15 @@ var variants = []variant{
 	{Options: Options{}},
 	{Options: Options{}, keyed: true},
 	{Options: Options{MemtableRows: 1, GraphMin: 1, OpenSegments: 1, Workers: 1}},
-	{Options: Options{MemtableRows: 1, GraphMin: 1, OpenSegments: 1, Workers: 1, DecryptedMemory: 1}, keyed: true},
+	{Options: Options{MemtableRows: 1, GraphMin: 1, OpenSegments: 1, Workers: 1, SegmentMemory: 1}, keyed: true},
 	{Options: Options{MemtableRows: 3, GraphMin: 2, Workers: 2, LogLimit: 4000}, reopen: 7},
-	{Options: Options{MemtableRows: 3, GraphMin: 2, Workers: 2, LogLimit: 4000, DecryptedMemory: 20000}, reopen: 7, rotate: 9, keyed: true},
+	{Options: Options{MemtableRows: 3, GraphMin: 2, Workers: 2, LogLimit: 4000, SegmentMemory: 20000}, reopen: 7, rotate: 9, keyed: true},
 	{Options: Options{MemtableRows: 17, GraphMin: 10000, MemoryLimit: 20000}, compact: 11, convert: 20},
 	{Options: Options{MemtableRows: 17, GraphMin: 10000, MemoryLimit: 20000}, compact: 11, rotate: 23, keyed: true},
 	{Options: Options{MemtableRows: 10000, GraphMin: 5, Workers: 3}, reopen: 13, compact: 17, convert: 41},
 	{Options: Options{MemtableRows: 10000, GraphMin: 5, Workers: 8}, reopen: 13, compact: 17, rewrap: 31, keyed: true},
 	{Options: Options{MemtableBytes: 2000, GraphMin: 20, OpenSegments: 2, TextCache: 1}, reopen: 5, compact: 3},
-	{Options: Options{MemtableBytes: 2000, GraphMin: 20, OpenSegments: 2, DecryptedMemory: 5000, TextCache: 1}, reopen: 5, compact: 3, rotate: 15, keyed: true},
+	{Options: Options{MemtableBytes: 2000, GraphMin: 20, OpenSegments: 2, SegmentMemory: 5000, TextCache: 1}, reopen: 5, compact: 3, rotate: 15, keyed: true},
 }
 
 func metamorphicOne(seed uint64) error {

@@ -67,6 +67,9 @@ type deletions struct {
 	rows *roaring.Bitmap
 	once sync.Once
 	rest *roaring.Bitmap
+
+	denseOnce sync.Once
+	dense     []uint64
 }
 
 func newDeletions(rows *roaring.Bitmap) *deletions { return &deletions{rows: rows} }
@@ -78,6 +81,20 @@ func (d *deletions) live(n int) *roaring.Bitmap {
 	}
 	d.once.Do(func() { d.rest = roaring.Flip(d.rows, 0, uint64(n)) })
 	return d.rest
+}
+
+// bits is live, some of them being dead, as a bit for each row: what a search
+// wants, and would make anew each time.
+func (d *deletions) bits(n int) []uint64 {
+	d.denseOnce.Do(func() { d.dense = denseBits(d.live(n), n) })
+	return d.dense
+}
+
+// denseBits is rows of n as a bit for each.
+func denseBits(rows *roaring.Bitmap, n int) []uint64 {
+	bits := make([]uint64, (n+63)/64)
+	rows.WriteDenseTo(bits)
+	return bits
 }
 
 // liveFiles counts who needs a segment file: versions, and work that is

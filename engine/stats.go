@@ -21,9 +21,9 @@ type Stats struct {
 	MemtableRows  int64 // in memory and in no segment yet; those that are being flushed count
 	MemtableBytes int64 // their memory, an estimate that Options.MemoryLimit bounds
 
-	// DecryptedBytes is what is held decrypted of segments, which
-	// Options.DecryptedMemory bounds. A plain store has none.
-	DecryptedBytes int64
+	// SegmentMemory is what is held of segments in memory of the process's own,
+	// which Options.SegmentMemory bounds.
+	SegmentMemory int64
 
 	LogBytes int64  // length of the log's files, what a checkpoint will release included
 	LogEpoch uint64 // position of the last durable entry
@@ -55,7 +55,7 @@ type Work struct {
 func (db *DB) Stats() Stats {
 	end := db.log.End()
 	out := Stats{
-		OpenSegments: db.readers.opened(), MemtableBytes: db.memBytes.Load(), DecryptedBytes: db.memory.Used(),
+		OpenSegments: db.readers.opened(), MemtableBytes: db.memBytes.Load(), SegmentMemory: db.memory.Used(),
 		LogBytes: db.log.Size(), LogEpoch: end.Epoch, LogSeq: end.Seq - 1, Checkpoint: db.work.checkpoint.Load(),
 		Failed:  db.Err() != nil,
 		Flushes: db.work.flushes.read(), Compactions: db.work.compactions.read(), Checkpoints: db.work.checkpoints.read(),

@@ -293,7 +293,7 @@ const (
 // graph decodes the graph and searches for each row by its own vector.
 func (c *checker) graph() error {
 	r := c.r
-	g, err := r.decodeGraph()
+	g, err := r.mappedGraph()
 	if err != nil || g == nil || !c.whole || r.metric == kernel.IP { // by the inner product others may be nearer
 		return c.about(sectionGraph, err)
 	}
@@ -345,6 +345,6 @@ func (f *finder) finds(q []float32, ef int) bool {
 		own = 1 - kernel.Dot(q, q)*inv*inv + 1e-5
 	}
 	var err error
-	f.hits, err = f.g.Search(f.hits[:0], f.v, q, 1, ef, nil, &f.s)
+	f.hits, err = f.g.Search(f.hits[:0], f.v, hnsw.Query{Vector: q, K: 1, EF: ef}, &f.s)
 	return err == nil && len(f.hits) == 1 && f.hits[0].Distance <= own
 }

@@ -45,14 +45,26 @@ type column struct {
 
 // at is the byte string of row, aliasing the file's memory.
 func (c column) at(row uint32) ([]byte, error) {
-	start, end, err := endsAt(c.ends, row)
+	at, err := c.span(row)
 	if err != nil {
 		return nil, err
 	}
-	if start > end || end > uint64(c.data.Len()) {
-		return nil, damaged(c.ends, int(row)*8, "row %d is at %d to %d of %d", row, start, end, c.data.Len())
+	return c.data.Bytes(at.from, at.n)
+}
+
+// span is a place in the data of a column.
+type span struct{ from, n int }
+
+// span is where the byte string of row is.
+func (c column) span(row uint32) (span, error) {
+	start, end, err := endsAt(c.ends, row)
+	if err != nil {
+		return span{}, err
 	}
-	return c.data.Bytes(int(start), int(end-start))
+	if start > end || end > uint64(c.data.Len()) {
+		return span{}, damaged(c.ends, int(row)*8, "row %d is at %d to %d of %d", row, start, end, c.data.Len())
+	}
+	return span{int(start), int(end - start)}, nil
 }
 
 // endsAt reads the entries row-1 (0 for the first row) and row of an array

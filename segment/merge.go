@@ -23,7 +23,7 @@ type Input struct {
 
 // Merge makes one segment of the live rows of several, in the order of their
 // records. It is what Write is in all else; ErrEmpty when no row is alive,
-// before anything is written. Two live rows of one order or one id are
+// before anything is written. The inputs stay open meanwhile. Two live rows of one order or one id are
 // disk.ErrCorrupt: the inputs are not of one state of the collection.
 //
 // The largest graph among the inputs is extended, which is cheaper than
@@ -198,7 +198,7 @@ func (s *source) copyTo(b *builder) error {
 // graph of the merged vectors.
 func (m *merger) graph(ctx context.Context, v hnsw.Vectors, p hnsw.Params) (*hnsw.Graph, error) {
 	if m.base != nil {
-		base, err := m.base.Reader.copyGraph()
+		base, err := m.base.Reader.ownGraph()
 		if err == nil {
 			return hnsw.Extend(ctx, base, m.base.moved, v, p)
 		}
@@ -210,22 +210,24 @@ func (m *merger) graph(ctx context.Context, v hnsw.Vectors, p hnsw.Params) (*hns
 	return hnsw.Build(ctx, v, p)
 }
 
-// copyGraph decodes the graph from a copy of its bytes: those who extend it
-// read it on goroutines of their own, which no guard covers.
-func (r *Reader) copyGraph() (g *hnsw.Graph, err error) {
+// ownGraph is the graph in memory that no guard covers: those who extend it
+// read it on goroutines of their own. What searches use is such memory
+// already, or its bytes are copied.
+func (r *Reader) ownGraph() (g *hnsw.Graph, err error) {
 	err = r.guard(func() error {
+		if h, done, err := r.graph.peek(); done && h.own {
+			g = h.graph
+			return err
+		}
 		s, ok := r.file.Section(sectionGraph)
 		if !ok {
 			return damaged(r.vectors, 0, "no graph")
 		}
 		b, err := s.Bytes(0, s.Len())
-		if err != nil {
-			return err
+		if err == nil {
+			g, err = r.decodeGraph(s, bytes.Clone(b))
 		}
-		if g, err = hnsw.Decode(bytes.Clone(b), int(r.rows)); err != nil {
-			return damaged(s, 0, "graph: %w", err)
-		}
-		return nil
+		return err
 	})
 	return g, err
 }

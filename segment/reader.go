@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sort"
+	"strings"
 	"sync"
 
 	"github.com/chromad/chromad/filter"
@@ -23,8 +24,9 @@ type Reader struct {
 	mu     sync.RWMutex // held for reading by every call, for writing by Close
 	closed bool
 
-	name string
-	seed uint64 // of the id hash
+	name   string
+	number uint64
+	seed   uint64 // of the id hash
 	properties
 	stride int
 
@@ -41,7 +43,7 @@ type Reader struct {
 	touch  func(rows []uint32) error // vectors.Touch
 	copied lazy[hnsw.Vectors]        // where memory cannot be used as it is
 	index  lazy[*filter.Index]
-	graph  lazy[*hnsw.Graph]
+	graph  lazy[hot]
 
 	badFilter, badTable damageMet
 	ownTable            lazy[[]uint32] // in the place of a damaged id table
@@ -65,7 +67,7 @@ func Open(fs vfs.FS, keys seal.Keys, spec Spec, want Info) (*Reader, error) {
 		return nil, err
 	}
 	file.Share(spec.Memory, evictable...)
-	r := &Reader{name: name, file: file, seed: hashSeed(spec.File)}
+	r := &Reader{name: name, number: spec.Number, file: file, seed: hashSeed(spec.File)}
 	if err := r.named(file.Faults(func() error { return r.open(spec, want) })); err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
@@ -161,6 +163,9 @@ func (r *Reader) Rows() int { return int(r.rows) }
 // Dim is the number of floats of a vector.
 func (r *Reader) Dim() int { return r.dim }
 
+// Number stands in the file's name.
+func (r *Reader) Number() uint64 { return r.number }
+
 // Metric is what the graph was built for.
 func (r *Reader) Metric() kernel.Metric { return r.metric }
 
@@ -197,6 +202,51 @@ func (r *Reader) ID(row uint32) (id string, err error) {
 		return err
 	})
 	return id, err
+}
+
+// together is how many bytes of ids share one allocation, all of which lives as
+// long as one of them.
+const together = 4 << 10
+
+// IDs sets ids[i] to the id of rows[i].
+func (r *Reader) IDs(rows []uint32, ids []string) error {
+	return r.guard(func() error {
+		s := r.takeScratch()
+		defer r.scratch.Put(s)
+		s.spans = s.spans[:0]
+		total := 0
+		// First where they are, then what they are: reads that do not wait for
+		// each other overlap.
+		for _, row := range rows {
+			if row >= r.rows {
+				return fmt.Errorf("row %d of %d", row, r.rows)
+			}
+			at, err := r.ids.span(row)
+			if err != nil {
+				return err
+			}
+			s.spans = append(s.spans, at)
+			total += at.n
+		}
+		var all strings.Builder
+		if total <= together {
+			all.Grow(total)
+		}
+		for i, at := range s.spans {
+			b, err := r.ids.data.Bytes(at.from, at.n)
+			if err != nil {
+				return err
+			}
+			if total > together {
+				ids[i] = string(b)
+				continue
+			}
+			from := all.Len()
+			all.Write(b)
+			ids[i] = all.String()[from:]
+		}
+		return nil
+	})
 }
 
 // Order is the creation number of row's record.

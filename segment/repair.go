@@ -172,7 +172,7 @@ func openKnown(fs vfs.FS, keys seal.Keys, spec Spec, want Info) (*Reader, error)
 	p := properties{
 		dim: spec.Dim, metric: spec.Metric, rows: want.Rows, minOrder: want.MinOrder, maxOrder: want.MaxOrder,
 	}
-	r = &Reader{name: Name(spec.Number), file: file, seed: hashSeed(spec.File), properties: p, stride: stride(p.dim)}
+	r = &Reader{name: Name(spec.Number), number: spec.Number, file: file, seed: hashSeed(spec.File), properties: p, stride: stride(p.dim)}
 	// The lengths of the texts follow from where the last one ends.
 	for _, t := range []struct {
 		ends uint16

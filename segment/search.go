@@ -11,12 +11,9 @@ import (
 
 const (
 	defaultEF = 100
-	// scanBytes is how much a scan of filtered rows may read instead of a
-	// filtered walk of the graph: it takes no longer, and of a segment that
-	// nobody has searched yet it reads less. rowCost is what a row costs
-	// beside its own bytes. Measured with 16 to 512 dimensions at ef 100.
-	scanBytes = 16 << 20
-	rowCost   = 256
+	// exactRows is how many allowed rows are compared by their vectors: no
+	// more than a search of the graph reads of them at its end.
+	exactRows = 64
 )
 
 // Query asks for the rows nearest to a vector.
@@ -24,42 +21,64 @@ type Query struct {
 	Vector  []float32
 	K       int             // how many, at most
 	EF      int             // width of the graph walk, 0: 100
-	Allowed *roaring.Bitmap // rows that may be found, nil: all
+	Allowed *roaring.Bitmap // rows that may be found, nil: all, or Dense
+	Dense   []uint64        // the same as a bit for each row, for who asks again and again
+	Matches int             // bits set in Dense
 	Exact   bool            // look at every allowed row
+	// Late, when set, is asked once, before the search looks at vectors: rows
+	// at that distance or beyond are not needed. It may wait.
+	Late func() (bound float32, ok bool)
+	// Trace, when set, is told what the search did.
+	Trace *Trace
+}
+
+// Trace says what a search did. It is the same each time.
+type Trace struct {
+	Plan                       string // of hnsw.Trace; "exact" without a graph
+	Matches                    int    // rows that were allowed
+	Expanded, Scored, Reranked int
+	Bits, CodeBytes            int // of a number in a code, of a code; 0 without a graph
 }
 
 // scratch is what a search needs beside its result.
 type scratch struct {
 	hnsw    hnsw.Scratch
 	allowed []uint64
+	spans   []span
+}
+
+func (r *Reader) takeScratch() *scratch {
+	if s, ok := r.scratch.Get().(*scratch); ok {
+		return s
+	}
+	return &scratch{}
 }
 
 // Search appends to dst the K rows of Allowed that are nearest to Vector,
-// ascending by distance and then row; fewer if there are fewer. Without
-// Exact it may miss some. Distances are kernel.Distance.
+// ascending by distance and then row; fewer if there are fewer, or if Late says
+// that they are not needed. Without Exact it may miss some. Distances are
+// kernel.Distance.
 func (r *Reader) Search(ctx context.Context, q Query, dst []hnsw.Neighbor) ([]hnsw.Neighbor, error) {
 	err := r.guard(func() (err error) {
-		dst, err = r.search(ctx, q, dst)
+		dst, err = r.search(ctx, &q, dst)
 		return err
 	})
 	return dst, err
 }
 
-func (r *Reader) search(ctx context.Context, q Query, dst []hnsw.Neighbor) ([]hnsw.Neighbor, error) {
+func (r *Reader) search(ctx context.Context, q *Query, dst []hnsw.Neighbor) ([]hnsw.Neighbor, error) {
 	if len(q.Vector) != r.dim {
 		return dst, fmt.Errorf("query has %d dimensions instead of %d", len(q.Vector), r.dim)
 	}
 	if err := ctx.Err(); err != nil {
 		return dst, err
 	}
-	m := int(r.rows)
-	if q.Allowed != nil {
-		if !q.Allowed.IsEmpty() && q.Allowed.Maximum() >= r.rows {
-			return dst, fmt.Errorf("row %d of %d is allowed", q.Allowed.Maximum(), r.rows)
-		}
-		if m = int(q.Allowed.GetCardinality()); m == int(r.rows) {
-			q.Allowed = nil
-		}
+	m, err := r.matches(q)
+	if err != nil {
+		return dst, err
+	}
+	if q.Trace != nil {
+		*q.Trace = Trace{Plan: "exact", Matches: m}
 	}
 	if q.K = min(q.K, m); q.K <= 0 {
 		return dst, nil
@@ -69,30 +88,46 @@ func (r *Reader) search(ctx context.Context, q Query, dst []hnsw.Neighbor) ([]hn
 	}
 	q.EF = max(q.EF, q.K)
 
-	s, _ := r.scratch.Get().(*scratch)
-	if s == nil {
-		s = &scratch{}
-	}
+	s := r.takeScratch()
 	defer r.scratch.Put(s)
-	allowed := s.bitset(q.Allowed, r.rows)
-	if g := r.graphFor(q, m); g != nil {
-		v, err := r.matrix()
-		if err != nil {
-			return dst, err
-		}
-		return g.Search(dst, v, q.Vector, q.K, q.EF, allowed, &s.hnsw)
+	allowed := q.Dense
+	if q.Allowed != nil {
+		allowed = s.bitset(q.Allowed, r.rows)
 	}
+	g := r.graphFor(q, m)
 	v, err := r.matrix()
 	if err != nil {
 		return dst, err
 	}
-	return hnsw.Exact(dst, v, q.Vector, q.K, allowed, &s.hnsw)
+	return r.nearest(g, v, q, allowed, s, dst)
 }
 
-// graphFor is the graph if a query with m allowed rows is to walk it. The
-// graph itself scans too where that is cheaper.
-func (r *Reader) graphFor(q Query, m int) *hnsw.Graph {
-	if q.Exact || m < int(r.rows)/4*3 && m <= scanBytes/(r.stride*4+rowCost) {
+// matches is how many rows are allowed; a set of all of them is none.
+func (r *Reader) matches(q *Query) (int, error) {
+	switch {
+	case q.Allowed != nil:
+		if !q.Allowed.IsEmpty() && q.Allowed.Maximum() >= r.rows {
+			return 0, fmt.Errorf("row %d of %d is allowed", q.Allowed.Maximum(), r.rows)
+		}
+		m := int(q.Allowed.GetCardinality())
+		if m == int(r.rows) {
+			q.Allowed = nil
+		}
+		return m, nil
+	case q.Dense != nil:
+		if q.Matches < 0 || q.Matches > int(r.rows) || len(q.Dense) != int(r.rows+63)/64 {
+			return 0, fmt.Errorf("%d rows in %d words are allowed of %d", q.Matches, len(q.Dense), r.rows)
+		}
+		return q.Matches, nil
+	}
+	return int(r.rows), nil
+}
+
+// graphFor is the graph if a query with m allowed rows is to be asked of it.
+// Of a few rows the vectors are nearer than their codes, and a segment that
+// nobody has searched yet need not be loaded for them.
+func (r *Reader) graphFor(q *Query, m int) *hnsw.Graph {
+	if q.Exact || m <= min(max(exactRows, 2*q.K), int(r.rows)/2) {
 		return nil
 	}
 	return r.usableGraph()
@@ -111,32 +146,4 @@ func (s *scratch) bitset(b *roaring.Bitmap, n uint32) []uint64 {
 	clear(s.allowed)
 	b.WriteDenseTo(s.allowed)
 	return s.allowed
-}
-
-// usableGraph is the graph, nil when there is none or it is damaged: then
-// searches scan.
-func (r *Reader) usableGraph() *hnsw.Graph {
-	g, err := r.graph.get(r.decodeGraph)
-	if err != nil {
-		return nil
-	}
-	return g
-}
-
-func (r *Reader) decodeGraph() (g *hnsw.Graph, err error) {
-	s, ok := r.file.Section(sectionGraph)
-	if !ok {
-		return nil, nil
-	}
-	err = r.file.Faults(func() error {
-		b, err := s.Bytes(0, s.Len())
-		if err != nil {
-			return err
-		}
-		if g, err = hnsw.Decode(b, int(r.rows)); err != nil {
-			return damaged(s, 0, "graph: %w", err)
-		}
-		return nil
-	})
-	return g, r.named(err)
 }

@@ -110,7 +110,7 @@ var storeMetrics = []struct {
 	{"degraded_segments", "gauge", "Segments with a damaged index, which are read without it.", func(s *engine.Stats) int64 { return int64(s.DegradedSegments) }},
 	{"memtable_rows", "gauge", "Rows that are in memory and in no segment yet.", func(s *engine.Stats) int64 { return s.MemtableRows }},
 	{"memtable_bytes", "gauge", "Estimated memory of these rows.", func(s *engine.Stats) int64 { return s.MemtableBytes }},
-	{"decrypted_bytes", "gauge", "What is held decrypted of an encrypted store's segments.", func(s *engine.Stats) int64 { return s.DecryptedBytes }},
+	{"segment_memory_bytes", "gauge", "What is held of segments in memory: codes and links, and what is decrypted.", func(s *engine.Stats) int64 { return s.SegmentMemory }},
 	{"log_bytes", "gauge", "Length of the log's files.", func(s *engine.Stats) int64 { return s.LogBytes }},
 	{"log_sequence", "gauge", "Sequence number of the last durable log entry.", func(s *engine.Stats) int64 { return int64(s.LogSeq) }},
 	{"checkpoint_number", "gauge", "Number of the newest checkpoint.", func(s *engine.Stats) int64 { return int64(s.Checkpoint) }},

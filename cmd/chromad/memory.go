@@ -11,7 +11,7 @@ import (
 // memoryPlan is how the memory of the process is divided.
 type memoryPlan struct {
 	memtables int64 // Options.MemoryLimit; 0: the engine's default
-	decrypted int64 // Options.DecryptedMemory; 0: the engine's default
+	decrypted int64 // Options.SegmentMemory; 0: the engine's default
 }
 
 // planMemory divides what the process may use: asked for, or GOMEMLIMIT, or

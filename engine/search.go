@@ -1,0 +1,292 @@
+package engine
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/RoaringBitmap/roaring/v2"
+
+	"github.com/chromad/chromad/hnsw"
+	"github.com/chromad/chromad/internal/kernel"
+	"github.com/chromad/chromad/segment"
+)
+
+// search is a query with everything evaluated that does not depend on the
+// vector. It is read by all goroutines that answer it.
+type search struct {
+	db      *DB
+	metric  Metric
+	k, ef   int
+	exact   bool
+	include Include
+	targets []searchTarget // segments with at least one allowed row, largest first
+	rows    []*memRow      // allowed rows in memory
+	explain *Explanation   // nil: nobody asks
+}
+
+type searchTarget struct {
+	reader  *segment.Reader
+	allowed *roaring.Bitmap // nil: all rows, or dense
+	dense   []uint64        // the same as bits, where it is used more than once
+	matches int             // bits of dense
+}
+
+// newSearch evaluates opts; many tells that there are several vectors.
+func (v *view) newSearch(ctx context.Context, c *Collection, opts *QueryOptions, k int, many bool) (*search, error) {
+	c.db.mu.RLock()
+	ef, metric := c.spec.EFSearch, c.spec.Metric
+	c.db.mu.RUnlock()
+	if opts.EF > 0 {
+		ef = opts.EF
+	}
+	s := &search{db: c.db, metric: metric, k: k, ef: max(min(ef, v.live), k), exact: opts.Exact, include: opts.Include}
+	s.targets = make([]searchTarget, 0, len(v.dead))
+	for i, dead := range v.dead {
+		rows, all, err := v.allowed(ctx, i, opts.IDs, opts.Where)
+		if err != nil {
+			return nil, err
+		}
+		reader, err := v.reader(i)
+		if err != nil {
+			return nil, err
+		}
+		t := searchTarget{reader: reader, allowed: rows}
+		switch {
+		case !all && rows.IsEmpty():
+			continue
+		case !all && opts.IDs == nil && opts.Where == nil:
+			t.dense = dead.bits(reader.Rows())
+		case !all && many:
+			t.dense = denseBits(rows, reader.Rows())
+		}
+		if t.dense != nil {
+			t.allowed, t.matches = nil, int(rows.GetCardinality())
+		}
+		s.targets = append(s.targets, t)
+	}
+	// The largest has most of the answer, and what is known of it saves work in
+	// the others. The order is the same in every view: see worker.wait.
+	slices.SortStableFunc(s.targets, func(a, b searchTarget) int {
+		return cmp.Or(cmp.Compare(b.reader.Rows(), a.reader.Rows()), cmp.Compare(a.reader.Number(), b.reader.Number()))
+	})
+	sel := Selection{IDs: opts.IDs, Where: opts.Where}
+	if v.frozen != nil {
+		s.addTable(v.frozen.table, v.fdead.rows, sel)
+	}
+	s.addTable(v.mem, nil, sel)
+	return s, nil
+}
+
+func (s *search) addTable(t *table, dead *roaring.Bitmap, sel Selection) {
+	if sel.Where == nil && (dead == nil || dead.IsEmpty()) {
+		rows := t.selected(sel.IDs)
+		if s.rows == nil {
+			s.rows = rows[:len(rows):len(rows)] // shared by all readers
+		} else {
+			s.rows = append(s.rows, rows...)
+		}
+		return
+	}
+	for cur := tableCursor(t, dead, sel); ; {
+		more, _ := cur.next() // rows in memory do not fail
+		if !more {
+			return
+		}
+		s.rows = append(s.rows, cur.row())
+	}
+}
+
+// all answers vectors, several at a time where processors are idle.
+func (s *search) all(ctx context.Context, vectors [][]float32, out [][]Match) error {
+	helpers := 0
+	if len(vectors) > 1 {
+		helpers = s.db.cores.take(len(vectors) - 1)
+	}
+	var next atomic.Int64
+	var failed atomic.Bool
+	work := func() (err error) {
+		w := s.db.worker()
+		defer s.db.retire(w)
+		for i := int(next.Add(1)) - 1; i < len(vectors) && !failed.Load(); i = int(next.Add(1)) - 1 {
+			if out[i], err = s.run(ctx, w, vectors[i]); err != nil {
+				failed.Store(true)
+				return err
+			}
+		}
+		return nil
+	}
+	if helpers == 0 {
+		return work()
+	}
+	errs := make([]error, helpers)
+	var wg sync.WaitGroup
+	for h := range helpers {
+		wg.Go(func() {
+			defer s.db.cores.end()
+			errs[h] = work()
+		})
+	}
+	err := work()
+	wg.Wait()
+	for _, e := range errs {
+		err = cmp.Or(err, e)
+	}
+	return err
+}
+
+// run answers one vector.
+func (s *search) run(ctx context.Context, w *worker, q []float32) ([]Match, error) {
+	w.reset(s)
+	if s.explain != nil {
+		s.explain.Memory = len(s.rows)
+	}
+	if len(s.rows) > 0 {
+		if err := s.searchMemory(ctx, w, q); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.searchSegments(ctx, w, q); err != nil {
+		return nil, err
+	}
+	if err := s.merge(w); err != nil {
+		return nil, err
+	}
+	out := make([]Match, len(w.best))
+	for i := range w.lanes {
+		if err := s.load(w, i, out); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// searchSegments fills the lanes of the targets, on this goroutine and on as
+// many others as processors are idle.
+func (s *search) searchSegments(ctx context.Context, w *worker, q []float32) error {
+	n := len(s.targets)
+	helpers := 0
+	if n > 1 && s.explain == nil {
+		helpers = s.db.cores.take(n - 1)
+	}
+	if helpers > 0 {
+		return s.searchParallel(ctx, w, q, helpers)
+	}
+	for i := range n {
+		if err := s.searchOne(ctx, w, i, q); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// searchOne searches target i.
+func (s *search) searchOne(ctx context.Context, w *worker, i int, q []float32) (err error) {
+	t, lane := &s.targets[i], w.lane(i)
+	query := segment.Query{Vector: q, K: s.k, EF: s.ef, Allowed: t.allowed, Dense: t.dense, Matches: t.matches, Exact: s.exact}
+	if len(w.lanes) > 1 {
+		query.Late = lane.bound
+	}
+	var trace segment.Trace
+	if s.explain != nil {
+		query.Trace = &trace
+	}
+	lane.hits, err = t.reader.Search(ctx, query, lane.hits[:0])
+	if s.explain != nil {
+		s.explain.add(t.reader, &trace)
+	}
+	if len(w.lanes) > 1 {
+		w.finish(i, err)
+	}
+	return err
+}
+
+// searchParallel is searchSegments on several goroutines. The answer is the
+// same, because a segment waits for the bound of those before it. A goroutine
+// that finds nothing left to do is not waited for: it may not have had a
+// processor yet, idle as one was.
+func (s *search) searchParallel(ctx context.Context, w *worker, q []float32, helpers int) error {
+	p := &parallel{errs: make([]error, len(s.targets))}
+	p.left.Add(len(s.targets))
+	work := func() {
+		for i := int(p.next.Add(1)) - 1; i < len(p.errs); i = int(p.next.Add(1)) - 1 {
+			p.errs[i] = s.searchOne(ctx, w, i, q)
+			p.left.Done()
+		}
+	}
+	for range helpers {
+		go func() {
+			defer s.db.cores.end()
+			work()
+		}()
+	}
+	work()
+	p.left.Wait()
+	for _, err := range p.errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// parallel is the turns of one vector's targets.
+type parallel struct {
+	next atomic.Int64
+	left sync.WaitGroup
+	errs []error
+}
+
+// searchMemory fills the first lane: the rows in memory are few enough to be
+// scanned, and so the write path has no graph to keep.
+func (s *search) searchMemory(ctx context.Context, w *worker, q []float32) error {
+	inv := float32(0)
+	if s.metric == Cosine {
+		inv = kernel.InvNorm(q)
+	}
+	lane := w.memory()
+	best := lane.hits[:0]
+	compare := func(a, b hnsw.Neighbor) int {
+		return cmp.Or(cmp.Compare(a.Distance, b.Distance), cmp.Compare(s.rows[a.Row].order, s.rows[b.Row].order))
+	}
+	var worst hnsw.Neighbor
+	full := false
+	for i, r := range s.rows {
+		if i%1024 == 0 && ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		hit := hnsw.Neighbor{Row: uint32(i)}
+		switch s.metric {
+		case L2:
+			hit.Distance = kernel.L2Squared(q, r.vector)
+		case Cosine:
+			hit.Distance = 1 - kernel.Dot(q, r.vector)*inv*r.invNorm
+		default:
+			hit.Distance = 1 - kernel.Dot(q, r.vector)
+		}
+		if full && compare(hit, worst) >= 0 {
+			continue
+		}
+		// Keep up to 2k and cut back to k when that is reached: amortised
+		// constant work a row without a heap.
+		if best = append(best, hit); len(best) >= 2*s.k {
+			slices.SortFunc(best, compare)
+			best = best[:s.k]
+			worst, full = best[s.k-1], true
+		}
+	}
+	slices.SortFunc(best, compare)
+	lane.hits = best[:min(len(best), s.k)]
+	w.finish(-1, nil)
+	return nil
+}
+
+// visible keeps a cosine distance within 0 to 2, where rounding may lead out of it.
+func (s *search) visible(d float32) float32 {
+	if s.metric == Cosine {
+		return min(max(d, 0), 2)
+	}
+	return d
+}
