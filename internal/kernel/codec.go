@@ -93,8 +93,7 @@ func Levels(y []float32, inverseStep float32, bits int, code []byte) (vy, vv flo
 		sameLength(len(code)/64*64, len(code)+bits<<32)
 	}
 	_ = code[:(len(y)*bits+7)/8]
-	if len(y) == 0 {
-		clear(code)
+	if len(code) == 0 {
 		return 0, 0
 	}
 	return active.levels(y, inverseStep, bits, code)

@@ -45,26 +45,24 @@ func foldGeneric(a, b []float32) {
 	}
 }
 
+// levelsGeneric goes over planes, one after the other: the order of the
+// products is part of their sum.
 func levelsGeneric(y []float32, inverseStep float32, bits int, code []byte) (vy, vv float32) {
 	half := float32(int(1) << (bits - 1))
-	planes := 8 / bits
 	var lanes [16]float32
 	var squares int64
-	for at := 0; at < len(code); at += 64 {
-		block := code[at : at+64]
-		clear(block)
-		for p := range planes {
-			first := at*planes + 64*p
-			if first >= len(y) {
-				break
-			}
-			part := y[first:min(first+64, len(y))]
-			for j, x := range part {
+	for ; len(code) > 0; code = code[64:] {
+		block := (*[64]byte)(code)
+		clear(block[:])
+		for shift := 0; shift < 8; shift += bits {
+			plane := y[:min(len(y), 64)]
+			y = y[len(plane):]
+			for j, x := range plane {
 				level := min(max(floor32(x*inverseStep), -half), half-1)
 				v := 2*level + 1
 				lanes[j%16] += float32(v * x)
 				squares += int64(v) * int64(v)
-				block[j] |= byte(int(level)+int(half)) << (p * bits)
+				block[j] |= byte(int(level)+int(half)) << shift
 			}
 		}
 	}
