@@ -46,23 +46,26 @@ func SignWords(n int) int { return rotateRounds * ((n + 63) / 64) }
 // Gao et al., "Practical and Asymptotically Optimal Quantization of
 // High-Dimensional Vectors", arXiv 2409.09913, with one walk instead of four).
 func Rotate(x []float32, signs []uint64) {
-	n := len(x)
-	if n == 0 {
-		return
+	if len(x) > 0 {
+		active.rotate(x, signs)
 	}
+}
+
+func (f *codecForm) rotate(x []float32, signs []uint64) {
+	n := len(x)
 	words := (n + 63) / 64
 	signs = signs[:rotateRounds*words]
 	size := 1 << (bits.Len(uint(n)) - 1)
 	scale := inverseRoot(size)
 	for round := range rotateRounds {
-		active.flip(x, signs[round*words:(round+1)*words])
+		f.flip(x, signs[round*words:(round+1)*words])
 		if round%2 == 0 {
-			active.hadamard(x[:size], scale)
+			f.hadamard(x[:size], scale)
 		} else {
-			active.hadamard(x[n-size:], scale)
+			f.hadamard(x[n-size:], scale)
 		}
 		if round == 1 && size < n {
-			active.fold(x[:n/2], x[n-n/2:])
+			f.fold(x[:n/2], x[n-n/2:])
 		}
 	}
 }
