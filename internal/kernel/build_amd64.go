@@ -2,7 +2,55 @@
 
 package kernel
 
+//go:generate go -C gen run . -group build -out ../build_amd64.s -stubs ../build_stubs_amd64.go -pkg kernel
+
 var (
-	buildAVX2   = buildGeneric
-	buildAVX512 = buildGeneric
+	buildAVX2   = buildForm{codes8AVX2, signed8AVX2, pack8AMD64, dot8x4AVX2, dot8RowsAVX2, keys8AVX2, nextBelowAVX2}
+	buildAVX512 = buildForm{codes8AVX512, signed8AVX512, pack8AMD64, dot8x4AVX512, dot8RowsAVX512, keys8AVX512, nextBelowAVX512}
 )
+
+func signed8AVX2(out []int8, code []byte) {
+	whole := len(code) &^ 31
+	if whole > 0 {
+		flipBytesAVX2(out[:whole], code[:whole])
+	}
+	signed8Generic(out[whole:], code[whole:])
+}
+
+func signed8AVX512(out []int8, code []byte) {
+	whole := len(code) &^ 63
+	if whole > 0 {
+		flipBytesAVX512(out[:whole], code[:whole])
+	}
+	signed8Generic(out[whole:], code[whole:])
+}
+
+func dot8RowsAVX2(query []int8, codes []byte, stride int, rows []uint32, out []int32) {
+	if len(rows) >= 4 {
+		dot8FoursAVX2(query, codes, stride, rows, out)
+		return
+	}
+	four := repeated(rows)
+	var sums [4]int32
+	dot8FoursAVX2(query, codes, stride, four[:], sums[:])
+	copy(out, sums[:len(rows)])
+}
+
+func dot8RowsAVX512(query []int8, codes []byte, stride int, rows []uint32, out []int32) {
+	if len(rows) >= 4 {
+		dot8FoursAVX512(query, codes, stride, rows, out)
+		return
+	}
+	four := repeated(rows)
+	var sums [4]int32
+	dot8FoursAVX512(query, codes, stride, four[:], sums[:])
+	copy(out, sums[:len(rows)])
+}
+
+// repeated is up to three rows and the last of them again.
+func repeated(rows []uint32) (four [4]uint32) {
+	for i := range four {
+		four[i] = rows[min(i, len(rows)-1)]
+	}
+	return four
+}

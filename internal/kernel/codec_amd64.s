@@ -147,12 +147,11 @@ done:
 	RET
 
 // func transformAVX2(x []float32, scale float32)
-// Requires: AVX, AVX2, FMA3, SSE
+// Requires: AVX, FMA3
 TEXT ·transformAVX2(SB), NOSPLIT, $0-28
 	MOVQ         x_base+0(FP), AX
 	MOVQ         x_len+8(FP), CX
-	MOVSS        scale+24(FP), X0
-	VBROADCASTSS X0, Y0
+	VBROADCASTSS scale+24(FP), Y0
 	VMOVUPS      turns<>+0(SB), Y1
 	VMOVUPS      turns<>+64(SB), Y2
 	VMOVUPS      turns<>+128(SB), Y3
@@ -540,12 +539,11 @@ done:
 	RET
 
 // func scaleAVX2(dst []float32, x []float32, factor float32)
-// Requires: AVX, AVX2, SSE
+// Requires: AVX
 TEXT ·scaleAVX2(SB), NOSPLIT, $0-52
 	MOVQ         dst_base+0(FP), AX
 	MOVQ         x_base+24(FP), CX
-	MOVSS        factor+48(FP), X0
-	VBROADCASTSS X0, Y0
+	VBROADCASTSS factor+48(FP), Y0
 	MOVQ         x_len+32(FP), SI
 	MOVQ         SI, DX
 	ANDQ         $-8, DX
@@ -612,7 +610,7 @@ done:
 	RET
 
 // func largestAVX2(x []float32) float32
-// Requires: AVX, AVX2, SSE
+// Requires: AVX, AVX2
 TEXT ·largestAVX2(SB), NOSPLIT, $0-28
 	MOVQ         x_base+0(FP), AX
 	VPXOR        Y0, Y0, Y0
@@ -651,17 +649,16 @@ done:
 	VMAXPS       X1, X0, X0
 	VPSHUFD      $0xb1, X0, X1
 	VMAXPS       X1, X0, X0
-	MOVSS        X0, ret+24(FP)
+	VMOVSS       X0, ret+24(FP)
 	VZEROUPPER
 	RET
 
 // func quantize8AVX2(x []float32, inverse float32, out []int8)
-// Requires: AVX, AVX2, SSE
+// Requires: AVX, AVX2
 TEXT ·quantize8AVX2(SB), NOSPLIT, $0-56
 	MOVQ         x_base+0(FP), AX
 	MOVQ         out_base+32(FP), CX
-	MOVSS        inverse+24(FP), X0
-	VBROADCASTSS X0, Y0
+	VBROADCASTSS inverse+24(FP), Y0
 	MOVL         $0xc2fe0000, DX
 	VMOVD        DX, X1
 	VPBROADCASTD X1, Y1
@@ -719,15 +716,14 @@ done:
 	RET
 
 // func levels2AVX2(y []float32, inverseStep float32, code []byte) (vy float32, sum uint32, squares uint32)
-// Requires: AVX, AVX2, CMOV, SSE
+// Requires: AVX, AVX2, CMOV
 TEXT ·levels2AVX2(SB), NOSPLIT, $0-68
 	MOVQ         y_base+0(FP), CX
 	MOVQ         code_base+32(FP), DX
 	MOVQ         y_len+8(FP), BX
 	MOVQ         code_len+40(FP), AX
 	ADDQ         DX, AX
-	MOVSS        inverseStep+24(FP), X0
-	VBROADCASTSS X0, Y0
+	VBROADCASTSS inverseStep+24(FP), Y0
 	MOVL         $0xc0000000, SI
 	VMOVD        SI, X1
 	VPBROADCASTD X1, Y1
@@ -2245,36 +2241,33 @@ advance:
 	VADDPS       X0, X5, X5
 	VPSHUFD      $0xb1, X5, X0
 	VADDPS       X0, X5, X5
-	MOVSS        X5, vy+56(FP)
+	VMOVSS       X5, vy+56(FP)
 	VEXTRACTF128 $0x01, Y7, X0
 	VPADDD       X0, X7, X7
 	VPSHUFD      $0x4e, X7, X0
 	VPADDD       X0, X7, X7
 	VPSHUFD      $0xb1, X7, X0
 	VPADDD       X0, X7, X7
-	VMOVD        X7, AX
-	MOVL         AX, sum+60(FP)
+	VMOVSS       X7, sum+60(FP)
 	VEXTRACTF128 $0x01, Y8, X0
 	VPADDD       X0, X8, X8
 	VPSHUFD      $0x4e, X8, X0
 	VPADDD       X0, X8, X8
 	VPSHUFD      $0xb1, X8, X0
 	VPADDD       X0, X8, X8
-	VMOVD        X8, AX
-	MOVL         AX, squares+64(FP)
+	VMOVSS       X8, squares+64(FP)
 	VZEROUPPER
 	RET
 
 // func levels4AVX2(y []float32, inverseStep float32, code []byte) (vy float32, sum uint32, squares uint32)
-// Requires: AVX, AVX2, CMOV, SSE
+// Requires: AVX, AVX2, CMOV
 TEXT ·levels4AVX2(SB), NOSPLIT, $0-68
 	MOVQ         y_base+0(FP), CX
 	MOVQ         code_base+32(FP), DX
 	MOVQ         y_len+8(FP), BX
 	MOVQ         code_len+40(FP), AX
 	ADDQ         DX, AX
-	MOVSS        inverseStep+24(FP), X0
-	VBROADCASTSS X0, Y0
+	VBROADCASTSS inverseStep+24(FP), Y0
 	MOVL         $0xc1000000, SI
 	VMOVD        SI, X1
 	VPBROADCASTD X1, Y1
@@ -3040,36 +3033,33 @@ advance:
 	VADDPS       X0, X5, X5
 	VPSHUFD      $0xb1, X5, X0
 	VADDPS       X0, X5, X5
-	MOVSS        X5, vy+56(FP)
+	VMOVSS       X5, vy+56(FP)
 	VEXTRACTF128 $0x01, Y7, X0
 	VPADDD       X0, X7, X7
 	VPSHUFD      $0x4e, X7, X0
 	VPADDD       X0, X7, X7
 	VPSHUFD      $0xb1, X7, X0
 	VPADDD       X0, X7, X7
-	VMOVD        X7, AX
-	MOVL         AX, sum+60(FP)
+	VMOVSS       X7, sum+60(FP)
 	VEXTRACTF128 $0x01, Y8, X0
 	VPADDD       X0, X8, X8
 	VPSHUFD      $0x4e, X8, X0
 	VPADDD       X0, X8, X8
 	VPSHUFD      $0xb1, X8, X0
 	VPADDD       X0, X8, X8
-	VMOVD        X8, AX
-	MOVL         AX, squares+64(FP)
+	VMOVSS       X8, squares+64(FP)
 	VZEROUPPER
 	RET
 
 // func levels8AVX2(y []float32, inverseStep float32, code []byte) (vy float32, sum uint32, squares uint32)
-// Requires: AVX, AVX2, CMOV, SSE
+// Requires: AVX, AVX2, CMOV
 TEXT ·levels8AVX2(SB), NOSPLIT, $0-68
 	MOVQ         y_base+0(FP), CX
 	MOVQ         code_base+32(FP), DX
 	MOVQ         y_len+8(FP), BX
 	MOVQ         code_len+40(FP), AX
 	ADDQ         DX, AX
-	MOVSS        inverseStep+24(FP), X0
-	VBROADCASTSS X0, Y0
+	VBROADCASTSS inverseStep+24(FP), Y0
 	MOVL         $0xc3000000, SI
 	VMOVD        SI, X1
 	VPBROADCASTD X1, Y1
@@ -3459,23 +3449,21 @@ advance:
 	VADDPS       X0, X5, X5
 	VPSHUFD      $0xb1, X5, X0
 	VADDPS       X0, X5, X5
-	MOVSS        X5, vy+56(FP)
+	VMOVSS       X5, vy+56(FP)
 	VEXTRACTF128 $0x01, Y7, X0
 	VPADDD       X0, X7, X7
 	VPSHUFD      $0x4e, X7, X0
 	VPADDD       X0, X7, X7
 	VPSHUFD      $0xb1, X7, X0
 	VPADDD       X0, X7, X7
-	VMOVD        X7, AX
-	MOVL         AX, sum+60(FP)
+	VMOVSS       X7, sum+60(FP)
 	VEXTRACTF128 $0x01, Y8, X0
 	VPADDD       X0, X8, X8
 	VPSHUFD      $0x4e, X8, X0
 	VPADDD       X0, X8, X8
 	VPSHUFD      $0xb1, X8, X0
 	VPADDD       X0, X8, X8
-	VMOVD        X8, AX
-	MOVL         AX, squares+64(FP)
+	VMOVSS       X8, squares+64(FP)
 	VZEROUPPER
 	RET
 
@@ -3523,12 +3511,11 @@ done:
 	RET
 
 // func transformAVX512(x []float32, scale float32)
-// Requires: AVX, AVX512F, SSE
+// Requires: AVX, AVX512F
 TEXT ·transformAVX512(SB), NOSPLIT, $0-28
 	MOVQ         x_base+0(FP), AX
 	MOVQ         x_len+8(FP), CX
-	MOVSS        scale+24(FP), X0
-	VBROADCASTSS X0, Z0
+	VBROADCASTSS scale+24(FP), Z0
 	VMOVUPS      turns<>+0(SB), Z1
 	VMOVUPS      turns<>+64(SB), Z2
 	VMOVUPS      turns<>+128(SB), Z3
@@ -3947,12 +3934,11 @@ done:
 	RET
 
 // func scaleAVX512(dst []float32, x []float32, factor float32)
-// Requires: AVX, AVX512F, BMI2, SSE
+// Requires: AVX, AVX512F, BMI2
 TEXT ·scaleAVX512(SB), NOSPLIT, $0-52
 	MOVQ         dst_base+0(FP), AX
 	MOVQ         x_base+24(FP), CX
-	MOVSS        factor+48(FP), X0
-	VBROADCASTSS X0, Z0
+	VBROADCASTSS factor+48(FP), Z0
 	MOVQ         x_len+32(FP), SI
 	MOVQ         SI, DX
 	ANDQ         $-16, DX
@@ -4019,7 +4005,7 @@ done:
 	RET
 
 // func largestAVX512(x []float32) float32
-// Requires: AVX, AVX512F, BMI2, SSE
+// Requires: AVX, AVX512F, BMI2
 TEXT ·largestAVX512(SB), NOSPLIT, $0-28
 	MOVQ         x_base+0(FP), AX
 	VPXORD       Z0, Z0, Z0
@@ -4060,17 +4046,16 @@ done:
 	VMAXPS        X1, X0, X0
 	VPSHUFD       $0xb1, X0, X1
 	VMAXPS        X1, X0, X0
-	MOVSS         X0, ret+24(FP)
+	VMOVSS        X0, ret+24(FP)
 	VZEROUPPER
 	RET
 
 // func quantize8AVX512(x []float32, inverse float32, out []int8)
-// Requires: AVX, AVX512BW, AVX512F, AVX512VL, BMI2, SSE
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL, BMI2
 TEXT ·quantize8AVX512(SB), NOSPLIT, $0-56
 	MOVQ         x_base+0(FP), AX
 	MOVQ         out_base+32(FP), CX
-	MOVSS        inverse+24(FP), X0
-	VBROADCASTSS X0, Z0
+	VBROADCASTSS inverse+24(FP), Z0
 	MOVL         $0xc2fe0000, DX
 	VMOVD        DX, X1
 	VPBROADCASTD X1, Z1
@@ -4115,30 +4100,29 @@ done:
 	RET
 
 // func levels2AVX512(y []float32, inverseStep float32, code []byte) (vy float32, sum uint32, squares uint32)
-// Requires: AVX, AVX2, AVX512BW, AVX512F, BMI2, CMOV, SSE
+// Requires: AVX, AVX2, AVX512BW, AVX512F, BMI2, CMOV
 TEXT ·levels2AVX512(SB), NOSPLIT, $0-68
 	MOVQ         y_base+0(FP), CX
 	MOVQ         code_base+32(FP), DX
 	MOVQ         y_len+8(FP), BX
 	MOVQ         code_len+40(FP), AX
 	ADDQ         DX, AX
-	MOVSS        inverseStep+24(FP), X0
-	VBROADCASTSS X0, Z0
+	VBROADCASTSS inverseStep+24(FP), Z0
 	MOVL         $0xc0000000, SI
+	VMOVD        SI, X1
+	VPBROADCASTD X1, Z1
+	MOVL         $0x3f800000, SI
+	VMOVD        SI, X2
+	VPBROADCASTD X2, Z2
+	MOVL         $0x40000000, SI
+	VMOVD        SI, X3
+	VPBROADCASTD X3, Z3
+	MOVL         $0x3f800000, SI
 	VMOVD        SI, X4
 	VPBROADCASTD X4, Z4
-	MOVL         $0x3f800000, SI
-	VMOVD        SI, X5
-	VPBROADCASTD X5, Z5
-	MOVL         $0x40000000, SI
-	VMOVD        SI, X6
-	VPBROADCASTD X6, Z6
-	MOVL         $0x3f800000, SI
-	VMOVD        SI, X7
-	VPBROADCASTD X7, Z7
-	VPXORD       Z1, Z1, Z1
-	VPXORD       Z2, Z2, Z2
-	VPXORD       Z3, Z3, Z3
+	VPXORD       Z5, Z5, Z5
+	VPXORD       Z6, Z6, Z6
+	VPXORD       Z7, Z7, Z7
 
 block:
 	CMPQ        BX, $+256
@@ -4146,81 +4130,81 @@ block:
 	VMOVUPS     (CX), Z8
 	VMULPS      Z0, Z8, Z9
 	VRNDSCALEPS $0x09, Z9, Z9
-	VMAXPS      Z4, Z9, Z9
-	VMINPS      Z5, Z9, Z9
-	VADDPS      Z6, Z9, Z10
+	VMAXPS      Z1, Z9, Z9
+	VMINPS      Z2, Z9, Z9
+	VADDPS      Z3, Z9, Z10
 	VCVTPS2DQ   Z10, Z10
 	VADDPS      Z9, Z9, Z9
-	VADDPS      Z7, Z9, Z9
+	VADDPS      Z4, Z9, Z9
 	VMULPS      Z8, Z9, Z9
-	VADDPS      Z9, Z1, Z1
-	VPADDD      Z10, Z2, Z2
+	VADDPS      Z9, Z5, Z5
+	VPADDD      Z10, Z6, Z6
 	VPMADDWD    Z10, Z10, Z9
-	VPADDD      Z9, Z3, Z3
+	VPADDD      Z9, Z7, Z7
 	VPMOVDB     Z10, X10
 	VMOVDQU     X10, (DX)
 	VMOVUPS     64(CX), Z8
 	VMULPS      Z0, Z8, Z9
 	VRNDSCALEPS $0x09, Z9, Z9
-	VMAXPS      Z4, Z9, Z9
-	VMINPS      Z5, Z9, Z9
-	VADDPS      Z6, Z9, Z10
+	VMAXPS      Z1, Z9, Z9
+	VMINPS      Z2, Z9, Z9
+	VADDPS      Z3, Z9, Z10
 	VCVTPS2DQ   Z10, Z10
 	VADDPS      Z9, Z9, Z9
-	VADDPS      Z7, Z9, Z9
+	VADDPS      Z4, Z9, Z9
 	VMULPS      Z8, Z9, Z9
-	VADDPS      Z9, Z1, Z1
-	VPADDD      Z10, Z2, Z2
+	VADDPS      Z9, Z5, Z5
+	VPADDD      Z10, Z6, Z6
 	VPMADDWD    Z10, Z10, Z9
-	VPADDD      Z9, Z3, Z3
+	VPADDD      Z9, Z7, Z7
 	VPMOVDB     Z10, X10
 	VMOVDQU     X10, 16(DX)
 	VMOVUPS     128(CX), Z8
 	VMULPS      Z0, Z8, Z9
 	VRNDSCALEPS $0x09, Z9, Z9
-	VMAXPS      Z4, Z9, Z9
-	VMINPS      Z5, Z9, Z9
-	VADDPS      Z6, Z9, Z10
+	VMAXPS      Z1, Z9, Z9
+	VMINPS      Z2, Z9, Z9
+	VADDPS      Z3, Z9, Z10
 	VCVTPS2DQ   Z10, Z10
 	VADDPS      Z9, Z9, Z9
-	VADDPS      Z7, Z9, Z9
+	VADDPS      Z4, Z9, Z9
 	VMULPS      Z8, Z9, Z9
-	VADDPS      Z9, Z1, Z1
-	VPADDD      Z10, Z2, Z2
+	VADDPS      Z9, Z5, Z5
+	VPADDD      Z10, Z6, Z6
 	VPMADDWD    Z10, Z10, Z9
-	VPADDD      Z9, Z3, Z3
+	VPADDD      Z9, Z7, Z7
 	VPMOVDB     Z10, X10
 	VMOVDQU     X10, 32(DX)
 	VMOVUPS     192(CX), Z8
 	VMULPS      Z0, Z8, Z9
 	VRNDSCALEPS $0x09, Z9, Z9
-	VMAXPS      Z4, Z9, Z9
-	VMINPS      Z5, Z9, Z9
-	VADDPS      Z6, Z9, Z10
+	VMAXPS      Z1, Z9, Z9
+	VMINPS      Z2, Z9, Z9
+	VADDPS      Z3, Z9, Z10
 	VCVTPS2DQ   Z10, Z10
 	VADDPS      Z9, Z9, Z9
-	VADDPS      Z7, Z9, Z9
+	VADDPS      Z4, Z9, Z9
 	VMULPS      Z8, Z9, Z9
-	VADDPS      Z9, Z1, Z1
-	VPADDD      Z10, Z2, Z2
+	VADDPS      Z9, Z5, Z5
+	VPADDD      Z10, Z6, Z6
 	VPMADDWD    Z10, Z10, Z9
-	VPADDD      Z9, Z3, Z3
+	VPADDD      Z9, Z7, Z7
 	VPMOVDB     Z10, X10
 	VMOVDQU     X10, 48(DX)
 	VMOVUPS     256(CX), Z8
 	VMULPS      Z0, Z8, Z9
 	VRNDSCALEPS $0x09, Z9, Z9
-	VMAXPS      Z4, Z9, Z9
-	VMINPS      Z5, Z9, Z9
-	VADDPS      Z6, Z9, Z10
+	VMAXPS      Z1, Z9, Z9
+	VMINPS      Z2, Z9, Z9
+	VADDPS      Z3, Z9, Z10
 	VCVTPS2DQ   Z10, Z10
 	VADDPS      Z9, Z9, Z9
-	VADDPS      Z7, Z9, Z9
+	VADDPS      Z4, Z9, Z9
 	VMULPS      Z8, Z9, Z9
-	VADDPS      Z9, Z1, Z1
-	VPADDD      Z10, Z2, Z2
+	VADDPS      Z9, Z5, Z5
+	VPADDD      Z10, Z6, Z6
 	VPMADDWD    Z10, Z10, Z9
-	VPADDD      Z9, Z3, Z3
+	VPADDD      Z9, Z7, Z7
 	VPSLLD      $0x02, Z10, Z10
 	VPMOVDB     Z10, X10
 	VPOR        (DX), X10, X10
@@ -4228,17 +4212,17 @@ block:
 	VMOVUPS     320(CX), Z8
 	VMULPS      Z0, Z8, Z9
 	VRNDSCALEPS $0x09, Z9, Z9
-	VMAXPS      Z4, Z9, Z9
-	VMINPS      Z5, Z9, Z9
-	VADDPS      Z6, Z9, Z10
+	VMAXPS      Z1, Z9, Z9
+	VMINPS      Z2, Z9, Z9
+	VADDPS      Z3, Z9, Z10
 	VCVTPS2DQ   Z10, Z10
 	VADDPS      Z9, Z9, Z9
-	VADDPS      Z7, Z9, Z9
+	VADDPS      Z4, Z9, Z9
 	VMULPS      Z8, Z9, Z9
-	VADDPS      Z9, Z1, Z1
-	VPADDD      Z10, Z2, Z2
+	VADDPS      Z9, Z5, Z5
+	VPADDD      Z10, Z6, Z6
 	VPMADDWD    Z10, Z10, Z9
-	VPADDD      Z9, Z3, Z3
+	VPADDD      Z9, Z7, Z7
 	VPSLLD      $0x02, Z10, Z10
 	VPMOVDB     Z10, X10
 	VPOR        16(DX), X10, X10
@@ -4246,17 +4230,17 @@ block:
 	VMOVUPS     384(CX), Z8
 	VMULPS      Z0, Z8, Z9
 	VRNDSCALEPS $0x09, Z9, Z9
-	VMAXPS      Z4, Z9, Z9
-	VMINPS      Z5, Z9, Z9
-	VADDPS      Z6, Z9, Z10
+	VMAXPS      Z1, Z9, Z9
+	VMINPS      Z2, Z9, Z9
+	VADDPS      Z3, Z9, Z10
 	VCVTPS2DQ   Z10, Z10
 	VADDPS      Z9, Z9, Z9
-	VADDPS      Z7, Z9, Z9
+	VADDPS      Z4, Z9, Z9
 	VMULPS      Z8, Z9, Z9
-	VADDPS      Z9, Z1, Z1
-	VPADDD      Z10, Z2, Z2
+	VADDPS      Z9, Z5, Z5
+	VPADDD      Z10, Z6, Z6
 	VPMADDWD    Z10, Z10, Z9
-	VPADDD      Z9, Z3, Z3
+	VPADDD      Z9, Z7, Z7
 	VPSLLD      $0x02, Z10, Z10
 	VPMOVDB     Z10, X10
 	VPOR        32(DX), X10, X10
@@ -4264,17 +4248,17 @@ block:
 	VMOVUPS     448(CX), Z8
 	VMULPS      Z0, Z8, Z9
 	VRNDSCALEPS $0x09, Z9, Z9
-	VMAXPS      Z4, Z9, Z9
-	VMINPS      Z5, Z9, Z9
-	VADDPS      Z6, Z9, Z10
+	VMAXPS      Z1, Z9, Z9
+	VMINPS      Z2, Z9, Z9
+	VADDPS      Z3, Z9, Z10
 	VCVTPS2DQ   Z10, Z10
 	VADDPS      Z9, Z9, Z9
-	VADDPS      Z7, Z9, Z9
+	VADDPS      Z4, Z9, Z9
 	VMULPS      Z8, Z9, Z9
-	VADDPS      Z9, Z1, Z1
-	VPADDD      Z10, Z2, Z2
+	VADDPS      Z9, Z5, Z5
+	VPADDD      Z10, Z6, Z6
 	VPMADDWD    Z10, Z10, Z9
-	VPADDD      Z9, Z3, Z3
+	VPADDD      Z9, Z7, Z7
 	VPSLLD      $0x02, Z10, Z10
 	VPMOVDB     Z10, X10
 	VPOR        48(DX), X10, X10
@@ -4282,17 +4266,17 @@ block:
 	VMOVUPS     512(CX), Z8
 	VMULPS      Z0, Z8, Z9
 	VRNDSCALEPS $0x09, Z9, Z9
-	VMAXPS      Z4, Z9, Z9
-	VMINPS      Z5, Z9, Z9
-	VADDPS      Z6, Z9, Z10
+	VMAXPS      Z1, Z9, Z9
+	VMINPS      Z2, Z9, Z9
+	VADDPS      Z3, Z9, Z10
 	VCVTPS2DQ   Z10, Z10
 	VADDPS      Z9, Z9, Z9
-	VADDPS      Z7, Z9, Z9
+	VADDPS      Z4, Z9, Z9
 	VMULPS      Z8, Z9, Z9
-	VADDPS      Z9, Z1, Z1
-	VPADDD      Z10, Z2, Z2
+	VADDPS      Z9, Z5, Z5
+	VPADDD      Z10, Z6, Z6
 	VPMADDWD    Z10, Z10, Z9
-	VPADDD      Z9, Z3, Z3
+	VPADDD      Z9, Z7, Z7
 	VPSLLD      $0x04, Z10, Z10
 	VPMOVDB     Z10, X10
 	VPOR        (DX), X10, X10
@@ -4300,17 +4284,17 @@ block:
 	VMOVUPS     576(CX), Z8
 	VMULPS      Z0, Z8, Z9
 	VRNDSCALEPS $0x09, Z9, Z9
-	VMAXPS      Z4, Z9, Z9
-	VMINPS      Z5, Z9, Z9
-	VADDPS      Z6, Z9, Z10
+	VMAXPS      Z1, Z9, Z9
+	VMINPS      Z2, Z9, Z9
+	VADDPS      Z3, Z9, Z10
 	VCVTPS2DQ   Z10, Z10
 	VADDPS      Z9, Z9, Z9
-	VADDPS      Z7, Z9, Z9
+	VADDPS      Z4, Z9, Z9
 	VMULPS      Z8, Z9, Z9
-	VADDPS      Z9, Z1, Z1
-	VPADDD      Z10, Z2, Z2
+	VADDPS      Z9, Z5, Z5
+	VPADDD      Z10, Z6, Z6
 	VPMADDWD    Z10, Z10, Z9
-	VPADDD      Z9, Z3, Z3
+	VPADDD      Z9, Z7, Z7
 	VPSLLD      $0x04, Z10, Z10
 	VPMOVDB     Z10, X10
 	VPOR        16(DX), X10, X10
@@ -4318,17 +4302,17 @@ block:
 	VMOVUPS     640(CX), Z8
 	VMULPS      Z0, Z8, Z9
 	VRNDSCALEPS $0x09, Z9, Z9
-	VMAXPS      Z4, Z9, Z9
-	VMINPS      Z5, Z9, Z9
-	VADDPS      Z6, Z9, Z10
+	VMAXPS      Z1, Z9, Z9
+	VMINPS      Z2, Z9, Z9
+	VADDPS      Z3, Z9, Z10
 	VCVTPS2DQ   Z10, Z10
 	VADDPS      Z9, Z9, Z9
-	VADDPS      Z7, Z9, Z9
+	VADDPS      Z4, Z9, Z9
 	VMULPS      Z8, Z9, Z9
-	VADDPS      Z9, Z1, Z1
-	VPADDD      Z10, Z2, Z2
+	VADDPS      Z9, Z5, Z5
+	VPADDD      Z10, Z6, Z6
 	VPMADDWD    Z10, Z10, Z9
-	VPADDD      Z9, Z3, Z3
+	VPADDD      Z9, Z7, Z7
 	VPSLLD      $0x04, Z10, Z10
 	VPMOVDB     Z10, X10
 	VPOR        32(DX), X10, X10
@@ -4336,17 +4320,17 @@ block:
 	VMOVUPS     704(CX), Z8
 	VMULPS      Z0, Z8, Z9
 	VRNDSCALEPS $0x09, Z9, Z9
-	VMAXPS      Z4, Z9, Z9
-	VMINPS      Z5, Z9, Z9
-	VADDPS      Z6, Z9, Z10
+	VMAXPS      Z1, Z9, Z9
+	VMINPS      Z2, Z9, Z9
+	VADDPS      Z3, Z9, Z10
 	VCVTPS2DQ   Z10, Z10
 	VADDPS      Z9, Z9, Z9
-	VADDPS      Z7, Z9, Z9
+	VADDPS      Z4, Z9, Z9
 	VMULPS      Z8, Z9, Z9
-	VADDPS      Z9, Z1, Z1
-	VPADDD      Z10, Z2, Z2
+	VADDPS      Z9, Z5, Z5
+	VPADDD      Z10, Z6, Z6
 	VPMADDWD    Z10, Z10, Z9
-	VPADDD      Z9, Z3, Z3
+	VPADDD      Z9, Z7, Z7
 	VPSLLD      $0x04, Z10, Z10
 	VPMOVDB     Z10, X10
 	VPOR        48(DX), X10, X10
@@ -4354,17 +4338,17 @@ block:
 	VMOVUPS     768(CX), Z8
 	VMULPS      Z0, Z8, Z9
 	VRNDSCALEPS $0x09, Z9, Z9
-	VMAXPS      Z4, Z9, Z9
-	VMINPS      Z5, Z9, Z9
-	VADDPS      Z6, Z9, Z10
+	VMAXPS      Z1, Z9, Z9
+	VMINPS      Z2, Z9, Z9
+	VADDPS      Z3, Z9, Z10
 	VCVTPS2DQ   Z10, Z10
 	VADDPS      Z9, Z9, Z9
-	VADDPS      Z7, Z9, Z9
+	VADDPS      Z4, Z9, Z9
 	VMULPS      Z8, Z9, Z9
-	VADDPS      Z9, Z1, Z1
-	VPADDD      Z10, Z2, Z2
+	VADDPS      Z9, Z5, Z5
+	VPADDD      Z10, Z6, Z6
 	VPMADDWD    Z10, Z10, Z9
-	VPADDD      Z9, Z3, Z3
+	VPADDD      Z9, Z7, Z7
 	VPSLLD      $0x06, Z10, Z10
 	VPMOVDB     Z10, X10
 	VPOR        (DX), X10, X10
@@ -4372,17 +4356,17 @@ block:
 	VMOVUPS     832(CX), Z8
 	VMULPS      Z0, Z8, Z9
 	VRNDSCALEPS $0x09, Z9, Z9
-	VMAXPS      Z4, Z9, Z9
-	VMINPS      Z5, Z9, Z9
-	VADDPS      Z6, Z9, Z10
+	VMAXPS      Z1, Z9, Z9
+	VMINPS      Z2, Z9, Z9
+	VADDPS      Z3, Z9, Z10
 	VCVTPS2DQ   Z10, Z10
 	VADDPS      Z9, Z9, Z9
-	VADDPS      Z7, Z9, Z9
+	VADDPS      Z4, Z9, Z9
 	VMULPS      Z8, Z9, Z9
-	VADDPS      Z9, Z1, Z1
-	VPADDD      Z10, Z2, Z2
+	VADDPS      Z9, Z5, Z5
+	VPADDD      Z10, Z6, Z6
 	VPMADDWD    Z10, Z10, Z9
-	VPADDD      Z9, Z3, Z3
+	VPADDD      Z9, Z7, Z7
 	VPSLLD      $0x06, Z10, Z10
 	VPMOVDB     Z10, X10
 	VPOR        16(DX), X10, X10
@@ -4390,17 +4374,17 @@ block:
 	VMOVUPS     896(CX), Z8
 	VMULPS      Z0, Z8, Z9
 	VRNDSCALEPS $0x09, Z9, Z9
-	VMAXPS      Z4, Z9, Z9
-	VMINPS      Z5, Z9, Z9
-	VADDPS      Z6, Z9, Z10
+	VMAXPS      Z1, Z9, Z9
+	VMINPS      Z2, Z9, Z9
+	VADDPS      Z3, Z9, Z10
 	VCVTPS2DQ   Z10, Z10
 	VADDPS      Z9, Z9, Z9
-	VADDPS      Z7, Z9, Z9
+	VADDPS      Z4, Z9, Z9
 	VMULPS      Z8, Z9, Z9
-	VADDPS      Z9, Z1, Z1
-	VPADDD      Z10, Z2, Z2
+	VADDPS      Z9, Z5, Z5
+	VPADDD      Z10, Z6, Z6
 	VPMADDWD    Z10, Z10, Z9
-	VPADDD      Z9, Z3, Z3
+	VPADDD      Z9, Z7, Z7
 	VPSLLD      $0x06, Z10, Z10
 	VPMOVDB     Z10, X10
 	VPOR        32(DX), X10, X10
@@ -4408,17 +4392,17 @@ block:
 	VMOVUPS     960(CX), Z8
 	VMULPS      Z0, Z8, Z9
 	VRNDSCALEPS $0x09, Z9, Z9
-	VMAXPS      Z4, Z9, Z9
-	VMINPS      Z5, Z9, Z9
-	VADDPS      Z6, Z9, Z10
+	VMAXPS      Z1, Z9, Z9
+	VMINPS      Z2, Z9, Z9
+	VADDPS      Z3, Z9, Z10
 	VCVTPS2DQ   Z10, Z10
 	VADDPS      Z9, Z9, Z9
-	VADDPS      Z7, Z9, Z9
+	VADDPS      Z4, Z9, Z9
 	VMULPS      Z8, Z9, Z9
-	VADDPS      Z9, Z1, Z1
-	VPADDD      Z10, Z2, Z2
+	VADDPS      Z9, Z5, Z5
+	VPADDD      Z10, Z6, Z6
 	VPMADDWD    Z10, Z10, Z9
-	VPADDD      Z9, Z3, Z3
+	VPADDD      Z9, Z7, Z7
 	VPSLLD      $0x06, Z10, Z10
 	VPMOVDB     Z10, X10
 	VPOR        48(DX), X10, X10
@@ -4439,18 +4423,18 @@ part:
 	VMOVUPS.Z   (CX), K1, Z8
 	VMULPS      Z0, Z8, Z9
 	VRNDSCALEPS $0x09, Z9, Z9
-	VMAXPS      Z4, Z9, Z9
-	VMINPS      Z5, Z9, Z9
-	VADDPS      Z6, Z9, Z10
+	VMAXPS      Z1, Z9, Z9
+	VMINPS      Z2, Z9, Z9
+	VADDPS      Z3, Z9, Z10
 	VCVTPS2DQ   Z10, Z10
 	VMOVDQU32.Z Z10, K1, Z10
 	VADDPS      Z9, Z9, Z9
-	VADDPS      Z7, Z9, Z9
+	VADDPS      Z4, Z9, Z9
 	VMULPS      Z8, Z9, Z9
-	VADDPS      Z9, Z1, Z1
-	VPADDD      Z10, Z2, Z2
+	VADDPS      Z9, Z5, Z5
+	VPADDD      Z10, Z6, Z6
 	VPMADDWD    Z10, Z10, Z9
-	VPADDD      Z9, Z3, Z3
+	VPADDD      Z9, Z7, Z7
 	VPMOVDB     Z10, X10
 	VMOVDQU     X10, (DX)
 	XORL        SI, SI
@@ -4466,18 +4450,18 @@ part:
 	VMOVUPS.Z   64(CX), K1, Z8
 	VMULPS      Z0, Z8, Z9
 	VRNDSCALEPS $0x09, Z9, Z9
-	VMAXPS      Z4, Z9, Z9
-	VMINPS      Z5, Z9, Z9
-	VADDPS      Z6, Z9, Z10
+	VMAXPS      Z1, Z9, Z9
+	VMINPS      Z2, Z9, Z9
+	VADDPS      Z3, Z9, Z10
 	VCVTPS2DQ   Z10, Z10
 	VMOVDQU32.Z Z10, K1, Z10
 	VADDPS      Z9, Z9, Z9
-	VADDPS      Z7, Z9, Z9
+	VADDPS      Z4, Z9, Z9
 	VMULPS      Z8, Z9, Z9
-	VADDPS      Z9, Z1, Z1
-	VPADDD      Z10, Z2, Z2
+	VADDPS      Z9, Z5, Z5
+	VPADDD      Z10, Z6, Z6
 	VPMADDWD    Z10, Z10, Z9
-	VPADDD      Z9, Z3, Z3
+	VPADDD      Z9, Z7, Z7
 	VPMOVDB     Z10, X10
 	VMOVDQU     X10, 16(DX)
 	XORL        SI, SI
@@ -4493,18 +4477,18 @@ part:
 	VMOVUPS.Z   128(CX), K1, Z8
 	VMULPS      Z0, Z8, Z9
 	VRNDSCALEPS $0x09, Z9, Z9
-	VMAXPS      Z4, Z9, Z9
-	VMINPS      Z5, Z9, Z9
-	VADDPS      Z6, Z9, Z10
+	VMAXPS      Z1, Z9, Z9
+	VMINPS      Z2, Z9, Z9
+	VADDPS      Z3, Z9, Z10
 	VCVTPS2DQ   Z10, Z10
 	VMOVDQU32.Z Z10, K1, Z10
 	VADDPS      Z9, Z9, Z9
-	VADDPS      Z7, Z9, Z9
+	VADDPS      Z4, Z9, Z9
 	VMULPS      Z8, Z9, Z9
-	VADDPS      Z9, Z1, Z1
-	VPADDD      Z10, Z2, Z2
+	VADDPS      Z9, Z5, Z5
+	VPADDD      Z10, Z6, Z6
 	VPMADDWD    Z10, Z10, Z9
-	VPADDD      Z9, Z3, Z3
+	VPADDD      Z9, Z7, Z7
 	VPMOVDB     Z10, X10
 	VMOVDQU     X10, 32(DX)
 	XORL        SI, SI
@@ -4520,18 +4504,18 @@ part:
 	VMOVUPS.Z   192(CX), K1, Z8
 	VMULPS      Z0, Z8, Z9
 	VRNDSCALEPS $0x09, Z9, Z9
-	VMAXPS      Z4, Z9, Z9
-	VMINPS      Z5, Z9, Z9
-	VADDPS      Z6, Z9, Z10
+	VMAXPS      Z1, Z9, Z9
+	VMINPS      Z2, Z9, Z9
+	VADDPS      Z3, Z9, Z10
 	VCVTPS2DQ   Z10, Z10
 	VMOVDQU32.Z Z10, K1, Z10
 	VADDPS      Z9, Z9, Z9
-	VADDPS      Z7, Z9, Z9
+	VADDPS      Z4, Z9, Z9
 	VMULPS      Z8, Z9, Z9
-	VADDPS      Z9, Z1, Z1
-	VPADDD      Z10, Z2, Z2
+	VADDPS      Z9, Z5, Z5
+	VPADDD      Z10, Z6, Z6
 	VPMADDWD    Z10, Z10, Z9
-	VPADDD      Z9, Z3, Z3
+	VPADDD      Z9, Z7, Z7
 	VPMOVDB     Z10, X10
 	VMOVDQU     X10, 48(DX)
 	XORL        SI, SI
@@ -4547,18 +4531,18 @@ part:
 	VMOVUPS.Z   256(CX), K1, Z8
 	VMULPS      Z0, Z8, Z9
 	VRNDSCALEPS $0x09, Z9, Z9
-	VMAXPS      Z4, Z9, Z9
-	VMINPS      Z5, Z9, Z9
-	VADDPS      Z6, Z9, Z10
+	VMAXPS      Z1, Z9, Z9
+	VMINPS      Z2, Z9, Z9
+	VADDPS      Z3, Z9, Z10
 	VCVTPS2DQ   Z10, Z10
 	VMOVDQU32.Z Z10, K1, Z10
 	VADDPS      Z9, Z9, Z9
-	VADDPS      Z7, Z9, Z9
+	VADDPS      Z4, Z9, Z9
 	VMULPS      Z8, Z9, Z9
-	VADDPS      Z9, Z1, Z1
-	VPADDD      Z10, Z2, Z2
+	VADDPS      Z9, Z5, Z5
+	VPADDD      Z10, Z6, Z6
 	VPMADDWD    Z10, Z10, Z9
-	VPADDD      Z9, Z3, Z3
+	VPADDD      Z9, Z7, Z7
 	VPSLLD      $0x02, Z10, Z10
 	VPMOVDB     Z10, X10
 	VPOR        (DX), X10, X10
@@ -4576,18 +4560,18 @@ part:
 	VMOVUPS.Z   320(CX), K1, Z8
 	VMULPS      Z0, Z8, Z9
 	VRNDSCALEPS $0x09, Z9, Z9
-	VMAXPS      Z4, Z9, Z9
-	VMINPS      Z5, Z9, Z9
-	VADDPS      Z6, Z9, Z10
+	VMAXPS      Z1, Z9, Z9
+	VMINPS      Z2, Z9, Z9
+	VADDPS      Z3, Z9, Z10
 	VCVTPS2DQ   Z10, Z10
 	VMOVDQU32.Z Z10, K1, Z10
 	VADDPS      Z9, Z9, Z9
-	VADDPS      Z7, Z9, Z9
+	VADDPS      Z4, Z9, Z9
 	VMULPS      Z8, Z9, Z9
-	VADDPS      Z9, Z1, Z1
-	VPADDD      Z10, Z2, Z2
+	VADDPS      Z9, Z5, Z5
+	VPADDD      Z10, Z6, Z6
 	VPMADDWD    Z10, Z10, Z9
-	VPADDD      Z9, Z3, Z3
+	VPADDD      Z9, Z7, Z7
 	VPSLLD      $0x02, Z10, Z10
 	VPMOVDB     Z10, X10
 	VPOR        16(DX), X10, X10
@@ -4605,18 +4589,18 @@ part:
 	VMOVUPS.Z   384(CX), K1, Z8
 	VMULPS      Z0, Z8, Z9
 	VRNDSCALEPS $0x09, Z9, Z9
-	VMAXPS      Z4, Z9, Z9
-	VMINPS      Z5, Z9, Z9
-	VADDPS      Z6, Z9, Z10
+	VMAXPS      Z1, Z9, Z9
+	VMINPS      Z2, Z9, Z9
+	VADDPS      Z3, Z9, Z10
 	VCVTPS2DQ   Z10, Z10
 	VMOVDQU32.Z Z10, K1, Z10
 	VADDPS      Z9, Z9, Z9
-	VADDPS      Z7, Z9, Z9
+	VADDPS      Z4, Z9, Z9
 	VMULPS      Z8, Z9, Z9
-	VADDPS      Z9, Z1, Z1
-	VPADDD      Z10, Z2, Z2
+	VADDPS      Z9, Z5, Z5
+	VPADDD      Z10, Z6, Z6
 	VPMADDWD    Z10, Z10, Z9
-	VPADDD      Z9, Z3, Z3
+	VPADDD      Z9, Z7, Z7
 	VPSLLD      $0x02, Z10, Z10
 	VPMOVDB     Z10, X10
 	VPOR        32(DX), X10, X10
@@ -4634,18 +4618,18 @@ part:
 	VMOVUPS.Z   448(CX), K1, Z8
 	VMULPS      Z0, Z8, Z9
 	VRNDSCALEPS $0x09, Z9, Z9
-	VMAXPS      Z4, Z9, Z9
-	VMINPS      Z5, Z9, Z9
-	VADDPS      Z6, Z9, Z10
+	VMAXPS      Z1, Z9, Z9
+	VMINPS      Z2, Z9, Z9
+	VADDPS      Z3, Z9, Z10
 	VCVTPS2DQ   Z10, Z10
 	VMOVDQU32.Z Z10, K1, Z10
 	VADDPS      Z9, Z9, Z9
-	VADDPS      Z7, Z9, Z9
+	VADDPS      Z4, Z9, Z9
 	VMULPS      Z8, Z9, Z9
-	VADDPS      Z9, Z1, Z1
-	VPADDD      Z10, Z2, Z2
+	VADDPS      Z9, Z5, Z5
+	VPADDD      Z10, Z6, Z6
 	VPMADDWD    Z10, Z10, Z9
-	VPADDD      Z9, Z3, Z3
+	VPADDD      Z9, Z7, Z7
 	VPSLLD      $0x02, Z10, Z10
 	VPMOVDB     Z10, X10
 	VPOR        48(DX), X10, X10
@@ -4663,18 +4647,18 @@ part:
 	VMOVUPS.Z   512(CX), K1, Z8
 	VMULPS      Z0, Z8, Z9
 	VRNDSCALEPS $0x09, Z9, Z9
-	VMAXPS      Z4, Z9, Z9
-	VMINPS      Z5, Z9, Z9
-	VADDPS      Z6, Z9, Z10
+	VMAXPS      Z1, Z9, Z9
+	VMINPS      Z2, Z9, Z9
+	VADDPS      Z3, Z9, Z10
 	VCVTPS2DQ   Z10, Z10
 	VMOVDQU32.Z Z10, K1, Z10
 	VADDPS      Z9, Z9, Z9
-	VADDPS      Z7, Z9, Z9
+	VADDPS      Z4, Z9, Z9
 	VMULPS      Z8, Z9, Z9
-	VADDPS      Z9, Z1, Z1
-	VPADDD      Z10, Z2, Z2
+	VADDPS      Z9, Z5, Z5
+	VPADDD      Z10, Z6, Z6
 	VPMADDWD    Z10, Z10, Z9
-	VPADDD      Z9, Z3, Z3
+	VPADDD      Z9, Z7, Z7
 	VPSLLD      $0x04, Z10, Z10
 	VPMOVDB     Z10, X10
 	VPOR        (DX), X10, X10
@@ -4692,18 +4676,18 @@ part:
 	VMOVUPS.Z   576(CX), K1, Z8
 	VMULPS      Z0, Z8, Z9
 	VRNDSCALEPS $0x09, Z9, Z9
-	VMAXPS      Z4, Z9, Z9
-	VMINPS      Z5, Z9, Z9
-	VADDPS      Z6, Z9, Z10
+	VMAXPS      Z1, Z9, Z9
+	VMINPS      Z2, Z9, Z9
+	VADDPS      Z3, Z9, Z10
 	VCVTPS2DQ   Z10, Z10
 	VMOVDQU32.Z Z10, K1, Z10
 	VADDPS      Z9, Z9, Z9
-	VADDPS      Z7, Z9, Z9
+	VADDPS      Z4, Z9, Z9
 	VMULPS      Z8, Z9, Z9
-	VADDPS      Z9, Z1, Z1
-	VPADDD      Z10, Z2, Z2
+	VADDPS      Z9, Z5, Z5
+	VPADDD      Z10, Z6, Z6
 	VPMADDWD    Z10, Z10, Z9
-	VPADDD      Z9, Z3, Z3
+	VPADDD      Z9, Z7, Z7
 	VPSLLD      $0x04, Z10, Z10
 	VPMOVDB     Z10, X10
 	VPOR        16(DX), X10, X10
@@ -4721,18 +4705,18 @@ part:
 	VMOVUPS.Z   640(CX), K1, Z8
 	VMULPS      Z0, Z8, Z9
 	VRNDSCALEPS $0x09, Z9, Z9
-	VMAXPS      Z4, Z9, Z9
-	VMINPS      Z5, Z9, Z9
-	VADDPS      Z6, Z9, Z10
+	VMAXPS      Z1, Z9, Z9
+	VMINPS      Z2, Z9, Z9
+	VADDPS      Z3, Z9, Z10
 	VCVTPS2DQ   Z10, Z10
 	VMOVDQU32.Z Z10, K1, Z10
 	VADDPS      Z9, Z9, Z9
-	VADDPS      Z7, Z9, Z9
+	VADDPS      Z4, Z9, Z9
 	VMULPS      Z8, Z9, Z9
-	VADDPS      Z9, Z1, Z1
-	VPADDD      Z10, Z2, Z2
+	VADDPS      Z9, Z5, Z5
+	VPADDD      Z10, Z6, Z6
 	VPMADDWD    Z10, Z10, Z9
-	VPADDD      Z9, Z3, Z3
+	VPADDD      Z9, Z7, Z7
 	VPSLLD      $0x04, Z10, Z10
 	VPMOVDB     Z10, X10
 	VPOR        32(DX), X10, X10
@@ -4750,18 +4734,18 @@ part:
 	VMOVUPS.Z   704(CX), K1, Z8
 	VMULPS      Z0, Z8, Z9
 	VRNDSCALEPS $0x09, Z9, Z9
-	VMAXPS      Z4, Z9, Z9
-	VMINPS      Z5, Z9, Z9
-	VADDPS      Z6, Z9, Z10
+	VMAXPS      Z1, Z9, Z9
+	VMINPS      Z2, Z9, Z9
+	VADDPS      Z3, Z9, Z10
 	VCVTPS2DQ   Z10, Z10
 	VMOVDQU32.Z Z10, K1, Z10
 	VADDPS      Z9, Z9, Z9
-	VADDPS      Z7, Z9, Z9
+	VADDPS      Z4, Z9, Z9
 	VMULPS      Z8, Z9, Z9
-	VADDPS      Z9, Z1, Z1
-	VPADDD      Z10, Z2, Z2
+	VADDPS      Z9, Z5, Z5
+	VPADDD      Z10, Z6, Z6
 	VPMADDWD    Z10, Z10, Z9
-	VPADDD      Z9, Z3, Z3
+	VPADDD      Z9, Z7, Z7
 	VPSLLD      $0x04, Z10, Z10
 	VPMOVDB     Z10, X10
 	VPOR        48(DX), X10, X10
@@ -4779,18 +4763,18 @@ part:
 	VMOVUPS.Z   768(CX), K1, Z8
 	VMULPS      Z0, Z8, Z9
 	VRNDSCALEPS $0x09, Z9, Z9
-	VMAXPS      Z4, Z9, Z9
-	VMINPS      Z5, Z9, Z9
-	VADDPS      Z6, Z9, Z10
+	VMAXPS      Z1, Z9, Z9
+	VMINPS      Z2, Z9, Z9
+	VADDPS      Z3, Z9, Z10
 	VCVTPS2DQ   Z10, Z10
 	VMOVDQU32.Z Z10, K1, Z10
 	VADDPS      Z9, Z9, Z9
-	VADDPS      Z7, Z9, Z9
+	VADDPS      Z4, Z9, Z9
 	VMULPS      Z8, Z9, Z9
-	VADDPS      Z9, Z1, Z1
-	VPADDD      Z10, Z2, Z2
+	VADDPS      Z9, Z5, Z5
+	VPADDD      Z10, Z6, Z6
 	VPMADDWD    Z10, Z10, Z9
-	VPADDD      Z9, Z3, Z3
+	VPADDD      Z9, Z7, Z7
 	VPSLLD      $0x06, Z10, Z10
 	VPMOVDB     Z10, X10
 	VPOR        (DX), X10, X10
@@ -4808,18 +4792,18 @@ part:
 	VMOVUPS.Z   832(CX), K1, Z8
 	VMULPS      Z0, Z8, Z9
 	VRNDSCALEPS $0x09, Z9, Z9
-	VMAXPS      Z4, Z9, Z9
-	VMINPS      Z5, Z9, Z9
-	VADDPS      Z6, Z9, Z10
+	VMAXPS      Z1, Z9, Z9
+	VMINPS      Z2, Z9, Z9
+	VADDPS      Z3, Z9, Z10
 	VCVTPS2DQ   Z10, Z10
 	VMOVDQU32.Z Z10, K1, Z10
 	VADDPS      Z9, Z9, Z9
-	VADDPS      Z7, Z9, Z9
+	VADDPS      Z4, Z9, Z9
 	VMULPS      Z8, Z9, Z9
-	VADDPS      Z9, Z1, Z1
-	VPADDD      Z10, Z2, Z2
+	VADDPS      Z9, Z5, Z5
+	VPADDD      Z10, Z6, Z6
 	VPMADDWD    Z10, Z10, Z9
-	VPADDD      Z9, Z3, Z3
+	VPADDD      Z9, Z7, Z7
 	VPSLLD      $0x06, Z10, Z10
 	VPMOVDB     Z10, X10
 	VPOR        16(DX), X10, X10
@@ -4837,18 +4821,18 @@ part:
 	VMOVUPS.Z   896(CX), K1, Z8
 	VMULPS      Z0, Z8, Z9
 	VRNDSCALEPS $0x09, Z9, Z9
-	VMAXPS      Z4, Z9, Z9
-	VMINPS      Z5, Z9, Z9
-	VADDPS      Z6, Z9, Z10
+	VMAXPS      Z1, Z9, Z9
+	VMINPS      Z2, Z9, Z9
+	VADDPS      Z3, Z9, Z10
 	VCVTPS2DQ   Z10, Z10
 	VMOVDQU32.Z Z10, K1, Z10
 	VADDPS      Z9, Z9, Z9
-	VADDPS      Z7, Z9, Z9
+	VADDPS      Z4, Z9, Z9
 	VMULPS      Z8, Z9, Z9
-	VADDPS      Z9, Z1, Z1
-	VPADDD      Z10, Z2, Z2
+	VADDPS      Z9, Z5, Z5
+	VPADDD      Z10, Z6, Z6
 	VPMADDWD    Z10, Z10, Z9
-	VPADDD      Z9, Z3, Z3
+	VPADDD      Z9, Z7, Z7
 	VPSLLD      $0x06, Z10, Z10
 	VPMOVDB     Z10, X10
 	VPOR        32(DX), X10, X10
@@ -4866,18 +4850,18 @@ part:
 	VMOVUPS.Z   960(CX), K1, Z8
 	VMULPS      Z0, Z8, Z9
 	VRNDSCALEPS $0x09, Z9, Z9
-	VMAXPS      Z4, Z9, Z9
-	VMINPS      Z5, Z9, Z9
-	VADDPS      Z6, Z9, Z10
+	VMAXPS      Z1, Z9, Z9
+	VMINPS      Z2, Z9, Z9
+	VADDPS      Z3, Z9, Z10
 	VCVTPS2DQ   Z10, Z10
 	VMOVDQU32.Z Z10, K1, Z10
 	VADDPS      Z9, Z9, Z9
-	VADDPS      Z7, Z9, Z9
+	VADDPS      Z4, Z9, Z9
 	VMULPS      Z8, Z9, Z9
-	VADDPS      Z9, Z1, Z1
-	VPADDD      Z10, Z2, Z2
+	VADDPS      Z9, Z5, Z5
+	VPADDD      Z10, Z6, Z6
 	VPMADDWD    Z10, Z10, Z9
-	VPADDD      Z9, Z3, Z3
+	VPADDD      Z9, Z7, Z7
 	VPSLLD      $0x06, Z10, Z10
 	VPMOVDB     Z10, X10
 	VPOR        48(DX), X10, X10
@@ -4889,63 +4873,60 @@ advance:
 	ADDQ          $0x40, DX
 	CMPQ          DX, AX
 	JLT           block
-	VEXTRACTF64X4 $0x01, Z1, Y0
-	VADDPS        Y0, Y1, Y1
-	VEXTRACTF128  $0x01, Y1, X0
-	VADDPS        X0, X1, X1
-	VPSHUFD       $0x4e, X1, X0
-	VADDPS        X0, X1, X1
-	VPSHUFD       $0xb1, X1, X0
-	VADDPS        X0, X1, X1
-	MOVSS         X1, vy+56(FP)
-	VEXTRACTF64X4 $0x01, Z2, Y0
-	VPADDD        Y0, Y2, Y2
-	VEXTRACTF128  $0x01, Y2, X0
-	VPADDD        X0, X2, X2
-	VPSHUFD       $0x4e, X2, X0
-	VPADDD        X0, X2, X2
-	VPSHUFD       $0xb1, X2, X0
-	VPADDD        X0, X2, X2
-	VMOVD         X2, AX
-	MOVL          AX, sum+60(FP)
-	VEXTRACTF64X4 $0x01, Z3, Y0
-	VPADDD        Y0, Y3, Y3
-	VEXTRACTF128  $0x01, Y3, X0
-	VPADDD        X0, X3, X3
-	VPSHUFD       $0x4e, X3, X0
-	VPADDD        X0, X3, X3
-	VPSHUFD       $0xb1, X3, X0
-	VPADDD        X0, X3, X3
-	VMOVD         X3, AX
-	MOVL          AX, squares+64(FP)
+	VEXTRACTF64X4 $0x01, Z5, Y0
+	VADDPS        Y0, Y5, Y5
+	VEXTRACTF128  $0x01, Y5, X0
+	VADDPS        X0, X5, X5
+	VPSHUFD       $0x4e, X5, X0
+	VADDPS        X0, X5, X5
+	VPSHUFD       $0xb1, X5, X0
+	VADDPS        X0, X5, X5
+	VMOVSS        X5, vy+56(FP)
+	VEXTRACTF64X4 $0x01, Z6, Y0
+	VPADDD        Y0, Y6, Y6
+	VEXTRACTF128  $0x01, Y6, X0
+	VPADDD        X0, X6, X6
+	VPSHUFD       $0x4e, X6, X0
+	VPADDD        X0, X6, X6
+	VPSHUFD       $0xb1, X6, X0
+	VPADDD        X0, X6, X6
+	VMOVSS        X6, sum+60(FP)
+	VEXTRACTF64X4 $0x01, Z7, Y0
+	VPADDD        Y0, Y7, Y7
+	VEXTRACTF128  $0x01, Y7, X0
+	VPADDD        X0, X7, X7
+	VPSHUFD       $0x4e, X7, X0
+	VPADDD        X0, X7, X7
+	VPSHUFD       $0xb1, X7, X0
+	VPADDD        X0, X7, X7
+	VMOVSS        X7, squares+64(FP)
 	VZEROUPPER
 	RET
 
 // func levels4AVX512(y []float32, inverseStep float32, code []byte) (vy float32, sum uint32, squares uint32)
-// Requires: AVX, AVX2, AVX512BW, AVX512F, BMI2, CMOV, SSE
+// Requires: AVX, AVX2, AVX512BW, AVX512F, BMI2, CMOV
 TEXT ·levels4AVX512(SB), NOSPLIT, $0-68
 	MOVQ         y_base+0(FP), CX
 	MOVQ         code_base+32(FP), DX
 	MOVQ         y_len+8(FP), BX
 	MOVQ         code_len+40(FP), AX
 	ADDQ         DX, AX
-	MOVSS        inverseStep+24(FP), X0
-	VBROADCASTSS X0, Z0
+	VBROADCASTSS inverseStep+24(FP), Z0
 	MOVL         $0xc1000000, SI
+	VMOVD        SI, X1
+	VPBROADCASTD X1, Z1
+	MOVL         $0x40e00000, SI
+	VMOVD        SI, X2
+	VPBROADCASTD X2, Z2
+	MOVL         $0x41000000, SI
+	VMOVD        SI, X3
+	VPBROADCASTD X3, Z3
+	MOVL         $0x3f800000, SI
 	VMOVD        SI, X4
 	VPBROADCASTD X4, Z4
-	MOVL         $0x40e00000, SI
-	VMOVD        SI, X5
-	VPBROADCASTD X5, Z5
-	MOVL         $0x41000000, SI
-	VMOVD        SI, X6
-	VPBROADCASTD X6, Z6
-	MOVL         $0x3f800000, SI
-	VMOVD        SI, X7
-	VPBROADCASTD X7, Z7
-	VPXORD       Z1, Z1, Z1
-	VPXORD       Z2, Z2, Z2
-	VPXORD       Z3, Z3, Z3
+	VPXORD       Z5, Z5, Z5
+	VPXORD       Z6, Z6, Z6
+	VPXORD       Z7, Z7, Z7
 
 block:
 	CMPQ        BX, $+128
@@ -4953,81 +4934,81 @@ block:
 	VMOVUPS     (CX), Z8
 	VMULPS      Z0, Z8, Z9
 	VRNDSCALEPS $0x09, Z9, Z9
-	VMAXPS      Z4, Z9, Z9
-	VMINPS      Z5, Z9, Z9
-	VADDPS      Z6, Z9, Z10
+	VMAXPS      Z1, Z9, Z9
+	VMINPS      Z2, Z9, Z9
+	VADDPS      Z3, Z9, Z10
 	VCVTPS2DQ   Z10, Z10
 	VADDPS      Z9, Z9, Z9
-	VADDPS      Z7, Z9, Z9
+	VADDPS      Z4, Z9, Z9
 	VMULPS      Z8, Z9, Z9
-	VADDPS      Z9, Z1, Z1
-	VPADDD      Z10, Z2, Z2
+	VADDPS      Z9, Z5, Z5
+	VPADDD      Z10, Z6, Z6
 	VPMADDWD    Z10, Z10, Z9
-	VPADDD      Z9, Z3, Z3
+	VPADDD      Z9, Z7, Z7
 	VPMOVDB     Z10, X10
 	VMOVDQU     X10, (DX)
 	VMOVUPS     64(CX), Z8
 	VMULPS      Z0, Z8, Z9
 	VRNDSCALEPS $0x09, Z9, Z9
-	VMAXPS      Z4, Z9, Z9
-	VMINPS      Z5, Z9, Z9
-	VADDPS      Z6, Z9, Z10
+	VMAXPS      Z1, Z9, Z9
+	VMINPS      Z2, Z9, Z9
+	VADDPS      Z3, Z9, Z10
 	VCVTPS2DQ   Z10, Z10
 	VADDPS      Z9, Z9, Z9
-	VADDPS      Z7, Z9, Z9
+	VADDPS      Z4, Z9, Z9
 	VMULPS      Z8, Z9, Z9
-	VADDPS      Z9, Z1, Z1
-	VPADDD      Z10, Z2, Z2
+	VADDPS      Z9, Z5, Z5
+	VPADDD      Z10, Z6, Z6
 	VPMADDWD    Z10, Z10, Z9
-	VPADDD      Z9, Z3, Z3
+	VPADDD      Z9, Z7, Z7
 	VPMOVDB     Z10, X10
 	VMOVDQU     X10, 16(DX)
 	VMOVUPS     128(CX), Z8
 	VMULPS      Z0, Z8, Z9
 	VRNDSCALEPS $0x09, Z9, Z9
-	VMAXPS      Z4, Z9, Z9
-	VMINPS      Z5, Z9, Z9
-	VADDPS      Z6, Z9, Z10
+	VMAXPS      Z1, Z9, Z9
+	VMINPS      Z2, Z9, Z9
+	VADDPS      Z3, Z9, Z10
 	VCVTPS2DQ   Z10, Z10
 	VADDPS      Z9, Z9, Z9
-	VADDPS      Z7, Z9, Z9
+	VADDPS      Z4, Z9, Z9
 	VMULPS      Z8, Z9, Z9
-	VADDPS      Z9, Z1, Z1
-	VPADDD      Z10, Z2, Z2
+	VADDPS      Z9, Z5, Z5
+	VPADDD      Z10, Z6, Z6
 	VPMADDWD    Z10, Z10, Z9
-	VPADDD      Z9, Z3, Z3
+	VPADDD      Z9, Z7, Z7
 	VPMOVDB     Z10, X10
 	VMOVDQU     X10, 32(DX)
 	VMOVUPS     192(CX), Z8
 	VMULPS      Z0, Z8, Z9
 	VRNDSCALEPS $0x09, Z9, Z9
-	VMAXPS      Z4, Z9, Z9
-	VMINPS      Z5, Z9, Z9
-	VADDPS      Z6, Z9, Z10
+	VMAXPS      Z1, Z9, Z9
+	VMINPS      Z2, Z9, Z9
+	VADDPS      Z3, Z9, Z10
 	VCVTPS2DQ   Z10, Z10
 	VADDPS      Z9, Z9, Z9
-	VADDPS      Z7, Z9, Z9
+	VADDPS      Z4, Z9, Z9
 	VMULPS      Z8, Z9, Z9
-	VADDPS      Z9, Z1, Z1
-	VPADDD      Z10, Z2, Z2
+	VADDPS      Z9, Z5, Z5
+	VPADDD      Z10, Z6, Z6
 	VPMADDWD    Z10, Z10, Z9
-	VPADDD      Z9, Z3, Z3
+	VPADDD      Z9, Z7, Z7
 	VPMOVDB     Z10, X10
 	VMOVDQU     X10, 48(DX)
 	VMOVUPS     256(CX), Z8
 	VMULPS      Z0, Z8, Z9
 	VRNDSCALEPS $0x09, Z9, Z9
-	VMAXPS      Z4, Z9, Z9
-	VMINPS      Z5, Z9, Z9
-	VADDPS      Z6, Z9, Z10
+	VMAXPS      Z1, Z9, Z9
+	VMINPS      Z2, Z9, Z9
+	VADDPS      Z3, Z9, Z10
 	VCVTPS2DQ   Z10, Z10
 	VADDPS      Z9, Z9, Z9
-	VADDPS      Z7, Z9, Z9
+	VADDPS      Z4, Z9, Z9
 	VMULPS      Z8, Z9, Z9
-	VADDPS      Z9, Z1, Z1
-	VPADDD      Z10, Z2, Z2
+	VADDPS      Z9, Z5, Z5
+	VPADDD      Z10, Z6, Z6
 	VPMADDWD    Z10, Z10, Z9
-	VPADDD      Z9, Z3, Z3
+	VPADDD      Z9, Z7, Z7
 	VPSLLD      $0x04, Z10, Z10
 	VPMOVDB     Z10, X10
 	VPOR        (DX), X10, X10
@@ -5035,17 +5016,17 @@ block:
 	VMOVUPS     320(CX), Z8
 	VMULPS      Z0, Z8, Z9
 	VRNDSCALEPS $0x09, Z9, Z9
-	VMAXPS      Z4, Z9, Z9
-	VMINPS      Z5, Z9, Z9
-	VADDPS      Z6, Z9, Z10
+	VMAXPS      Z1, Z9, Z9
+	VMINPS      Z2, Z9, Z9
+	VADDPS      Z3, Z9, Z10
 	VCVTPS2DQ   Z10, Z10
 	VADDPS      Z9, Z9, Z9
-	VADDPS      Z7, Z9, Z9
+	VADDPS      Z4, Z9, Z9
 	VMULPS      Z8, Z9, Z9
-	VADDPS      Z9, Z1, Z1
-	VPADDD      Z10, Z2, Z2
+	VADDPS      Z9, Z5, Z5
+	VPADDD      Z10, Z6, Z6
 	VPMADDWD    Z10, Z10, Z9
-	VPADDD      Z9, Z3, Z3
+	VPADDD      Z9, Z7, Z7
 	VPSLLD      $0x04, Z10, Z10
 	VPMOVDB     Z10, X10
 	VPOR        16(DX), X10, X10
@@ -5053,17 +5034,17 @@ block:
 	VMOVUPS     384(CX), Z8
 	VMULPS      Z0, Z8, Z9
 	VRNDSCALEPS $0x09, Z9, Z9
-	VMAXPS      Z4, Z9, Z9
-	VMINPS      Z5, Z9, Z9
-	VADDPS      Z6, Z9, Z10
+	VMAXPS      Z1, Z9, Z9
+	VMINPS      Z2, Z9, Z9
+	VADDPS      Z3, Z9, Z10
 	VCVTPS2DQ   Z10, Z10
 	VADDPS      Z9, Z9, Z9
-	VADDPS      Z7, Z9, Z9
+	VADDPS      Z4, Z9, Z9
 	VMULPS      Z8, Z9, Z9
-	VADDPS      Z9, Z1, Z1
-	VPADDD      Z10, Z2, Z2
+	VADDPS      Z9, Z5, Z5
+	VPADDD      Z10, Z6, Z6
 	VPMADDWD    Z10, Z10, Z9
-	VPADDD      Z9, Z3, Z3
+	VPADDD      Z9, Z7, Z7
 	VPSLLD      $0x04, Z10, Z10
 	VPMOVDB     Z10, X10
 	VPOR        32(DX), X10, X10
@@ -5071,17 +5052,17 @@ block:
 	VMOVUPS     448(CX), Z8
 	VMULPS      Z0, Z8, Z9
 	VRNDSCALEPS $0x09, Z9, Z9
-	VMAXPS      Z4, Z9, Z9
-	VMINPS      Z5, Z9, Z9
-	VADDPS      Z6, Z9, Z10
+	VMAXPS      Z1, Z9, Z9
+	VMINPS      Z2, Z9, Z9
+	VADDPS      Z3, Z9, Z10
 	VCVTPS2DQ   Z10, Z10
 	VADDPS      Z9, Z9, Z9
-	VADDPS      Z7, Z9, Z9
+	VADDPS      Z4, Z9, Z9
 	VMULPS      Z8, Z9, Z9
-	VADDPS      Z9, Z1, Z1
-	VPADDD      Z10, Z2, Z2
+	VADDPS      Z9, Z5, Z5
+	VPADDD      Z10, Z6, Z6
 	VPMADDWD    Z10, Z10, Z9
-	VPADDD      Z9, Z3, Z3
+	VPADDD      Z9, Z7, Z7
 	VPSLLD      $0x04, Z10, Z10
 	VPMOVDB     Z10, X10
 	VPOR        48(DX), X10, X10
@@ -5102,18 +5083,18 @@ part:
 	VMOVUPS.Z   (CX), K1, Z8
 	VMULPS      Z0, Z8, Z9
 	VRNDSCALEPS $0x09, Z9, Z9
-	VMAXPS      Z4, Z9, Z9
-	VMINPS      Z5, Z9, Z9
-	VADDPS      Z6, Z9, Z10
+	VMAXPS      Z1, Z9, Z9
+	VMINPS      Z2, Z9, Z9
+	VADDPS      Z3, Z9, Z10
 	VCVTPS2DQ   Z10, Z10
 	VMOVDQU32.Z Z10, K1, Z10
 	VADDPS      Z9, Z9, Z9
-	VADDPS      Z7, Z9, Z9
+	VADDPS      Z4, Z9, Z9
 	VMULPS      Z8, Z9, Z9
-	VADDPS      Z9, Z1, Z1
-	VPADDD      Z10, Z2, Z2
+	VADDPS      Z9, Z5, Z5
+	VPADDD      Z10, Z6, Z6
 	VPMADDWD    Z10, Z10, Z9
-	VPADDD      Z9, Z3, Z3
+	VPADDD      Z9, Z7, Z7
 	VPMOVDB     Z10, X10
 	VMOVDQU     X10, (DX)
 	XORL        SI, SI
@@ -5129,18 +5110,18 @@ part:
 	VMOVUPS.Z   64(CX), K1, Z8
 	VMULPS      Z0, Z8, Z9
 	VRNDSCALEPS $0x09, Z9, Z9
-	VMAXPS      Z4, Z9, Z9
-	VMINPS      Z5, Z9, Z9
-	VADDPS      Z6, Z9, Z10
+	VMAXPS      Z1, Z9, Z9
+	VMINPS      Z2, Z9, Z9
+	VADDPS      Z3, Z9, Z10
 	VCVTPS2DQ   Z10, Z10
 	VMOVDQU32.Z Z10, K1, Z10
 	VADDPS      Z9, Z9, Z9
-	VADDPS      Z7, Z9, Z9
+	VADDPS      Z4, Z9, Z9
 	VMULPS      Z8, Z9, Z9
-	VADDPS      Z9, Z1, Z1
-	VPADDD      Z10, Z2, Z2
+	VADDPS      Z9, Z5, Z5
+	VPADDD      Z10, Z6, Z6
 	VPMADDWD    Z10, Z10, Z9
-	VPADDD      Z9, Z3, Z3
+	VPADDD      Z9, Z7, Z7
 	VPMOVDB     Z10, X10
 	VMOVDQU     X10, 16(DX)
 	XORL        SI, SI
@@ -5156,18 +5137,18 @@ part:
 	VMOVUPS.Z   128(CX), K1, Z8
 	VMULPS      Z0, Z8, Z9
 	VRNDSCALEPS $0x09, Z9, Z9
-	VMAXPS      Z4, Z9, Z9
-	VMINPS      Z5, Z9, Z9
-	VADDPS      Z6, Z9, Z10
+	VMAXPS      Z1, Z9, Z9
+	VMINPS      Z2, Z9, Z9
+	VADDPS      Z3, Z9, Z10
 	VCVTPS2DQ   Z10, Z10
 	VMOVDQU32.Z Z10, K1, Z10
 	VADDPS      Z9, Z9, Z9
-	VADDPS      Z7, Z9, Z9
+	VADDPS      Z4, Z9, Z9
 	VMULPS      Z8, Z9, Z9
-	VADDPS      Z9, Z1, Z1
-	VPADDD      Z10, Z2, Z2
+	VADDPS      Z9, Z5, Z5
+	VPADDD      Z10, Z6, Z6
 	VPMADDWD    Z10, Z10, Z9
-	VPADDD      Z9, Z3, Z3
+	VPADDD      Z9, Z7, Z7
 	VPMOVDB     Z10, X10
 	VMOVDQU     X10, 32(DX)
 	XORL        SI, SI
@@ -5183,18 +5164,18 @@ part:
 	VMOVUPS.Z   192(CX), K1, Z8
 	VMULPS      Z0, Z8, Z9
 	VRNDSCALEPS $0x09, Z9, Z9
-	VMAXPS      Z4, Z9, Z9
-	VMINPS      Z5, Z9, Z9
-	VADDPS      Z6, Z9, Z10
+	VMAXPS      Z1, Z9, Z9
+	VMINPS      Z2, Z9, Z9
+	VADDPS      Z3, Z9, Z10
 	VCVTPS2DQ   Z10, Z10
 	VMOVDQU32.Z Z10, K1, Z10
 	VADDPS      Z9, Z9, Z9
-	VADDPS      Z7, Z9, Z9
+	VADDPS      Z4, Z9, Z9
 	VMULPS      Z8, Z9, Z9
-	VADDPS      Z9, Z1, Z1
-	VPADDD      Z10, Z2, Z2
+	VADDPS      Z9, Z5, Z5
+	VPADDD      Z10, Z6, Z6
 	VPMADDWD    Z10, Z10, Z9
-	VPADDD      Z9, Z3, Z3
+	VPADDD      Z9, Z7, Z7
 	VPMOVDB     Z10, X10
 	VMOVDQU     X10, 48(DX)
 	XORL        SI, SI
@@ -5210,18 +5191,18 @@ part:
 	VMOVUPS.Z   256(CX), K1, Z8
 	VMULPS      Z0, Z8, Z9
 	VRNDSCALEPS $0x09, Z9, Z9
-	VMAXPS      Z4, Z9, Z9
-	VMINPS      Z5, Z9, Z9
-	VADDPS      Z6, Z9, Z10
+	VMAXPS      Z1, Z9, Z9
+	VMINPS      Z2, Z9, Z9
+	VADDPS      Z3, Z9, Z10
 	VCVTPS2DQ   Z10, Z10
 	VMOVDQU32.Z Z10, K1, Z10
 	VADDPS      Z9, Z9, Z9
-	VADDPS      Z7, Z9, Z9
+	VADDPS      Z4, Z9, Z9
 	VMULPS      Z8, Z9, Z9
-	VADDPS      Z9, Z1, Z1
-	VPADDD      Z10, Z2, Z2
+	VADDPS      Z9, Z5, Z5
+	VPADDD      Z10, Z6, Z6
 	VPMADDWD    Z10, Z10, Z9
-	VPADDD      Z9, Z3, Z3
+	VPADDD      Z9, Z7, Z7
 	VPSLLD      $0x04, Z10, Z10
 	VPMOVDB     Z10, X10
 	VPOR        (DX), X10, X10
@@ -5239,18 +5220,18 @@ part:
 	VMOVUPS.Z   320(CX), K1, Z8
 	VMULPS      Z0, Z8, Z9
 	VRNDSCALEPS $0x09, Z9, Z9
-	VMAXPS      Z4, Z9, Z9
-	VMINPS      Z5, Z9, Z9
-	VADDPS      Z6, Z9, Z10
+	VMAXPS      Z1, Z9, Z9
+	VMINPS      Z2, Z9, Z9
+	VADDPS      Z3, Z9, Z10
 	VCVTPS2DQ   Z10, Z10
 	VMOVDQU32.Z Z10, K1, Z10
 	VADDPS      Z9, Z9, Z9
-	VADDPS      Z7, Z9, Z9
+	VADDPS      Z4, Z9, Z9
 	VMULPS      Z8, Z9, Z9
-	VADDPS      Z9, Z1, Z1
-	VPADDD      Z10, Z2, Z2
+	VADDPS      Z9, Z5, Z5
+	VPADDD      Z10, Z6, Z6
 	VPMADDWD    Z10, Z10, Z9
-	VPADDD      Z9, Z3, Z3
+	VPADDD      Z9, Z7, Z7
 	VPSLLD      $0x04, Z10, Z10
 	VPMOVDB     Z10, X10
 	VPOR        16(DX), X10, X10
@@ -5268,18 +5249,18 @@ part:
 	VMOVUPS.Z   384(CX), K1, Z8
 	VMULPS      Z0, Z8, Z9
 	VRNDSCALEPS $0x09, Z9, Z9
-	VMAXPS      Z4, Z9, Z9
-	VMINPS      Z5, Z9, Z9
-	VADDPS      Z6, Z9, Z10
+	VMAXPS      Z1, Z9, Z9
+	VMINPS      Z2, Z9, Z9
+	VADDPS      Z3, Z9, Z10
 	VCVTPS2DQ   Z10, Z10
 	VMOVDQU32.Z Z10, K1, Z10
 	VADDPS      Z9, Z9, Z9
-	VADDPS      Z7, Z9, Z9
+	VADDPS      Z4, Z9, Z9
 	VMULPS      Z8, Z9, Z9
-	VADDPS      Z9, Z1, Z1
-	VPADDD      Z10, Z2, Z2
+	VADDPS      Z9, Z5, Z5
+	VPADDD      Z10, Z6, Z6
 	VPMADDWD    Z10, Z10, Z9
-	VPADDD      Z9, Z3, Z3
+	VPADDD      Z9, Z7, Z7
 	VPSLLD      $0x04, Z10, Z10
 	VPMOVDB     Z10, X10
 	VPOR        32(DX), X10, X10
@@ -5297,18 +5278,18 @@ part:
 	VMOVUPS.Z   448(CX), K1, Z8
 	VMULPS      Z0, Z8, Z9
 	VRNDSCALEPS $0x09, Z9, Z9
-	VMAXPS      Z4, Z9, Z9
-	VMINPS      Z5, Z9, Z9
-	VADDPS      Z6, Z9, Z10
+	VMAXPS      Z1, Z9, Z9
+	VMINPS      Z2, Z9, Z9
+	VADDPS      Z3, Z9, Z10
 	VCVTPS2DQ   Z10, Z10
 	VMOVDQU32.Z Z10, K1, Z10
 	VADDPS      Z9, Z9, Z9
-	VADDPS      Z7, Z9, Z9
+	VADDPS      Z4, Z9, Z9
 	VMULPS      Z8, Z9, Z9
-	VADDPS      Z9, Z1, Z1
-	VPADDD      Z10, Z2, Z2
+	VADDPS      Z9, Z5, Z5
+	VPADDD      Z10, Z6, Z6
 	VPMADDWD    Z10, Z10, Z9
-	VPADDD      Z9, Z3, Z3
+	VPADDD      Z9, Z7, Z7
 	VPSLLD      $0x04, Z10, Z10
 	VPMOVDB     Z10, X10
 	VPOR        48(DX), X10, X10
@@ -5320,63 +5301,60 @@ advance:
 	ADDQ          $0x40, DX
 	CMPQ          DX, AX
 	JLT           block
-	VEXTRACTF64X4 $0x01, Z1, Y0
-	VADDPS        Y0, Y1, Y1
-	VEXTRACTF128  $0x01, Y1, X0
-	VADDPS        X0, X1, X1
-	VPSHUFD       $0x4e, X1, X0
-	VADDPS        X0, X1, X1
-	VPSHUFD       $0xb1, X1, X0
-	VADDPS        X0, X1, X1
-	MOVSS         X1, vy+56(FP)
-	VEXTRACTF64X4 $0x01, Z2, Y0
-	VPADDD        Y0, Y2, Y2
-	VEXTRACTF128  $0x01, Y2, X0
-	VPADDD        X0, X2, X2
-	VPSHUFD       $0x4e, X2, X0
-	VPADDD        X0, X2, X2
-	VPSHUFD       $0xb1, X2, X0
-	VPADDD        X0, X2, X2
-	VMOVD         X2, AX
-	MOVL          AX, sum+60(FP)
-	VEXTRACTF64X4 $0x01, Z3, Y0
-	VPADDD        Y0, Y3, Y3
-	VEXTRACTF128  $0x01, Y3, X0
-	VPADDD        X0, X3, X3
-	VPSHUFD       $0x4e, X3, X0
-	VPADDD        X0, X3, X3
-	VPSHUFD       $0xb1, X3, X0
-	VPADDD        X0, X3, X3
-	VMOVD         X3, AX
-	MOVL          AX, squares+64(FP)
+	VEXTRACTF64X4 $0x01, Z5, Y0
+	VADDPS        Y0, Y5, Y5
+	VEXTRACTF128  $0x01, Y5, X0
+	VADDPS        X0, X5, X5
+	VPSHUFD       $0x4e, X5, X0
+	VADDPS        X0, X5, X5
+	VPSHUFD       $0xb1, X5, X0
+	VADDPS        X0, X5, X5
+	VMOVSS        X5, vy+56(FP)
+	VEXTRACTF64X4 $0x01, Z6, Y0
+	VPADDD        Y0, Y6, Y6
+	VEXTRACTF128  $0x01, Y6, X0
+	VPADDD        X0, X6, X6
+	VPSHUFD       $0x4e, X6, X0
+	VPADDD        X0, X6, X6
+	VPSHUFD       $0xb1, X6, X0
+	VPADDD        X0, X6, X6
+	VMOVSS        X6, sum+60(FP)
+	VEXTRACTF64X4 $0x01, Z7, Y0
+	VPADDD        Y0, Y7, Y7
+	VEXTRACTF128  $0x01, Y7, X0
+	VPADDD        X0, X7, X7
+	VPSHUFD       $0x4e, X7, X0
+	VPADDD        X0, X7, X7
+	VPSHUFD       $0xb1, X7, X0
+	VPADDD        X0, X7, X7
+	VMOVSS        X7, squares+64(FP)
 	VZEROUPPER
 	RET
 
 // func levels8AVX512(y []float32, inverseStep float32, code []byte) (vy float32, sum uint32, squares uint32)
-// Requires: AVX, AVX2, AVX512BW, AVX512F, BMI2, CMOV, SSE
+// Requires: AVX, AVX2, AVX512BW, AVX512F, BMI2, CMOV
 TEXT ·levels8AVX512(SB), NOSPLIT, $0-68
 	MOVQ         y_base+0(FP), CX
 	MOVQ         code_base+32(FP), DX
 	MOVQ         y_len+8(FP), BX
 	MOVQ         code_len+40(FP), AX
 	ADDQ         DX, AX
-	MOVSS        inverseStep+24(FP), X0
-	VBROADCASTSS X0, Z0
+	VBROADCASTSS inverseStep+24(FP), Z0
 	MOVL         $0xc3000000, SI
+	VMOVD        SI, X1
+	VPBROADCASTD X1, Z1
+	MOVL         $0x42fe0000, SI
+	VMOVD        SI, X2
+	VPBROADCASTD X2, Z2
+	MOVL         $0x43000000, SI
+	VMOVD        SI, X3
+	VPBROADCASTD X3, Z3
+	MOVL         $0x3f800000, SI
 	VMOVD        SI, X4
 	VPBROADCASTD X4, Z4
-	MOVL         $0x42fe0000, SI
-	VMOVD        SI, X5
-	VPBROADCASTD X5, Z5
-	MOVL         $0x43000000, SI
-	VMOVD        SI, X6
-	VPBROADCASTD X6, Z6
-	MOVL         $0x3f800000, SI
-	VMOVD        SI, X7
-	VPBROADCASTD X7, Z7
-	VPXORD       Z1, Z1, Z1
-	VPXORD       Z2, Z2, Z2
-	VPXORD       Z3, Z3, Z3
+	VPXORD       Z5, Z5, Z5
+	VPXORD       Z6, Z6, Z6
+	VPXORD       Z7, Z7, Z7
 
 block:
 	CMPQ        BX, $+64
@@ -5384,65 +5362,65 @@ block:
 	VMOVUPS     (CX), Z8
 	VMULPS      Z0, Z8, Z9
 	VRNDSCALEPS $0x09, Z9, Z9
-	VMAXPS      Z4, Z9, Z9
-	VMINPS      Z5, Z9, Z9
-	VADDPS      Z6, Z9, Z10
+	VMAXPS      Z1, Z9, Z9
+	VMINPS      Z2, Z9, Z9
+	VADDPS      Z3, Z9, Z10
 	VCVTPS2DQ   Z10, Z10
 	VADDPS      Z9, Z9, Z9
-	VADDPS      Z7, Z9, Z9
+	VADDPS      Z4, Z9, Z9
 	VMULPS      Z8, Z9, Z9
-	VADDPS      Z9, Z1, Z1
-	VPADDD      Z10, Z2, Z2
+	VADDPS      Z9, Z5, Z5
+	VPADDD      Z10, Z6, Z6
 	VPMADDWD    Z10, Z10, Z9
-	VPADDD      Z9, Z3, Z3
+	VPADDD      Z9, Z7, Z7
 	VPMOVDB     Z10, X10
 	VMOVDQU     X10, (DX)
 	VMOVUPS     64(CX), Z8
 	VMULPS      Z0, Z8, Z9
 	VRNDSCALEPS $0x09, Z9, Z9
-	VMAXPS      Z4, Z9, Z9
-	VMINPS      Z5, Z9, Z9
-	VADDPS      Z6, Z9, Z10
+	VMAXPS      Z1, Z9, Z9
+	VMINPS      Z2, Z9, Z9
+	VADDPS      Z3, Z9, Z10
 	VCVTPS2DQ   Z10, Z10
 	VADDPS      Z9, Z9, Z9
-	VADDPS      Z7, Z9, Z9
+	VADDPS      Z4, Z9, Z9
 	VMULPS      Z8, Z9, Z9
-	VADDPS      Z9, Z1, Z1
-	VPADDD      Z10, Z2, Z2
+	VADDPS      Z9, Z5, Z5
+	VPADDD      Z10, Z6, Z6
 	VPMADDWD    Z10, Z10, Z9
-	VPADDD      Z9, Z3, Z3
+	VPADDD      Z9, Z7, Z7
 	VPMOVDB     Z10, X10
 	VMOVDQU     X10, 16(DX)
 	VMOVUPS     128(CX), Z8
 	VMULPS      Z0, Z8, Z9
 	VRNDSCALEPS $0x09, Z9, Z9
-	VMAXPS      Z4, Z9, Z9
-	VMINPS      Z5, Z9, Z9
-	VADDPS      Z6, Z9, Z10
+	VMAXPS      Z1, Z9, Z9
+	VMINPS      Z2, Z9, Z9
+	VADDPS      Z3, Z9, Z10
 	VCVTPS2DQ   Z10, Z10
 	VADDPS      Z9, Z9, Z9
-	VADDPS      Z7, Z9, Z9
+	VADDPS      Z4, Z9, Z9
 	VMULPS      Z8, Z9, Z9
-	VADDPS      Z9, Z1, Z1
-	VPADDD      Z10, Z2, Z2
+	VADDPS      Z9, Z5, Z5
+	VPADDD      Z10, Z6, Z6
 	VPMADDWD    Z10, Z10, Z9
-	VPADDD      Z9, Z3, Z3
+	VPADDD      Z9, Z7, Z7
 	VPMOVDB     Z10, X10
 	VMOVDQU     X10, 32(DX)
 	VMOVUPS     192(CX), Z8
 	VMULPS      Z0, Z8, Z9
 	VRNDSCALEPS $0x09, Z9, Z9
-	VMAXPS      Z4, Z9, Z9
-	VMINPS      Z5, Z9, Z9
-	VADDPS      Z6, Z9, Z10
+	VMAXPS      Z1, Z9, Z9
+	VMINPS      Z2, Z9, Z9
+	VADDPS      Z3, Z9, Z10
 	VCVTPS2DQ   Z10, Z10
 	VADDPS      Z9, Z9, Z9
-	VADDPS      Z7, Z9, Z9
+	VADDPS      Z4, Z9, Z9
 	VMULPS      Z8, Z9, Z9
-	VADDPS      Z9, Z1, Z1
-	VPADDD      Z10, Z2, Z2
+	VADDPS      Z9, Z5, Z5
+	VPADDD      Z10, Z6, Z6
 	VPMADDWD    Z10, Z10, Z9
-	VPADDD      Z9, Z3, Z3
+	VPADDD      Z9, Z7, Z7
 	VPMOVDB     Z10, X10
 	VMOVDQU     X10, 48(DX)
 	JMP         advance
@@ -5461,18 +5439,18 @@ part:
 	VMOVUPS.Z   (CX), K1, Z8
 	VMULPS      Z0, Z8, Z9
 	VRNDSCALEPS $0x09, Z9, Z9
-	VMAXPS      Z4, Z9, Z9
-	VMINPS      Z5, Z9, Z9
-	VADDPS      Z6, Z9, Z10
+	VMAXPS      Z1, Z9, Z9
+	VMINPS      Z2, Z9, Z9
+	VADDPS      Z3, Z9, Z10
 	VCVTPS2DQ   Z10, Z10
 	VMOVDQU32.Z Z10, K1, Z10
 	VADDPS      Z9, Z9, Z9
-	VADDPS      Z7, Z9, Z9
+	VADDPS      Z4, Z9, Z9
 	VMULPS      Z8, Z9, Z9
-	VADDPS      Z9, Z1, Z1
-	VPADDD      Z10, Z2, Z2
+	VADDPS      Z9, Z5, Z5
+	VPADDD      Z10, Z6, Z6
 	VPMADDWD    Z10, Z10, Z9
-	VPADDD      Z9, Z3, Z3
+	VPADDD      Z9, Z7, Z7
 	VPMOVDB     Z10, X10
 	VMOVDQU     X10, (DX)
 	XORL        SI, SI
@@ -5488,18 +5466,18 @@ part:
 	VMOVUPS.Z   64(CX), K1, Z8
 	VMULPS      Z0, Z8, Z9
 	VRNDSCALEPS $0x09, Z9, Z9
-	VMAXPS      Z4, Z9, Z9
-	VMINPS      Z5, Z9, Z9
-	VADDPS      Z6, Z9, Z10
+	VMAXPS      Z1, Z9, Z9
+	VMINPS      Z2, Z9, Z9
+	VADDPS      Z3, Z9, Z10
 	VCVTPS2DQ   Z10, Z10
 	VMOVDQU32.Z Z10, K1, Z10
 	VADDPS      Z9, Z9, Z9
-	VADDPS      Z7, Z9, Z9
+	VADDPS      Z4, Z9, Z9
 	VMULPS      Z8, Z9, Z9
-	VADDPS      Z9, Z1, Z1
-	VPADDD      Z10, Z2, Z2
+	VADDPS      Z9, Z5, Z5
+	VPADDD      Z10, Z6, Z6
 	VPMADDWD    Z10, Z10, Z9
-	VPADDD      Z9, Z3, Z3
+	VPADDD      Z9, Z7, Z7
 	VPMOVDB     Z10, X10
 	VMOVDQU     X10, 16(DX)
 	XORL        SI, SI
@@ -5515,18 +5493,18 @@ part:
 	VMOVUPS.Z   128(CX), K1, Z8
 	VMULPS      Z0, Z8, Z9
 	VRNDSCALEPS $0x09, Z9, Z9
-	VMAXPS      Z4, Z9, Z9
-	VMINPS      Z5, Z9, Z9
-	VADDPS      Z6, Z9, Z10
+	VMAXPS      Z1, Z9, Z9
+	VMINPS      Z2, Z9, Z9
+	VADDPS      Z3, Z9, Z10
 	VCVTPS2DQ   Z10, Z10
 	VMOVDQU32.Z Z10, K1, Z10
 	VADDPS      Z9, Z9, Z9
-	VADDPS      Z7, Z9, Z9
+	VADDPS      Z4, Z9, Z9
 	VMULPS      Z8, Z9, Z9
-	VADDPS      Z9, Z1, Z1
-	VPADDD      Z10, Z2, Z2
+	VADDPS      Z9, Z5, Z5
+	VPADDD      Z10, Z6, Z6
 	VPMADDWD    Z10, Z10, Z9
-	VPADDD      Z9, Z3, Z3
+	VPADDD      Z9, Z7, Z7
 	VPMOVDB     Z10, X10
 	VMOVDQU     X10, 32(DX)
 	XORL        SI, SI
@@ -5542,18 +5520,18 @@ part:
 	VMOVUPS.Z   192(CX), K1, Z8
 	VMULPS      Z0, Z8, Z9
 	VRNDSCALEPS $0x09, Z9, Z9
-	VMAXPS      Z4, Z9, Z9
-	VMINPS      Z5, Z9, Z9
-	VADDPS      Z6, Z9, Z10
+	VMAXPS      Z1, Z9, Z9
+	VMINPS      Z2, Z9, Z9
+	VADDPS      Z3, Z9, Z10
 	VCVTPS2DQ   Z10, Z10
 	VMOVDQU32.Z Z10, K1, Z10
 	VADDPS      Z9, Z9, Z9
-	VADDPS      Z7, Z9, Z9
+	VADDPS      Z4, Z9, Z9
 	VMULPS      Z8, Z9, Z9
-	VADDPS      Z9, Z1, Z1
-	VPADDD      Z10, Z2, Z2
+	VADDPS      Z9, Z5, Z5
+	VPADDD      Z10, Z6, Z6
 	VPMADDWD    Z10, Z10, Z9
-	VPADDD      Z9, Z3, Z3
+	VPADDD      Z9, Z7, Z7
 	VPMOVDB     Z10, X10
 	VMOVDQU     X10, 48(DX)
 
@@ -5563,34 +5541,32 @@ advance:
 	ADDQ          $0x40, DX
 	CMPQ          DX, AX
 	JLT           block
-	VEXTRACTF64X4 $0x01, Z1, Y0
-	VADDPS        Y0, Y1, Y1
-	VEXTRACTF128  $0x01, Y1, X0
-	VADDPS        X0, X1, X1
-	VPSHUFD       $0x4e, X1, X0
-	VADDPS        X0, X1, X1
-	VPSHUFD       $0xb1, X1, X0
-	VADDPS        X0, X1, X1
-	MOVSS         X1, vy+56(FP)
-	VEXTRACTF64X4 $0x01, Z2, Y0
-	VPADDD        Y0, Y2, Y2
-	VEXTRACTF128  $0x01, Y2, X0
-	VPADDD        X0, X2, X2
-	VPSHUFD       $0x4e, X2, X0
-	VPADDD        X0, X2, X2
-	VPSHUFD       $0xb1, X2, X0
-	VPADDD        X0, X2, X2
-	VMOVD         X2, AX
-	MOVL          AX, sum+60(FP)
-	VEXTRACTF64X4 $0x01, Z3, Y0
-	VPADDD        Y0, Y3, Y3
-	VEXTRACTF128  $0x01, Y3, X0
-	VPADDD        X0, X3, X3
-	VPSHUFD       $0x4e, X3, X0
-	VPADDD        X0, X3, X3
-	VPSHUFD       $0xb1, X3, X0
-	VPADDD        X0, X3, X3
-	VMOVD         X3, AX
-	MOVL          AX, squares+64(FP)
+	VEXTRACTF64X4 $0x01, Z5, Y0
+	VADDPS        Y0, Y5, Y5
+	VEXTRACTF128  $0x01, Y5, X0
+	VADDPS        X0, X5, X5
+	VPSHUFD       $0x4e, X5, X0
+	VADDPS        X0, X5, X5
+	VPSHUFD       $0xb1, X5, X0
+	VADDPS        X0, X5, X5
+	VMOVSS        X5, vy+56(FP)
+	VEXTRACTF64X4 $0x01, Z6, Y0
+	VPADDD        Y0, Y6, Y6
+	VEXTRACTF128  $0x01, Y6, X0
+	VPADDD        X0, X6, X6
+	VPSHUFD       $0x4e, X6, X0
+	VPADDD        X0, X6, X6
+	VPSHUFD       $0xb1, X6, X0
+	VPADDD        X0, X6, X6
+	VMOVSS        X6, sum+60(FP)
+	VEXTRACTF64X4 $0x01, Z7, Y0
+	VPADDD        Y0, Y7, Y7
+	VEXTRACTF128  $0x01, Y7, X0
+	VPADDD        X0, X7, X7
+	VPSHUFD       $0x4e, X7, X0
+	VPADDD        X0, X7, X7
+	VPSHUFD       $0xb1, X7, X0
+	VPADDD        X0, X7, X7
+	VMOVSS        X7, squares+64(FP)
 	VZEROUPPER
 	RET

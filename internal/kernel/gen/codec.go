@@ -17,17 +17,18 @@ type codecISA struct {
 	and   func(a, b, out operand.Op)
 	or    func(a, b, out operand.Op)
 	floor func(x, out operand.Op)
+	xorX  func(a, b, out operand.Op) // xor of registers of four numbers
 	// neighbours exchanges numbers that are 1, 2, 4, ... apart.
 	neighbours []func(x, out reg.VecVirtual)
 }
 
 var codecISAs = []codecISA{
-	{"AVX2", 8, YMM, VPXOR, VPAND, VPOR, func(x, out operand.Op) { VROUNDPS(floorMode, x, out) }, []func(x, out reg.VecVirtual){
+	{"AVX2", 8, YMM, VPXOR, VPAND, VPOR, func(x, out operand.Op) { VROUNDPS(floorMode, x, out) }, VPXOR, []func(x, out reg.VecVirtual){
 		func(x, out reg.VecVirtual) { VPERMILPS(operand.Imm(0xb1), x, out) },
 		func(x, out reg.VecVirtual) { VPERMILPS(operand.Imm(0x4e), x, out) },
 		func(x, out reg.VecVirtual) { VPERM2F128(operand.Imm(1), x, x, out) },
 	}},
-	{"AVX512", 16, ZMM, three(VPXORD), three(VPANDD), three(VPORD), func(x, out operand.Op) { VRNDSCALEPS(floorMode, x, out) }, []func(x, out reg.VecVirtual){
+	{"AVX512", 16, ZMM, three(VPXORD), three(VPANDD), three(VPORD), func(x, out operand.Op) { VRNDSCALEPS(floorMode, x, out) }, three(VPXORD), []func(x, out reg.VecVirtual){
 		func(x, out reg.VecVirtual) { VPERMILPS(operand.Imm(0xb1), x, out) },
 		func(x, out reg.VecVirtual) { VPERMILPS(operand.Imm(0x4e), x, out) },
 		func(x, out reg.VecVirtual) { VSHUFF32X4(operand.Imm(0xb1), x, x, out) },
@@ -112,12 +113,26 @@ func (i codecISA) zero() reg.VecVirtual {
 	return v
 }
 
-// spread returns a register with the parameter in every lane.
+// spread returns a register with the parameter, of 32 bits, in every lane.
 func (i codecISA) spread(param string) reg.VecVirtual {
-	x, v := XMM(), i.vec()
-	Load(Param(param), x)
-	VBROADCASTSS(x, v)
+	from, err := Param(param).Resolve()
+	if err != nil {
+		panic(err)
+	}
+	v := i.vec()
+	VBROADCASTSS(from.Addr, v)
 	return v
+}
+
+// result writes the low number of a register, 32 bits, to a result. The
+// library's own Store takes instructions that processors do not like between
+// those for wide registers.
+func result(v reg.Register, index int) {
+	to, err := ReturnIndex(index).Resolve()
+	if err != nil {
+		panic(err)
+	}
+	VMOVSS(v, to.Addr)
 }
 
 func (i codecISA) begin(name, signature, doc string) {
@@ -209,36 +224,41 @@ func (p part) store(v reg.VecVirtual, base reg.Register) {
 	}
 }
 
-// storeBytes writes the lowest byte of each lane, whose values are signed
-// bytes.
-func (p part) storeBytes(v reg.VecVirtual, base reg.Register) {
-	to, x := indexed(base, p.index, 1, 0), v.AsX()
+// bytes returns the lanes, whose values are signed bytes, side by side.
+func (p part) bytes(v reg.VecVirtual) reg.Register {
+	x := v.AsX()
 	if p.lanes == 16 {
 		VPMOVDB(v, x)
-		if p.n == nil {
-			VMOVDQU(x, to)
-		} else {
-			VMOVDQU8(x, p.k, to)
-		}
-		return
+		return x
 	}
 	high := XMM()
-	VEXTRACTI128(operand.Imm(1), v, high)
+	VEXTRACTI128(operand.U8(1), v, high)
 	VPACKSSDW(high, x, x)
 	VPACKSSWB(x, x, x)
-	if p.n == nil {
+	return x
+}
+
+// storeBytes writes what bytes returned.
+func (p part) storeBytes(x reg.Register, base reg.Register) {
+	to := indexed(base, p.index, 1, 0)
+	switch {
+	case p.lanes == 16 && p.n == nil:
+		VMOVDQU(x, to)
+	case p.lanes == 16:
+		VMOVDQU8(x, p.k, to)
+	case p.n == nil:
 		VMOVQ(x, to)
-		return
+	default:
+		rest, place := GP64(), GP64()
+		VMOVQ(x, rest)
+		LEAQ(to, place)
+		Label("byte")
+		MOVB(rest.As8(), at(place, 0))
+		SHRQ(operand.U8(8), rest)
+		INCQ(place)
+		DECQ(p.n)
+		JNZ(operand.LabelRef("byte"))
 	}
-	bytes, place := GP64(), GP64()
-	VMOVQ(x, bytes)
-	LEAQ(to, place)
-	Label("byte")
-	MOVB(bytes.As8(), at(place, 0))
-	SHRQ(operand.Imm(8), bytes)
-	INCQ(place)
-	DECQ(p.n)
-	JNZ(operand.LabelRef("byte"))
 }
 
 func base(slice string) reg.GPVirtual {
@@ -453,7 +473,7 @@ func (i codecISA) largest(window operand.Mem) {
 		i.and(magnitude, v, v)
 		VMAXPS(v, most, most)
 	})
-	Store(i.reduce(most, VMAXPS), ReturnIndex(0))
+	result(i.reduce(most, VMAXPS), 0)
 	end()
 }
 
@@ -484,7 +504,7 @@ func (i codecISA) quantize(window operand.Mem) {
 		VMAXPS(least, v, v)
 		VMINPS(most, v, v)
 		VCVTPS2DQ(v, v)
-		p.storeBytes(v, out)
+		p.storeBytes(p.bytes(v), out)
 	})
 	end()
 }

@@ -56,17 +56,11 @@ func (l *levels) write() {
 	if len(l.products) == 2 {
 		VADDPS(l.products[1], vy, vy)
 	}
-	Store(l.reduceY(vy), ReturnIndex(0))
-	for k, v := range []reg.VecVirtual{l.sum, l.squares} {
-		r := GP32()
-		VMOVD(l.reduce(v, VPADDD), r)
-		Store(r, ReturnIndex(1+k))
-	}
+	result(l.reduce(vy, VADDPS), 0)
+	result(l.reduce(l.sum, VPADDD), 1)
+	result(l.reduce(l.squares, VPADDD), 2)
 	end()
 }
-
-// reduceY adds 16 lanes, which are one register or have become eight.
-func (l *levels) reduceY(v reg.VecVirtual) reg.Register { return l.reduce(v, VADDPS) }
 
 func (l *levels) constants() {
 	half := float32(int(1) << (l.bits - 1))
