@@ -38,13 +38,14 @@ type database struct {
 // catalog says which tenants, databases and collections there are. Its maps
 // are guarded by DB.mu; they change under DB.catMu too, together with the log.
 type catalog struct {
+	settings    map[string][]byte // name → value, see settings.go
 	tenants     map[string]string // name → resource
 	databases   map[dbKey]*database
 	collections map[ID]*Collection
 }
 
 func newCatalog() *catalog {
-	c := &catalog{tenants: map[string]string{}, databases: map[dbKey]*database{}, collections: map[ID]*Collection{}}
+	c := &catalog{settings: map[string][]byte{}, tenants: map[string]string{}, databases: map[dbKey]*database{}, collections: map[ID]*Collection{}}
 	c.tenants[DefaultTenant] = ""
 	c.addDatabase(Database{Name: DefaultDatabase, Tenant: DefaultTenant})
 	return c
@@ -145,6 +146,13 @@ func (db *DB) changeMaps(e *catalogEntry) (dropped []*Collection, err error) {
 	case opReset:
 		dropped = slices.AppendSeq(dropped, maps.Values(cat.collections))
 		db.catalog = newCatalog()
+		db.catalog.settings = cat.settings
+	case opSet:
+		if len(e.value) == 0 {
+			delete(cat.settings, e.name)
+		} else {
+			cat.settings[e.name] = e.value
+		}
 	default:
 		return bad("unknown operation")
 	}
@@ -173,6 +181,11 @@ func (c *Collection) retire() {
 
 // append encodes the catalog with all manifests; catMu is held.
 func (cat *catalog) append(b []byte) ([]byte, error) {
+	b = binary.AppendUvarint(b, uint64(len(cat.settings)))
+	for _, name := range sortedKeys(cat.settings) {
+		b = appendString(b, name)
+		b = appendBlob(b, cat.settings[name])
+	}
 	b = binary.AppendUvarint(b, uint64(len(cat.tenants)))
 	for _, name := range sortedKeys(cat.tenants) {
 		b = appendString(b, name)
@@ -203,8 +216,16 @@ func (cat *catalog) append(b []byte) ([]byte, error) {
 
 // decodeCatalog reads what append wrote into db.catalog.
 func (db *DB) decodeCatalog(d *disk.Decoder) error {
-	cat := &catalog{tenants: map[string]string{}, databases: map[dbKey]*database{}, collections: map[ID]*Collection{}}
+	cat := &catalog{settings: map[string][]byte{}, tenants: map[string]string{}, databases: map[dbKey]*database{}, collections: map[ID]*Collection{}}
 	last := ""
+	for i := range d.Count(2) {
+		name, value := d.String(), d.Blob()
+		if i > 0 && name <= last || len(value) == 0 {
+			d.Fail("setting %.80q out of order, or empty", name)
+		}
+		cat.settings[name], last = slices.Clone(value), name
+	}
+	last = ""
 	for i := range d.Count(2) {
 		name, resource := d.String(), d.String()
 		if i > 0 && name <= last {

@@ -28,6 +28,7 @@ const (
 	opModifyCollection op = 6
 	opDeleteCollection op = 7
 	opReset            op = 8
+	opSet              op = 9
 	opWrite            op = 16
 	opDelete           op = 17
 	opEdit             op = 32
@@ -52,10 +53,11 @@ func decodeOp(d *disk.Decoder, want op) {
 type catalogEntry struct {
 	op               op
 	tenant, database string
-	name             string // of the collection
+	name             string // of the collection; opSet: of the setting
 	resource         string // of the tenant
 	id               ID     // of the database or the collection
 	spec             Spec   // opCreateCollection; opModifyCollection: the whole new one
+	value            []byte // opSet; empty: the setting is removed
 }
 
 func (e *catalogEntry) append(b []byte) []byte {
@@ -68,13 +70,16 @@ func (e *catalogEntry) append(b []byte) []byte {
 	if e.op == opCreateCollection || e.op == opModifyCollection {
 		b = appendSpec(b, e.spec)
 	}
+	if e.op == opSet {
+		b = appendBlob(b, e.value)
+	}
 	return b
 }
 
 func decodeCatalogEntry(b []byte) (*catalogEntry, error) {
 	d := disk.NewDecoder(b)
 	e := &catalogEntry{op: op(d.Byte())}
-	if d.Err() == nil && (e.op < opCreateTenant || e.op > opReset) {
+	if d.Err() == nil && (e.op < opCreateTenant || e.op > opSet) {
 		return nil, fmt.Errorf("unknown operation %d", e.op)
 	}
 	e.tenant, e.database, e.name, e.resource = d.String(), d.String(), d.String(), d.String()
@@ -84,6 +89,9 @@ func decodeCatalogEntry(b []byte) (*catalogEntry, error) {
 		if e.spec, err = decodeSpec(d); err != nil {
 			return nil, err
 		}
+	}
+	if e.op == opSet {
+		e.value = slices.Clone(d.Blob())
 	}
 	return e, d.Done()
 }

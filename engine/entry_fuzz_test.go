@@ -82,8 +82,8 @@ func exampleManifest() *manifest {
 }
 
 func FuzzDecodeCatalogEntry(f *testing.F) {
-	for o := opCreateTenant; o <= opReset; o++ {
-		addDamaged(f, (&catalogEntry{op: o, tenant: "t", database: "d", name: "n", resource: "r", id: ID{1}, spec: exampleSpec()}).append(nil))
+	for o := opCreateTenant; o <= opSet; o++ {
+		addDamaged(f, (&catalogEntry{op: o, tenant: "t", database: "d", name: "n", resource: "r", id: ID{1}, spec: exampleSpec(), value: []byte("v")}).append(nil))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var e *catalogEntry
@@ -199,6 +199,7 @@ func exampleState() (*DB, error) {
 		}},
 	}}
 	err := errors.Join(
+		db.applyCatalog(&catalogEntry{op: opSet, name: "limits", value: []byte{7}}),
 		db.applyCatalog(&catalogEntry{op: opCreateTenant, tenant: "acme", resource: "r1"}),
 		db.applyCatalog(&catalogEntry{op: opCreateDatabase, tenant: "acme", database: "main", id: ID{0xdb}}),
 		db.applyCatalog(&catalogEntry{op: opCreateCollection, tenant: "acme", database: "main", name: "docs", id: ID{0xc0},

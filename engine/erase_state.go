@@ -146,6 +146,10 @@ func (db *DB) changesNames(e *catalogEntry) bool {
 	switch e.op {
 	case opModifyCollection:
 		return true
+	case opSet:
+		db.mu.RLock()
+		defer db.mu.RUnlock()
+		return db.catalog.settings[e.name] != nil
 	case opCreateTenant, opSetTenant:
 		db.mu.RLock()
 		defer db.mu.RUnlock()

@@ -163,6 +163,8 @@ func aLife(t testing.TB, db *DB, fs *faultfs.FS) (gone, kept canaries) {
 	named, err := db.Default().Create(ctx, gone.text("collection name"), Spec{Metadata: Metadata{"k": filter.String(gone.text("collection metadata"))}})
 	check(t, err)
 	check(t, db.SetTenantResource(ctx, "acme", gone.text("tenant resource")))
+	check(t, set(db, "a", gone.text("setting")))
+	check(t, set(db, "b", gone.text("removed setting")))
 	fill := func(round string, seed float32) {
 		for i := range 6 {
 			check(t, c.Add(ctx, kept.record(fmt.Sprint("kept ", round, i), 100*seed+float32(i))))
@@ -207,6 +209,8 @@ func aLife(t testing.TB, db *DB, fs *faultfs.FS) (gone, kept canaries) {
 	change("B")
 	check(t, c.Modify(ctx, Change{Name: Optional(kept.text("new name")), Metadata: &Metadata{"a": filter.Int(1)}}))
 	check(t, db.SetTenantResource(ctx, "acme", "r"))
+	check(t, set(db, "a", kept.text("kept setting")))
+	check(t, set(db, "b", ""))
 	check(t, db.Default().Delete(ctx, string(gone["collection name"])))
 	check(t, db.DeleteDatabase(ctx, DefaultTenant, string(gone["database name"])))
 	return gone, kept

@@ -192,6 +192,10 @@ func checkpointExample(t *testing.T, files *manifest) string {
 		}
 	}
 	d.title("catalog")
+	for range d.number("settings") {
+		d.text("setting")
+		d.blob("value")
+	}
 	for range d.number("tenants") {
 		d.text("tenant")
 		d.text("resource")

@@ -280,7 +280,7 @@ func (r *repair) makeTarget() error {
 		opts: *r.outOptions(), fs: r.to, keys: r.db.keys, store: r.db.store, ring: r.db.ring,
 		files: liveFiles{refs: map[uint64]int{}}, catMu: newWaitLock(), rotation: newWaitLock(),
 	}
-	t.catalog = &catalog{tenants: r.db.catalog.tenants, databases: map[dbKey]*database{}, collections: map[ID]*Collection{}}
+	t.catalog = &catalog{settings: r.db.catalog.settings, tenants: r.db.catalog.tenants, databases: map[dbKey]*database{}, collections: map[ID]*Collection{}}
 	for _, d := range r.db.catalog.databases {
 		t.catalog.addDatabase(d.Database)
 	}
