@@ -3,13 +3,14 @@
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.8.0
+QEMU        := 1:7.2+dfsg-*
 FUZZTIME    ?= 30s
 SOAK        ?= 1
 N           ?= 10000
 SEED        ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help build install clean test race lint generate check-generate fuzz soak crash mutants compat data bench docs cover ci vuln
+.PHONY: help build install clean test race lint generate check-generate fuzz soak crash mutants neon compat data bench docs cover ci vuln
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +57,9 @@ crash: ## power cuts on the whole engine: N seeds from SEED on
 
 mutants: ## planted bugs, each of which the suites must find
 	go run ./internal/mutant/run
+
+neon: ## the arm64 kernels, under an emulator where this is another machine
+	.ci/neon
 
 compat: ## Chroma's Python and JavaScript clients against chromad
 	sh server/clients/run.sh

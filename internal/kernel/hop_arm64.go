@@ -3,6 +3,6 @@
 package kernel
 
 var (
-	hopDot = hopForm{gatherNEON, scoreDot, offerGeneric, prefetchNEON}
-	hopMul = hopForm{gatherNEON, scoreMul, offerGeneric, prefetchNEON}
+	hopDot = hopForm{gatherNEON, scoreDot, offerNEON, prefetchNEON}
+	hopMul = hopForm{gatherNEON, scoreMul, offerNEON, prefetchNEON}
 )

@@ -1466,6 +1466,86 @@ none18:
 	MOVD R9, ret+32(FP)
 	RET
 
+// func offerNEON(pool []uint64, n int, limit int, keys []float32, rows []uint32) (int, int)
+TEXT ·offerNEON(SB), NOSPLIT, $0-104
+	MOVD pool_base+0(FP), R0
+	MOVD n+24(FP), R1
+	MOVD limit+32(FP), R2
+	MOVD keys_base+40(FP), R3
+	MOVD keys_len+48(FP), R5
+	MOVD rows_base+64(FP), R4
+	MOVD R2, R6
+	MOVD $0x80000000, R19
+	FMOVS ZR, F31
+
+worst32:
+	MOVD $-1, R7
+	CMP R2, R1
+	BLT next31
+	ADD R2<<3, R0, R9
+	MOVD -8(R9), R7
+
+next31:
+	CBZ R5, done33
+	SUB $1, R5
+	FMOVS.P 4(R3), F0
+	MOVWU.P 4(R4), R11
+	// R8: what Key says
+	FADDS F31, F0, F0
+	FMOVS F0, R8
+	ASRW $31, R8, R12
+	ORR R19, R12, R12
+	EORW R12, R8, R8
+	FCMPS F0, F0
+	CSINVW VC, R8, ZR, R8
+	LSL $1, R11, R11
+	ORR R8<<32, R11, R8
+	CMP R7, R8
+	BHS next31
+	// one more, or the last one goes
+	SUB $1, R2, R12
+	CMP R12, R1
+	CSEL LT, R1, R12, R12
+	CMP R2, R1
+	CINC LT, R1, R1
+	ADD R12<<3, R0, R9
+	ADD $8, R9, R10
+
+fours34:
+	SUBS $4, R12, R12
+	BLT ones35
+	MOVD -32(R9), R13
+	CMP R8, R13
+	BLS ones35
+	FLDPQ.W -32(R9), (F0, F1)
+	FSTPQ.W (F0, F1), -32(R10)
+	JMP fours34
+
+ones35:
+	CMP R0, R9
+	BEQ put36
+	MOVD -8(R9), R13
+	CMP R8, R13
+	BLS put36
+	MOVD R13, (R9)
+	SUB $8, R9
+	JMP ones35
+
+put36:
+	MOVD R8, (R9)
+	SUB R0, R9, R9
+	LSR $3, R9, R9
+	CMP R6, R9
+	CSEL LT, R9, R6, R6
+	JMP worst32
+
+done33:
+	CMP R1, R6
+	CSEL LT, R6, R1, R6
+	MOVD R1, ret+88(FP)
+	MOVD R6, ret1+96(FP)
+	RET
+
 // func prefetchNEON(s []uint32)
 TEXT ·prefetchNEON(SB), NOSPLIT, $0-24
 	MOVD s_base+0(FP), R0

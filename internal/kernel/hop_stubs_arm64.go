@@ -19,6 +19,11 @@ func scoreDot(h *Hop, first int, last int, out int) int
 //go:noescape
 func scoreMul(h *Hop, first int, last int, out int) int
 
+// offerNEON is the kernel of Offer, for at least one key and a limit above zero.
+//
+//go:noescape
+func offerNEON(pool []uint64, n int, limit int, keys []float32, rows []uint32) (int, int)
+
 // prefetchNEON starts to fetch two cache lines.
 //
 //go:noescape

@@ -8,6 +8,7 @@ func hops(p *program) {
 	for _, d := range []products{&dotProduct{}, &multiply{}} {
 		score(p, d)
 	}
+	offer(p)
 	p.function("prefetchNEON", "(s []uint32)", 24,
 		"starts to fetch two cache lines.")
 	p.load("s_base R0")
