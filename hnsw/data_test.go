@@ -58,11 +58,11 @@ func clustered(seed uint64, n, dim int) [][]float32 {
 		for _, axis := range g.axes {
 			c := float32(g.width * r.NormFloat64() / math.Sqrt(plane))
 			for j := range x {
-				x[j] += c * axis[j]
+				x[j] += float32(c * axis[j]) // not fused: the same on every processor
 			}
 		}
 		for j := range x {
-			x[j] = scale * (x[j] + 0.05*float32(r.NormFloat64()))
+			x[j] = scale * (x[j] + float32(0.05*float32(r.NormFloat64())))
 		}
 		rows[i] = x
 	}

@@ -120,7 +120,7 @@ func (c *Codec) calibrate(s *sample, list []trial) (recall float64) {
 		c.round(q)
 		kernel.Dot8Rows(q.Codes, e.levels, e.stride, e.rows, sums)
 		for j, m := range e.meta {
-			keys[j] = m.A + m.B*(q.Mul*float32(sums[j])+q.Sub)
+			keys[j] = m.A + float32(m.B*(float32(q.Mul*float32(sums[j]))+q.Sub))
 		}
 		keys[t.row] = math.MaxFloat32
 		limit, found := smallest(keys, rerankK), 0
