@@ -167,7 +167,7 @@ func prepare(dir string, opts *Options) (*inspection, error) {
 	}
 	db.texts = segment.NewCache(o.TextCache)
 	db.memory = disk.NewBudget(o.SegmentMemory)
-	db.readers = &readerCache{fs: db.fs, max: o.OpenSegments}
+	db.readers = newReaderCache(db.fs, o.OpenSegments)
 	return &inspection{db: db}, nil
 }
 

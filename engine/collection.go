@@ -162,16 +162,27 @@ func (c *Collection) usable() error {
 // view takes a consistent view of the collection, to be closed. The caller
 // has entered the DB's gate.
 func (c *Collection) view() (*view, error) {
+	v := &view{}
+	if err := c.hold(v); err != nil {
+		return nil, err
+	}
+	return v, nil
+}
+
+// hold is view in memory that was closed, or never used.
+func (c *Collection) hold(v *view) error {
 	for {
 		if err := c.usable(); err != nil {
-			return nil, err
+			return err
 		}
 		s, err := c.observe()
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if s.version.acquire() {
-			return &view{s, c.db.readers, make([]*segment.Reader, len(s.dead))}, nil
+			n := len(s.dead)
+			v.state, v.cache, v.readers = s, c.db.readers, slices.Grow(v.readers[:0], n)[:n]
+			return nil
 		}
 	}
 }

@@ -83,7 +83,7 @@ func Open(dir string, opts *Options) (*DB, error) {
 	db.texts = segment.NewCache(o.TextCache)
 	db.memory = disk.NewBudget(o.SegmentMemory)
 	db.cores.init()
-	db.readers = &readerCache{fs: db.fs, max: o.OpenSegments}
+	db.readers = newReaderCache(db.fs, o.OpenSegments)
 	if err := db.open(dir); err != nil {
 		return nil, errors.Join(fmt.Errorf("open store: %w", err), db.closeFiles())
 	}

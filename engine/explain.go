@@ -35,12 +35,14 @@ type SegmentPlan struct {
 // Explain answers a query as Query does, and says how. Segments are searched
 // one after the other.
 func (c *Collection) Explain(ctx context.Context, vector []float32, k int, opts *QueryOptions) (*Explanation, []Match, error) {
+	w := c.db.worker()
+	defer c.db.retire(w)
 	e := &Explanation{}
-	out := make([][]Match, 1)
-	if err := c.query(ctx, [][]float32{vector}, k, opts, out, e); err != nil {
+	w.vector[0], w.answer[0] = vector, nil
+	if err := c.query(ctx, w, w.vector[:], k, opts, w.answer[:], e); err != nil {
 		return nil, nil, err
 	}
-	return e, out[0], nil
+	return e, w.answer[0], nil
 }
 
 func (e *Explanation) add(r *segment.Reader, t *segment.Trace) {

@@ -9,8 +9,14 @@ import (
 	"github.com/chromad/chromad/segment"
 )
 
-// worker is the memory of one vector's search, kept for the next one.
+// worker is the memory of a query, kept for the next one.
 type worker struct {
+	// Of the whole query: helpers have lanes only.
+	view   view
+	search search
+	vector [1][]float32
+	answer [1][]Match
+
 	lanes []*lane
 	at    int         // of the first target's lane: 1 when rows in memory have one, else 0
 	best  []candidate // the answer, nearest first
@@ -37,6 +43,7 @@ type lane struct {
 	known  bool
 	reader *segment.Reader // nil: rows in memory
 	rows   []*memRow
+	trace  segment.Trace
 	bound  func() (float32, bool) // worker.wait for this lane, made once
 }
 
@@ -74,6 +81,8 @@ func (db *DB) retire(w *worker) {
 		w.best, w.rows, w.ids, w.near = nil, nil, nil, nil
 	}
 	clear(w.ids[:cap(w.ids)])
+	w.vector[0], w.answer[0] = nil, nil
+	w.search.forget()
 	db.workers.Put(w)
 }
 

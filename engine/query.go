@@ -20,28 +20,30 @@ type QueryOptions struct {
 // collection that never had a record has no dimension yet and answers every
 // vector with nothing.
 func (c *Collection) Query(ctx context.Context, vector []float32, k int, opts *QueryOptions) ([]Match, error) {
-	var vectors [1][]float32
-	var out [1][]Match
-	vectors[0] = vector
-	if err := c.query(ctx, vectors[:], k, opts, out[:], nil); err != nil {
+	w := c.db.worker()
+	defer c.db.retire(w)
+	w.vector[0], w.answer[0] = vector, nil
+	if err := c.query(ctx, w, w.vector[:], k, opts, w.answer[:], nil); err != nil {
 		return nil, err
 	}
-	return out[0], nil
+	return w.answer[0], nil
 }
 
 // QueryMany answers several vectors from one view of the collection, with the
 // filter evaluated once. It uses the processors that are idle.
 func (c *Collection) QueryMany(ctx context.Context, vectors [][]float32, k int, opts *QueryOptions) ([][]Match, error) {
+	w := c.db.worker()
+	defer c.db.retire(w)
 	out := make([][]Match, len(vectors))
-	if err := c.query(ctx, vectors, k, opts, out, nil); err != nil {
+	if err := c.query(ctx, w, vectors, k, opts, out, nil); err != nil {
 		return nil, err
 	}
 	return out, nil
 }
 
-// query sets out[i] to the answer to vectors[i]; explain is told how, of one
-// vector.
-func (c *Collection) query(ctx context.Context, vectors [][]float32, k int, opts *QueryOptions, out [][]Match, explain *Explanation) error {
+// query sets out[i] to the answer to vectors[i], in the memory of w; explain is
+// told how, of one vector.
+func (c *Collection) query(ctx context.Context, w *worker, vectors [][]float32, k int, opts *QueryOptions, out [][]Match, explain *Explanation) error {
 	if err := c.db.enter(ctx); err != nil {
 		return err
 	}
@@ -49,8 +51,8 @@ func (c *Collection) query(ctx context.Context, vectors [][]float32, k int, opts
 	if k < 0 {
 		return &InvalidError{Field: "k", Index: -1, Reason: fmt.Sprintf("%d is negative", k)}
 	}
-	v, err := c.view()
-	if err != nil {
+	v := &w.view
+	if err := c.hold(v); err != nil {
 		return err
 	}
 	defer v.close()
@@ -73,10 +75,15 @@ func (c *Collection) query(ctx context.Context, vectors [][]float32, k int, opts
 	}
 	c.db.cores.begin()
 	defer c.db.cores.end()
-	s, err := v.newSearch(ctx, c, opts, k, len(vectors) > 1)
-	if err != nil {
+	s := &w.search
+	s.explain = explain
+	if err := s.prepare(ctx, c, v, opts, k, len(vectors) > 1); err != nil {
 		return err
 	}
-	s.explain = explain
-	return s.all(ctx, vectors, out)
+	if len(vectors) == 1 {
+		var err error
+		out[0], err = s.run(ctx, w, vectors[0])
+		return err
+	}
+	return s.all(ctx, w, vectors, out)
 }

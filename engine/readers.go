@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"container/list"
 	"errors"
 	"fmt"
 	"sync"
@@ -24,8 +23,36 @@ type handle struct {
 	// Guarded by readerCache.mu.
 	reader  *segment.Reader
 	users   int
-	idle    *list.Element // in readerCache.idle while open and unused
+	before  *handle       // in readerCache.idle while open and unused
+	after   *handle       // nil: it is not there
 	opening chan struct{} // closed when who is opening it has done so or not
+}
+
+// idleList links handles, in the order in which they were given back. It stands
+// itself before the first and after the last.
+type idleList struct{ handle }
+
+// oldest is nil in an empty list.
+func (r *idleList) oldest() *handle {
+	if r.after == &r.handle {
+		return nil
+	}
+	return r.after
+}
+
+// push makes h the newest.
+func (r *idleList) push(h *handle) {
+	h.before, h.after = r.before, &r.handle
+	r.before.after = h
+	r.before = h
+}
+
+// unlink takes h out of its list, if it is in one.
+func (h *handle) unlink() {
+	if h.after != nil {
+		h.before.after, h.after.before = h.after, h.before
+		h.before, h.after = nil, nil
+	}
 }
 
 // readerCache keeps at most max segments open, closing the one that has been
@@ -38,7 +65,13 @@ type readerCache struct {
 
 	mu   sync.Mutex
 	open int
-	idle list.List // of *handle, least recently used first
+	idle idleList // least recently used first
+}
+
+func newReaderCache(fs vfs.FS, max int) *readerCache {
+	rc := &readerCache{fs: fs, max: max}
+	rc.idle.before, rc.idle.after = &rc.idle.handle, &rc.idle.handle
+	return rc
 }
 
 // acquire returns the segment's reader, to be given back with release.
@@ -50,10 +83,7 @@ func (rc *readerCache) acquire(h *handle) (*segment.Reader, error) {
 			return nil, fmt.Errorf("open segment %d: %w", h.info.Number, err)
 		}
 	}
-	if h.idle != nil {
-		rc.idle.Remove(h.idle)
-		h.idle = nil
-	}
+	h.unlink()
 	h.users++
 	return h.reader, nil
 }
@@ -93,22 +123,25 @@ func (rc *readerCache) release(h *handle) {
 	rc.mu.Lock()
 	defer rc.mu.Unlock()
 	h.users--
-	if h.users == 0 || mutant.On(mutant.HandleClosedInUse) && h.idle == nil {
-		h.idle = rc.idle.PushBack(h)
+	if h.users == 0 || mutant.On(mutant.HandleClosedInUse) && h.after == nil {
+		rc.idle.push(h)
 		rc.evict()
 	}
 }
 
 // evict is called with mu held.
 func (rc *readerCache) evict() {
-	for rc.open > rc.max && rc.idle.Len() > 0 {
-		rc.closeHandle(rc.idle.Front().Value.(*handle))
+	for rc.open > rc.max {
+		h := rc.idle.oldest()
+		if h == nil {
+			return
+		}
+		rc.closeHandle(h)
 	}
 }
 
 func (rc *readerCache) closeHandle(h *handle) error {
-	rc.idle.Remove(h.idle)
-	h.idle = nil
+	h.unlink()
 	err := h.reader.Close()
 	h.reader = nil
 	rc.open--
@@ -127,12 +160,12 @@ func (rc *readerCache) forget(needed func(number uint64) bool) error {
 	rc.mu.Lock()
 	defer rc.mu.Unlock()
 	var errs []error
-	for e := rc.idle.Front(); e != nil; {
-		next := e.Next()
-		if h := e.Value.(*handle); !needed(h.info.Number) {
+	for h := rc.idle.after; h != &rc.idle.handle; {
+		next := h.after
+		if !needed(h.info.Number) {
 			errs = append(errs, rc.closeHandle(h))
 		}
-		e = next
+		h = next
 	}
 	return errors.Join(errs...)
 }

@@ -34,24 +34,24 @@ type searchTarget struct {
 	matches int             // bits of dense
 }
 
-// newSearch evaluates opts; many tells that there are several vectors.
-func (v *view) newSearch(ctx context.Context, c *Collection, opts *QueryOptions, k int, many bool) (*search, error) {
+// prepare evaluates opts; many tells that there are several vectors.
+func (s *search) prepare(ctx context.Context, c *Collection, v *view, opts *QueryOptions, k int, many bool) error {
 	c.db.mu.RLock()
 	ef, metric := c.spec.EFSearch, c.spec.Metric
 	c.db.mu.RUnlock()
 	if opts.EF > 0 {
 		ef = opts.EF
 	}
-	s := &search{db: c.db, metric: metric, k: k, ef: max(min(ef, v.live), k), exact: opts.Exact, include: opts.Include}
-	s.targets = make([]searchTarget, 0, len(v.dead))
+	s.db, s.metric, s.k, s.ef = c.db, metric, k, max(min(ef, v.live), k)
+	s.exact, s.include, s.targets = opts.Exact, opts.Include, s.targets[:0]
 	for i, dead := range v.dead {
 		rows, all, err := v.allowed(ctx, i, opts.IDs, opts.Where)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		reader, err := v.reader(i)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		t := searchTarget{reader: reader, allowed: rows}
 		switch {
@@ -69,7 +69,7 @@ func (v *view) newSearch(ctx context.Context, c *Collection, opts *QueryOptions,
 	}
 	// The largest has most of the answer, and what is known of it saves work in
 	// the others. The order is the same in every view: see worker.wait.
-	slices.SortStableFunc(s.targets, func(a, b searchTarget) int {
+	slices.SortFunc(s.targets, func(a, b searchTarget) int {
 		return cmp.Or(cmp.Compare(b.reader.Rows(), a.reader.Rows()), cmp.Compare(a.reader.Number(), b.reader.Number()))
 	})
 	sel := Selection{IDs: opts.IDs, Where: opts.Where}
@@ -77,7 +77,13 @@ func (v *view) newSearch(ctx context.Context, c *Collection, opts *QueryOptions,
 		s.addTable(v.frozen.table, v.fdead.rows, sel)
 	}
 	s.addTable(v.mem, nil, sel)
-	return s, nil
+	return nil
+}
+
+// forget keeps the memory and nothing else.
+func (s *search) forget() {
+	clear(s.targets)
+	*s = search{targets: s.targets[:0]}
 }
 
 func (s *search) addTable(t *table, dead *roaring.Bitmap, sel Selection) {
@@ -99,17 +105,13 @@ func (s *search) addTable(t *table, dead *roaring.Bitmap, sel Selection) {
 	}
 }
 
-// all answers vectors, several at a time where processors are idle.
-func (s *search) all(ctx context.Context, vectors [][]float32, out [][]Match) error {
-	helpers := 0
-	if len(vectors) > 1 {
-		helpers = s.db.cores.take(len(vectors) - 1)
-	}
+// all answers vectors, several at a time where processors are idle, one of them
+// in the memory of own.
+func (s *search) all(ctx context.Context, own *worker, vectors [][]float32, out [][]Match) error {
+	helpers := s.db.cores.take(len(vectors) - 1)
 	var next atomic.Int64
 	var failed atomic.Bool
-	work := func() (err error) {
-		w := s.db.worker()
-		defer s.db.retire(w)
+	work := func(w *worker) (err error) {
 		for i := int(next.Add(1)) - 1; i < len(vectors) && !failed.Load(); i = int(next.Add(1)) - 1 {
 			if out[i], err = s.run(ctx, w, vectors[i]); err != nil {
 				failed.Store(true)
@@ -118,18 +120,17 @@ func (s *search) all(ctx context.Context, vectors [][]float32, out [][]Match) er
 		}
 		return nil
 	}
-	if helpers == 0 {
-		return work()
-	}
 	errs := make([]error, helpers)
 	var wg sync.WaitGroup
 	for h := range helpers {
 		wg.Go(func() {
 			defer s.db.cores.end()
-			errs[h] = work()
+			w := s.db.worker()
+			defer s.db.retire(w)
+			errs[h] = work(w)
 		})
 	}
-	err := work()
+	err := work(own)
 	wg.Wait()
 	for _, e := range errs {
 		err = cmp.Or(err, e)
@@ -189,13 +190,12 @@ func (s *search) searchOne(ctx context.Context, w *worker, i int, q []float32) (
 	if len(w.lanes) > 1 {
 		query.Late = lane.bound
 	}
-	var trace segment.Trace
 	if s.explain != nil {
-		query.Trace = &trace
+		query.Trace = &lane.trace
 	}
 	lane.hits, err = t.reader.Search(ctx, query, lane.hits[:0])
 	if s.explain != nil {
-		s.explain.add(t.reader, &trace)
+		s.explain.add(t.reader, &lane.trace)
 	}
 	if len(w.lanes) > 1 {
 		w.finish(i, err)
@@ -211,14 +211,16 @@ func (s *search) searchParallel(ctx context.Context, w *worker, q []float32, hel
 	p := &parallel{errs: make([]error, len(s.targets))}
 	p.left.Add(len(s.targets))
 	work := func() {
+		// Whoever has a turn is waited for, and only he looks at s and w.
 		for i := int(p.next.Add(1)) - 1; i < len(p.errs); i = int(p.next.Add(1)) - 1 {
 			p.errs[i] = s.searchOne(ctx, w, i, q)
 			p.left.Done()
 		}
 	}
+	cores := &s.db.cores // s may be another query's by the time that a helper ends
 	for range helpers {
 		go func() {
-			defer s.db.cores.end()
+			defer cores.end()
 			work()
 		}()
 	}

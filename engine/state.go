@@ -144,6 +144,7 @@ func (v *view) reader(i int) (*segment.Reader, error) {
 	return v.readers[i], nil
 }
 
+// close lets go of everything; the memory may be used for another view.
 func (v *view) close() {
 	for i, r := range v.readers {
 		if r != nil {
@@ -151,4 +152,6 @@ func (v *view) close() {
 		}
 	}
 	v.version.release()
+	clear(v.readers)
+	v.state = nil
 }

@@ -1,0 +1,183 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+	"unsafe"
+
+	"github.com/chromad/chromad/engine"
+	"github.com/chromad/chromad/hnsw"
+	"github.com/chromad/chromad/internal/disk"
+	"github.com/chromad/chromad/internal/kernel"
+	"github.com/chromad/chromad/internal/seal"
+	"github.com/chromad/chromad/internal/vfs"
+)
+
+var (
+	queryDir  = flag.String("query.dir", "", "folder where BenchmarkQuery and BenchmarkFirstQuery keep their stores for the next run")
+	queryRows = flag.Int("query.rows", 100_000, "rows of BenchmarkQuery")
+	queryEF   = flag.Int("query.ef", 100, "ef of BenchmarkQuery")
+)
+
+// loaded is a settled store of clustered rows.
+func loaded(b *testing.B, rows, parts int) (dir string, queries [][]float32) {
+	b.Helper()
+	dir = *queryDir
+	if dir == "" {
+		dir = b.TempDir()
+	}
+	dir = filepath.Join(dir, fmt.Sprintf("query-%d-%d", rows, parts))
+	all := somewhere(rand.New(rand.NewPCG(2, 1)), rows+encryptionQueries)
+	queries = all[:encryptionQueries]
+	if _, err := os.Stat(dir); err == nil {
+		return dir, queries
+	}
+	ctx := b.Context()
+	db, err := engine.Open(dir, &engine.Options{MemtableRows: rows + 1, MemtableBytes: 1 << 40, MemoryLimit: 1 << 40, LogLimit: 1 << 40})
+	if err != nil {
+		b.Fatal(err)
+	}
+	c, err := db.Default().Create(ctx, "c", engine.Spec{Metric: engine.L2})
+	if err != nil {
+		b.Fatal(err)
+	}
+	at := 0
+	for part := range slices.Chunk(all[encryptionQueries:], (rows+parts-1)/parts) {
+		for batch := range slices.Chunk(part, 5000) {
+			recs := make([]engine.Record, len(batch))
+			for i, v := range batch {
+				recs[i] = engine.Record{ID: fmt.Sprintf("record-%08d", at), Embedding: v}
+				at++
+			}
+			if err := c.Add(ctx, recs...); err != nil {
+				b.Fatal(err)
+			}
+		}
+		if err := db.Flush(ctx); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if parts == 1 {
+		if err := db.Compact(ctx); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if err := db.Close(); err != nil {
+		b.Fatal(err)
+	}
+	return dir, queries
+}
+
+// bare is graph and vectors of the one segment of a store.
+func bare(b *testing.B, dir string) (*hnsw.Graph, hnsw.Vectors) {
+	b.Helper()
+	root, err := vfs.Open(dir)
+	if err != nil {
+		b.Fatal(err)
+	}
+	names, err := filepath.Glob(filepath.Join(dir, "seg", "*.seg"))
+	if err != nil || len(names) != 1 {
+		b.Fatalf("%v, %v", names, err)
+	}
+	name := "seg/" + filepath.Base(names[0])
+	h, err := disk.ReadHeader(root, name)
+	if err != nil {
+		b.Fatal(err)
+	}
+	f, err := disk.OpenFile(root, name, h, disk.Info{}, seal.Plain())
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { f.Close(); root.Close() })
+	vectors, _ := f.Section(1)
+	graph, _ := f.Section(16)
+	raw, err := vectors.Bytes(0, vectors.Len())
+	if err != nil {
+		b.Fatal(err)
+	}
+	hot, _, err := graph.Resident()
+	if err != nil {
+		b.Fatal(err)
+	}
+	rows := len(raw) / vectorsBytes
+	g, err := hnsw.Decode(hot, rows)
+	if err != nil {
+		b.Fatal(err)
+	}
+	data := unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(raw))), len(raw)/4)
+	return g, hnsw.Vectors{Metric: kernel.L2, Data: data, Rows: rows, Dim: encryptionDim, Stride: encryptionDim}
+}
+
+// BenchmarkQuery compares a query through the engine with a search of the
+// graph that its one segment has, in turn on one goroutine and in processor
+// time: what planner, view, ids and distances cost. Run it with -benchtime 1x: every figure is a metric
+// of its own.
+func BenchmarkQuery(b *testing.B) {
+	dir, queries := loaded(b, *queryRows, 1)
+	ctx := context.Background()
+	g, v := bare(b, dir)
+	db, err := engine.Open(dir, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer db.Close()
+	c, err := db.Default().Collection(ctx, "c")
+	if err != nil {
+		b.Fatal(err)
+	}
+	opts := &engine.QueryOptions{EF: *queryEF}
+	var scratch hnsw.Scratch
+	var near []hnsw.Neighbor
+	ways := []func(q []float32) error{
+		func(q []float32) (err error) {
+			near, err = g.Search(near[:0], v, hnsw.Query{Vector: q, K: 10, EF: *queryEF}, &scratch)
+			return err
+		},
+		func(q []float32) error {
+			_, err := c.Query(ctx, q, 10, opts)
+			return err
+		},
+	}
+	for _, q := range queries { // all is loaded, and both agree
+		got, err := c.Query(ctx, q, 10, opts)
+		if err != nil || ways[0](q) != nil {
+			b.Fatal(err)
+		}
+		for i, n := range near {
+			if got[i].ID != fmt.Sprintf("record-%08d", n.Row) || got[i].Distance != n.Distance {
+				b.Fatalf("%v instead of %v", got, near)
+			}
+		}
+	}
+	const rounds = 31
+	took := [2][]time.Duration{}
+	ratios := []float64{}
+	for b.Loop() {
+		for range rounds {
+			var each [2]time.Duration
+			for w, ask := range ways {
+				before := cpu(b)
+				for _, q := range queries {
+					if err := ask(q); err != nil {
+						b.Fatal(err)
+					}
+				}
+				each[w] = (cpu(b) - before) / time.Duration(len(queries))
+				took[w] = append(took[w], each[w])
+			}
+			ratios = append(ratios, float64(each[0])/float64(each[1]))
+		}
+	}
+	b.ReportMetric(float64(median(took[0]))/1e3, "µs/hnsw")
+	b.ReportMetric(float64(median(took[1]))/1e3, "µs/engine")
+	slices.Sort(ratios)
+	b.ReportMetric(ratios[len(ratios)/2], "engine/hnsw")
+	b.ReportMetric(testing.AllocsPerRun(100, func() { _ = ways[1](queries[0]) }), "allocs/engine")
+}
