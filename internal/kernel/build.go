@@ -1,7 +1,5 @@
 package kernel
 
-import "math"
-
 // Kernels of the bulk build, which compares all rows of a group with each
 // other. Rows are codes of 8 bits: unsigned bytes u = s + 128 on the side of
 // the rows, signed bytes s on the side of the query, as the processors'
@@ -34,6 +32,7 @@ const packRows = 32
 // Codes8 writes the numbers of y, times inverse and rounded, as bytes around
 // 128, and sets what is left of out to 128. Numbers beyond ±127 become that.
 func Codes8(y []float32, inverse float32, out []byte) {
+	atLeast(len(out), len(y))
 	rest := out[len(y):]
 	for i := range rest {
 		rest[i] = 128
@@ -45,6 +44,7 @@ func Codes8(y []float32, inverse float32, out []byte) {
 
 // Signed8 sets out to the signed bytes of the row at code, of len(code) bytes.
 func Signed8(out []int8, code []byte) {
+	atLeast(len(out), len(code))
 	if out = out[:len(code)]; len(code) > 0 {
 		active.signed8(out, code)
 	}
@@ -59,8 +59,9 @@ func Pack8(dst, codes []byte, stride int, rows []uint32) {
 		return
 	}
 	insideBytes(codes, stride, rows)
+	whole(stride, blockBytes)
 	packs := (len(rows) + packRows - 1) / packRows
-	dst = dst[:packs*packRows*stride]
+	atLeast(len(dst), packs*packRows*stride)
 	for p := range packs {
 		var pack [packRows]uint32
 		n := copy(pack[:], rows[p*packRows:])
@@ -78,11 +79,12 @@ func Dot8x4(queries []int8, stride int, packed []byte, out []int32, width int) {
 	if stride == 0 || len(packed) == 0 {
 		return
 	}
+	whole(stride, blockBytes)
+	whole(len(packed), packRows*stride)
 	rows := len(packed) / stride
-	if stride%64 != 0 || rows%packRows != 0 || rows*stride != len(packed) || width < rows {
-		sameLength(rows*stride, len(packed)+stride<<32)
-	}
-	queries, out = queries[:4*stride], out[:3*width+rows]
+	atLeast(width, rows)
+	atLeast(len(queries), 4*stride)
+	atLeast(len(out), 3*width+rows)
 	// The scheduler cannot interrupt assembly: a few packs at a time.
 	piece := max(1, preemptAfter/(packRows*stride)) * packRows
 	for first := 0; first < rows; first += piece {
@@ -98,14 +100,14 @@ func Dot8Rows(query []int8, codes []byte, stride int, rows []uint32, out []int32
 	if len(rows) == 0 {
 		return
 	}
+	atLeast(len(out), len(rows))
 	out = out[:len(rows)]
 	if len(query) == 0 {
 		clear(out)
 		return
 	}
-	if len(query)%64 != 0 || stride < len(query) {
-		sameLength(len(query), stride<<32)
-	}
+	whole(len(query), blockBytes)
+	atLeast(stride, len(query))
 	insideBytes(codes, stride, rows)
 	piece := max(16, preemptAfter/len(query))
 	for len(rows) > piece {
@@ -117,6 +119,7 @@ func Dot8Rows(query []int8, codes []byte, stride int, rows []uint32, out []int32
 
 // Keys8 sets dot[i] to norm[i] - 2*dot[i]. len(norm) must be at least len(dot).
 func Keys8(dot, norm []int32) {
+	atLeast(len(norm), len(dot))
 	if norm = norm[:len(dot)]; len(dot) > 0 {
 		active.keys8(dot, norm)
 	}
@@ -137,7 +140,5 @@ func insideBytes(codes []byte, stride int, rows []uint32) {
 	for _, r := range rows {
 		last = max(last, r)
 	}
-	if stride < 0 || stride > math.MaxInt32 || int(last) >= len(codes)/stride {
-		sameLength(len(codes), (int(last)+1)*stride)
-	}
+	atLeast(len(codes)/stride, int(last)+1)
 }

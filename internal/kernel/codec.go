@@ -46,6 +46,7 @@ func SignWords(n int) int { return rotateRounds * ((n + 63) / 64) }
 // Gao et al., "Practical and Asymptotically Optimal Quantization of
 // High-Dimensional Vectors", arXiv 2409.09913, with one walk instead of four).
 func Rotate(x []float32, signs []uint64) {
+	atLeast(len(signs), SignWords(len(x)))
 	if len(x) > 0 {
 		active.rotate(x, signs)
 	}
@@ -54,7 +55,6 @@ func Rotate(x []float32, signs []uint64) {
 func (f *codecForm) rotate(x []float32, signs []uint64) {
 	n := len(x)
 	words := (n + 63) / 64
-	signs = signs[:rotateRounds*words]
 	size := 1 << (bits.Len(uint(n)) - 1)
 	scale := inverseRoot(size)
 	for round := range rotateRounds {
@@ -92,10 +92,11 @@ const rootHalf = 0.70710678118654752440 // sqrt(1/2)
 // multiple of 64 and have room for y; numbers behind the end of y get level 0
 // and count for nothing.
 func Levels(y []float32, inverseStep float32, bits int, code []byte) (vy, vv float32) {
-	if len(code)%64 != 0 || bits != 2 && bits != 4 && bits != 8 {
-		sameLength(len(code)/64*64, len(code)+bits<<32)
+	whole(len(code), blockBytes)
+	if bits != 2 && bits != 4 && bits != 8 {
+		atLeast(0, bits)
 	}
-	_ = code[:(len(y)*bits+7)/8]
+	atLeast(len(code), (len(y)*bits+7)/8)
 	if len(code) == 0 {
 		return 0, 0
 	}
@@ -107,8 +108,8 @@ func Levels(y []float32, inverseStep float32, bits int, code []byte) (vy, vv flo
 // zero. len(out) must be at least len(x). Numbers that are all below 1e-35
 // become zero, with a scale of zero.
 func Quantize8(x []float32, out []int8) (scale float32) {
-	rest := out[len(x):]
-	clear(rest)
+	atLeast(len(out), len(x))
+	clear(out[len(x):])
 	out = out[:len(x)]
 	most := Largest(x)
 	if !(most >= 1e-35) {
@@ -129,6 +130,7 @@ func Largest(x []float32) float32 {
 
 // Scale sets dst[i] to x[i]*factor. len(dst) must be at least len(x).
 func Scale(dst, x []float32, factor float32) {
+	atLeast(len(dst), len(x))
 	if dst = dst[:len(x)]; len(x) > 0 {
 		active.scale(dst, x, factor)
 	}
@@ -136,6 +138,7 @@ func Scale(dst, x []float32, factor float32) {
 
 // Subtract takes x from dst. len(dst) must be at least len(x).
 func Subtract(dst, x []float32) {
+	atLeast(len(dst), len(x))
 	if dst = dst[:len(x)]; len(x) > 0 {
 		active.subtract(dst, x)
 	}

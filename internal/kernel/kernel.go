@@ -51,6 +51,21 @@ func sameLength(a, b int) {
 	}
 }
 
+// atLeast panics when a slice is shorter than what has to fit into it. Slicing
+// alone would accept what lies behind its end, up to its capacity.
+func atLeast(have, want int) {
+	if have < want {
+		panic(fmt.Sprintf("kernel: a slice of %d where %d are needed", have, want))
+	}
+}
+
+// whole panics when n is not a multiple of size.
+func whole(n, size int) {
+	if n%size != 0 {
+		panic(fmt.Sprintf("kernel: %d is not a multiple of %d", n, size))
+	}
+}
+
 // gatherable reports whether there is anything to compute, and panics when a
 // row does not lie inside data.
 func gatherable(q, data []float32, stride int, rows []uint32) bool {

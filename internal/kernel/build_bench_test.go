@@ -1,0 +1,45 @@
+package kernel
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+)
+
+// BenchmarkBuild times the comparison of the rows of one group: all pairs,
+// one row with some, and what is done with the results.
+func BenchmarkBuild(b *testing.B) {
+	r := rand.New(rand.NewPCG(3, 4))
+	const rows = 512
+	for _, f := range supported() {
+		for _, stride := range []int{128, 384, 768} {
+			codes, queries, list := make([]byte, rows*stride), make([]int8, 4*stride), make([]uint32, rows)
+			for i := range codes {
+				codes[i] = byte(r.Uint32())
+			}
+			for i := range queries {
+				queries[i] = int8(r.IntN(255) - 127)
+			}
+			for i := range list {
+				list[i] = uint32(r.IntN(rows))
+			}
+			packed, out, norm := make([]byte, rows*stride), make([]int32, 4*rows), make([]int32, rows)
+			run := func(name string, per int, fn func()) {
+				b.Run(fmt.Sprintf("%s/%s/%d", name, f.name, stride), func(b *testing.B) {
+					for b.Loop() {
+						fn()
+					}
+					b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(per), "ns/row")
+				})
+			}
+			run("pack8", 32, func() { f.pack8(packed[:32*stride], codes, stride, (*[packRows]uint32)(list)) })
+			run("dot8x4", 4*rows, func() { f.dot8x4(queries, stride, packed, out, rows) })
+			run("dot8Rows", 32, func() { f.dot8Rows(queries[:stride], codes, stride, list[:32], out) })
+			if stride > 128 {
+				continue
+			}
+			run("keys8", rows, func() { f.keys8(out[:rows], norm) })
+			run("nextBelow", rows, func() { f.nextBelow(norm, -1) })
+		}
+	}
+}
