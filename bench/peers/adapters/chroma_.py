@@ -7,8 +7,11 @@ import serve
 
 class Chroma(serve.Index):
     def prepare(self):
-        self.client = chromadb.PersistentClient(str(self.work / "chroma"), chromadb.Settings(anonymized_telemetry=False))
         self.where = None
+        self.open()
+
+    def open(self):
+        self.client = chromadb.PersistentClient(str(self.work / "chroma"), chromadb.Settings(anonymized_telemetry=False))
 
     def build(self):
         space = "cosine" if self.metric == "cosine" else "l2"
@@ -24,7 +27,11 @@ class Chroma(serve.Index):
     def search(self, queries, ef):
         if ef != self.ef:
             self.collection.modify(configuration={"hnsw": {"ef_search": ef}})
+            self.client._system.stop()  # an index that is loaded keeps the ef that it was loaded with
+            chromadb.api.client.SharedSystemClient.clear_system_cache()
+            self.open()
             self.collection, self.ef = self.client.get_collection("bench", embedding_function=None), ef
+            self.search(queries[:20], ef)  # loads it
         found = []
         for at in range(0, len(queries), 100):
             found += self.collection.query(query_embeddings=queries[at : at + 100], n_results=serve.K, include=["distances"], where=self.where)["ids"]

@@ -46,7 +46,8 @@ class Qdrant(serve.Index):
         self.filter = q.Filter(must=[condition]) if condition else None
 
     def memory(self):
-        return {"bytes": sum(f.stat().st_size for f in self.work.rglob("*") if f.is_file()), "hot": 0, "shares": False}
+        files = [f for f in self.work.rglob("*") if f.is_file() and "wal" not in f.parts]
+        return {"bytes": sum(512 * f.stat().st_blocks for f in files), "hot": 0, "shares": False}
 
     def close(self):
         self.shard.close()

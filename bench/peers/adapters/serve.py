@@ -86,7 +86,11 @@ def do(index: Index, words: list[str]) -> dict:
             before = index.column
             index.column, index.below = column.strip("-"), int(below)
             if index.column or before:
-                index.filtered()
+                try:
+                    index.filtered()
+                except Skip:
+                    index.column = ""
+                    raise
             return {}
         case ["memory"]:
             ctypes.CDLL(None).malloc_trim(0)

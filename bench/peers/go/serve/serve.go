@@ -221,6 +221,7 @@ func Read(args []string) (*Set, error) {
 			return nil, err
 		}
 	}
+	debug.FreeOSMemory() // what reading left behind is no part of the index
 	return s, nil
 }
 
