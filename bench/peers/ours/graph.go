@@ -47,7 +47,8 @@ func (g *graph) Build(ctx context.Context, s *serve.Set) error {
 
 func (g *graph) Search(_ context.Context, query []float32, ef int, out []uint32) (int, error) {
 	var err error
-	g.found, err = g.graph.Search(g.found[:0], g.vectors, query, serve.K, ef, g.allowed, &g.scratch)
+	q := hnsw.Query{Vector: query, K: serve.K, EF: ef, Allowed: g.allowed}
+	g.found, err = g.graph.Search(g.found[:0], g.vectors, q, &g.scratch)
 	for i, n := range g.found {
 		out[i] = n.Row
 	}
