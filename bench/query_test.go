@@ -2,15 +2,16 @@ package main
 
 import (
 	"context"
+	"encoding/binary"
 	"flag"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
 	"testing"
 	"time"
-	"unsafe"
 
 	"github.com/chromad/chromad/engine"
 	"github.com/chromad/chromad/hnsw"
@@ -111,7 +112,10 @@ func bare(b *testing.B, dir string) (*hnsw.Graph, hnsw.Vectors) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	data := unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(raw))), len(raw)/4)
+	data := make([]float32, len(raw)/4)
+	for i := range data {
+		data[i] = math.Float32frombits(binary.LittleEndian.Uint32(raw[4*i:]))
+	}
 	return g, hnsw.Vectors{Metric: kernel.L2, Data: data, Rows: rows, Dim: encryptionDim, Stride: encryptionDim}
 }
 

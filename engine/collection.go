@@ -125,8 +125,16 @@ func (c *Collection) segmentSpec(number uint64, file seal.ID, dim int) segment.S
 	return segment.Spec{
 		Store: c.db.store, Collection: seal.ID(c.id), Number: number, File: file,
 		Dim: dim, Metric: c.spec.Metric, GraphMin: c.db.opts.GraphMin, Cache: c.db.texts, Memory: c.db.memory,
-		Graph: hnsw.Params{M: c.spec.M, EFConstruction: c.spec.EFConstruction, Seed: number, Workers: c.db.opts.Workers},
+		Graph: hnsw.Params{M: c.spec.M, EFConstruction: c.spec.EFConstruction, Seed: number, Bits: c.db.opts.IndexBits, Workers: c.db.opts.Workers},
 	}
+}
+
+// buildSpec is the spec of a segment that the background builds: queries that
+// come meanwhile find a processor.
+func (c *Collection) buildSpec(number uint64, dim int) segment.Spec {
+	s := c.segmentSpec(number, newFileID(), dim)
+	s.Graph.Yield = c.db.cores.manners().yield
+	return s
 }
 
 // Info tells what the collection is now.

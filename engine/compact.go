@@ -191,12 +191,13 @@ func (c *Collection) manifestView(ctx context.Context) (*manifest, *view, error)
 }
 
 func (w *compaction) merge(ctx context.Context, number uint64, dim int) error {
+	defer w.c.db.cores.work()()
 	in := make([]segment.Input, len(w.inputs))
 	for i := range in {
 		in[i] = segment.Input{Reader: w.readers[i], Dead: w.inputs[i].dead}
 	}
 	var err error
-	w.info, err = segment.Merge(ctx, w.c.db.fs, w.c.db.keys, w.c.segmentSpec(number, newFileID(), dim), in)
+	w.info, err = segment.Merge(ctx, w.c.db.fs, w.c.db.keys, w.c.buildSpec(number, dim), in)
 	if errors.Is(err, segment.ErrEmpty) {
 		return nil
 	}

@@ -20,7 +20,7 @@ type cores struct {
 
 func (c *cores) init() { c.max = int32(runtime.GOMAXPROCS(0)) }
 
-// search counts a search until the function is called that it returns.
+// begin counts a search until its end.
 func (c *cores) begin() {
 	c.asked.Add(1)
 	c.busy.Add(1)

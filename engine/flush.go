@@ -66,12 +66,13 @@ func (db *DB) flush(ctx context.Context, c *Collection) error {
 
 func (db *DB) flushTable(ctx context.Context, c *Collection, f *frozenTable) error {
 	start := time.Now()
+	defer db.cores.work()()
 	var info segment.Info
 	if f.len() > 0 {
 		number := db.newNumber()
 		defer db.files.release(number)
 		var err error
-		info, err = segment.Write(ctx, db.fs, db.keys, c.segmentSpec(number, newFileID(), f.dimension), f.segmentRows())
+		info, err = segment.Write(ctx, db.fs, db.keys, c.buildSpec(number, f.dimension), f.segmentRows())
 		if c.dropped.Load() && errors.Is(err, ErrKey) {
 			return nil // its key is destroyed, and so is what it would have written
 		}

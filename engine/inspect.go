@@ -71,7 +71,16 @@ type SegmentView struct {
 	Dead       int           `json:"dead"`
 	FirstOrder uint64        `json:"first_order"`
 	LastOrder  uint64        `json:"last_order"`
+	Index      *IndexView    `json:"index,omitempty"` // none: too few rows, or it cannot be read
 	Sections   []SectionView `json:"sections"`
+}
+
+// IndexView is what a segment's index is.
+type IndexView struct {
+	M         int   `json:"m"`
+	CodeBits  int   `json:"code_bits"`  // of a number in a code
+	CodeBytes int   `json:"code_bytes"` // of a row
+	Bytes     int64 `json:"bytes"`      // of codes and links: what a search needs in memory
 }
 
 // SectionView is a section of a segment.
@@ -308,7 +317,17 @@ func (in *inspection) showSections(v *Inspection, s *SegmentView, h disk.Header)
 	defer r.Close()
 	s.Rows = r.Rows()
 	s.FirstOrder, s.LastOrder = r.Orders()
+	index, found, err := r.Index()
+	if err != nil {
+		v.Problems = append(v.Problems, err.Error())
+	}
+	if found {
+		s.Index = &IndexView{M: index.M, CodeBits: index.Bits, CodeBytes: index.CodeBytes}
+	}
 	for _, p := range r.Parts() {
+		if s.Index != nil && segment.SectionName(p.Kind) == "graph" {
+			s.Index.Bytes = p.Length
+		}
 		s.Sections = append(s.Sections, SectionView{
 			Name: segment.SectionName(p.Kind), Kind: p.Kind, Offset: p.Offset, Bytes: p.Length, Blocks: p.Blocks, BlockSize: p.BlockSize,
 		})

@@ -353,6 +353,7 @@ var mayTime = map[string]string{
 	"engine/checkpoint.go":  "how long it took, for Events",
 	"engine/erase_state.go": "when deletions were made, for the deadline and for receipts",
 	"engine/erasejob.go":    "when the deadline is",
+	"engine/cores.go":       "whether queries came lately, for the number of goroutines that build",
 }
 
 // unseeded are the functions of math/rand/v2 that draw from the process's own source.

@@ -89,7 +89,7 @@ func (b *builder) each(n int, f func(w *worker, i int)) error {
 	const share = 8 // at most a millisecond or two of work between looks at the context
 	var next atomic.Int64
 	run := func(w *worker) {
-		for b.ctx.Err() == nil {
+		for b.ctx.Err() == nil && (w == b.workers[0] || b.p.Yield == nil || !b.p.Yield()) {
 			from := int(next.Add(share)) - share
 			if from >= n {
 				return

@@ -63,6 +63,10 @@ type Params struct {
 	// who called Build catch what reading the vectors may raise there; work
 	// that did not come to its end is followed by the end of ctx.
 	Guard func(work func())
+	// Yield, when set, is asked by all workers but the first before each
+	// millisecond or so of work: true ends the worker's share of what is being
+	// done, and the others do the rest. It may be called concurrently.
+	Yield func() bool
 }
 
 const (

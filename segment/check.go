@@ -290,10 +290,17 @@ const (
 	searchAll  = 64
 )
 
-// graph decodes the graph and searches for each row by its own vector.
+// graph decodes the graph and searches for each row by its own vector: codes
+// that are not those of the vectors lead elsewhere.
 func (c *checker) graph() error {
 	r := c.r
 	g, err := r.mappedGraph()
+	section, _ := r.file.Section(sectionGraph)
+	if err == nil && g != nil {
+		if err = g.Check(); err != nil {
+			err = damaged(section, 0, "%w", err)
+		}
+	}
 	if err != nil || g == nil || !c.whole || r.metric == kernel.IP { // by the inner product others may be nearer
 		return c.about(sectionGraph, err)
 	}
@@ -304,7 +311,6 @@ func (c *checker) graph() error {
 	v.Touch = r.touch // even if all is there now, see pause
 	f := &finder{g: g, v: v}
 	thorough := searchAll
-	section, _ := r.file.Section(sectionGraph)
 	for row := range r.rows {
 		if row%checkEvery == 0 {
 			if err := c.pause(); err != nil {

@@ -1,6 +1,8 @@
 package segment
 
 import (
+	"errors"
+
 	"github.com/chromad/chromad/hnsw"
 	"github.com/chromad/chromad/internal/disk"
 )
@@ -50,6 +52,25 @@ func (r *Reader) mappedGraph() (*hnsw.Graph, error) {
 		return nil, err
 	}
 	return r.decodeGraph(s, b)
+}
+
+// Index tells what the index of the segment is, without loading it; found is
+// false when there are too few rows for one.
+func (r *Reader) Index() (f hnsw.Facts, found bool, err error) {
+	err = r.guard(func() error {
+		s, ok := r.file.Section(sectionGraph)
+		if !ok {
+			return nil
+		}
+		var err error
+		f, err = hnsw.Describe(s.Len(), func(n int) ([]byte, error) { return s.Bytes(0, n) })
+		if err != nil && !errors.Is(err, disk.ErrCorrupt) {
+			err = damaged(s, 0, "%w", err)
+		}
+		found = err == nil
+		return err
+	})
+	return f, found, err
 }
 
 func (r *Reader) decodeGraph(s *disk.Section, b []byte) (*hnsw.Graph, error) {

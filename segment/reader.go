@@ -215,16 +215,19 @@ func (r *Reader) IDs(rows []uint32, ids []string) error {
 		defer r.scratch.Put(s)
 		s.spans = s.spans[:0]
 		total := 0
-		// First where they are, then what they are: reads that do not wait for
-		// each other overlap.
+		// Their ways from memory overlap: first where all of them are, then what.
 		for _, row := range rows {
 			if row >= r.rows {
 				return fmt.Errorf("row %d of %d", row, r.rows)
 			}
+			prefetch(r.ids.ends, int(row)*8)
+		}
+		for _, row := range rows {
 			at, err := r.ids.span(row)
 			if err != nil {
 				return err
 			}
+			prefetch(r.ids.data, at.from)
 			s.spans = append(s.spans, at)
 			total += at.n
 		}

@@ -226,7 +226,7 @@ func segmentsView(w io.Writer, v *engine.Inspection, number uint64) {
 		case number == 0:
 			fmt.Fprintf(w, "%d\t%d\t%d\t%d\t%d-%d\t%s\t%s\n", s.Number, s.Bytes, s.Rows, s.Dead, s.FirstOrder, s.LastOrder, generationText(s.Key), of)
 		case number == s.Number:
-			fmt.Fprintf(w, "file\t%s\nid\t%s\ncollection\t%s\nrows\t%d, %d dead\nkey\t%s\n\n", s.Name, s.File, of, s.Rows, s.Dead, generationText(s.Key))
+			fmt.Fprintf(w, "file\t%s\nid\t%s\ncollection\t%s\nrows\t%d, %d dead\nkey\t%s\nindex\t%s\n\n", s.Name, s.File, of, s.Rows, s.Dead, generationText(s.Key), indexText(s.Index))
 			fmt.Fprint(w, "SECTION\tKIND\tOFFSET\tBYTES\tBLOCKS\tBLOCK SIZE\n")
 			for _, p := range s.Sections {
 				fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%d\n", p.Name, p.Kind, p.Offset, p.Bytes, p.Blocks, p.BlockSize)
@@ -251,6 +251,13 @@ func logView(w io.Writer, v *engine.Inspection, number uint64) {
 			}
 		}
 	}
+}
+
+func indexText(x *engine.IndexView) string {
+	if x == nil {
+		return "none: rows are compared one by one"
+	}
+	return fmt.Sprintf("graph with M %d over codes of %d bits a number, %d bytes a row; %d bytes are kept in memory", x.M, x.CodeBits, x.CodeBytes, x.Bytes)
 }
 
 func generationText(key uint32) string {
