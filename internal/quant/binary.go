@@ -90,8 +90,7 @@ func decode(b []byte) (*Codec, error) {
 
 // checkMean rejects a mean that is not of points in code space.
 func (c *Codec) checkMean() error {
-	c.meanSq = kernel.Dot(c.mean, c.mean)
-	if !(c.meanSq <= farthest*farthest) {
+	if !(kernel.Dot(c.mean, c.mean) <= farthest*farthest) {
 		return errors.New("mean out of range")
 	}
 	return nil

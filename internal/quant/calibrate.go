@@ -11,11 +11,11 @@ import (
 var widths = [...]int{2, 4, 8}
 
 const (
-	enough   = 0.995 // of the nearest 10 rows are among the best 40 estimates
-	nearestK = 10
-	rerankK  = 40
-	trials   = 64
-	maxNoise = 0x1p34 // 2^16 numbers of up to 2^8, squared, are 2^32
+	enough    = 0.995 // of the nearest 10 rows are among the best 40 estimates
+	nearestK  = 10
+	rerankK   = 40
+	trialRows = 128
+	maxNoise  = 0x1p34 // 2^16 numbers of up to 2^8, squared, are 2^32
 )
 
 // allowed lists the widths to try, the narrowest first. In few dimensions the
@@ -43,12 +43,12 @@ type trial struct {
 
 // trials chooses queries and compares them with the sample.
 func (c *Codec) trials(s *sample) []trial {
-	list := make([]trial, min(trials, s.rows))
+	list := make([]trial, min(trialRows, s.rows))
 	for i := range list {
 		t := &list[i]
 		t.row = i * s.rows / len(list)
 		t.exact = make([]float32, s.rows)
-		t.query.point = make([]float32, c.dim, (c.dim+block-1)/block*block)
+		t.query.point = make([]float32, c.dim, len(c.ones))
 		copy(t.query.point, s.at(t.row))
 		t.query.gain = 2
 		t.wanted = min(nearestK, s.rows-1)
@@ -109,9 +109,6 @@ type encoded struct {
 // how many of the nearest rows of the trials are among the best estimates.
 func (c *Codec) calibrate(s *sample, list []trial) (recall float64) {
 	e := c.encodeAll(s)
-	if len(list) == 0 {
-		return 1
-	}
 	wanted, hits := 0, 0
 	sums, keys := make([]int32, s.rows), make([]float32, s.rows)
 	for i := range list {
@@ -132,12 +129,15 @@ func (c *Codec) calibrate(s *sample, list []trial) (recall float64) {
 		hits += min(found, t.wanted)
 		wanted += t.wanted
 	}
-	return float64(hits) / float64(max(wanted, 1))
+	if wanted == 0 {
+		return 1
+	}
+	return float64(hits) / float64(wanted)
 }
 
 // encodeAll encodes the sample and sets the noise that its grids promise.
 func (c *Codec) encodeAll(s *sample) *encoded {
-	e := &encoded{stride: (c.dim + block - 1) / block * block}
+	e := &encoded{stride: len(c.ones)}
 	e.levels = make([]byte, s.rows*e.stride)
 	e.meta, e.rows = make([]kernel.Meta, s.rows), make([]uint32, s.rows)
 	code := make([]byte, c.Stride())

@@ -1,6 +1,7 @@
 package quant
 
 import (
+	"bytes"
 	"math"
 	"slices"
 
@@ -23,8 +24,8 @@ type Codec struct {
 	seed   uint64
 	unit   float32   // length in code space 1 stands for; a power of two
 	mean   []float32 // of the rows, scaled and rotated: dim numbers
-	meanSq float32   // <mean, mean>
 	signs  []uint64  // of the rotation, from the seed
+	ones   []byte    // a row of ones, to add up a query's numbers
 	noise  noise
 }
 
@@ -38,6 +39,7 @@ type noise struct {
 func newCodec(o Options) *Codec {
 	c := &Codec{metric: o.Metric, dim: o.Dim, bits: o.Bits, seed: o.Seed, unit: 1}
 	c.mean = make([]float32, o.Dim)
+	c.ones = bytes.Repeat([]byte{1}, (o.Dim+block-1)/block*block)
 	c.signs = make([]uint64, kernel.SignWords(o.Dim))
 	state := o.Seed
 	for i := range c.signs {

@@ -20,6 +20,9 @@ type Query struct {
 	// variances, in steps, of the grid for each unit of that and of rounding.
 	square, grid, rounding float32
 	gain                   float32 // keys hold -gain*<point,y>
+
+	first [1]uint32 // row 0 of the ones
+	sum   [1]int32
 }
 
 // Distance is the distance that belongs to a key. It is infinite when it
@@ -55,7 +58,8 @@ func (c *Codec) round(dst *Query) {
 	scale := kernel.Quantize8(dst.point, dst.Codes)
 	step := dst.gain * scale
 	top := float32(int(1)<<c.bits - 1) // v = 2l - top
-	dst.Mul, dst.Sub = -2*step, step*top*float32(sumOf(dst.Codes))
+	kernel.Dot8Rows(dst.Codes[:len(c.ones)], c.ones, len(c.ones), dst.first[:], dst.sum[:])
+	dst.Mul, dst.Sub = -2*step, step*top*float32(dst.sum[0])
 
 	// Two errors that know nothing of each other: of the row's grid along the
 	// query, and of the query's rounding along the row's levels.
@@ -117,11 +121,4 @@ func norm(x []float32) float64 {
 // finite is x as a float32, the greatest or smallest where it is beyond.
 func finite(x float64) float32 {
 	return float32(min(max(x, -math.MaxFloat32), math.MaxFloat32))
-}
-
-func sumOf(codes []int8) (sum int32) {
-	for _, q := range codes {
-		sum += int32(q)
-	}
-	return sum
 }

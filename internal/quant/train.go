@@ -119,7 +119,6 @@ func (c *Codec) place(s *sample) {
 			c.mean[j] = float32(sum / float64(count))
 		}
 	}
-	c.meanSq = kernel.Dot(c.mean, c.mean)
 	for i := range s.rows {
 		kernel.Subtract(s.at(i), c.mean)
 	}
