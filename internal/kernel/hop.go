@@ -13,7 +13,7 @@ type hopForm struct {
 	// those below h.below with their rows to place out and on, and returns
 	// the place after them. The last row is repeated behind the batch.
 	score func(h *Hop, first, last, out int) int
-	// offer is Offer for checked arguments.
+	// offer is Offer for checked arguments and at most poolMost entries.
 	offer func(pool []uint64, n, limit int, keys []float32, rows []uint32) (int, int)
 	// prefetch is Prefetch; the slice is not empty.
 	prefetch func(s []uint32)

@@ -180,8 +180,8 @@ TEXT ·score2AVX512(SB), NOSPLIT, $0-40
 	MOVQ         16(AX), BX
 	MOVQ         32(AX), SI
 	MOVL         $0x03030303, R10
-	VMOVD        R10, X31
-	VPBROADCASTD X31, Z31
+	VMOVD        R10, X12
+	VPBROADCASTD X12, Z12
 
 next_rows:
 	MOVL   72(AX)(DI*4), R11
@@ -211,50 +211,50 @@ next_block:
 	VPSRLW        $0x02, Z4, Z5
 	VPSRLW        $0x04, Z4, Z6
 	VPSRLW        $0x06, Z4, Z7
-	VPANDD        Z31, Z4, Z4
+	VPANDD        Z12, Z4, Z4
 	VPDPBUSD      Z16, Z4, Z0
-	VPANDD        Z31, Z5, Z5
+	VPANDD        Z12, Z5, Z5
 	VPDPBUSD      Z17, Z5, Z0
-	VPANDD        Z31, Z6, Z6
+	VPANDD        Z12, Z6, Z6
 	VPDPBUSD      Z18, Z6, Z0
-	VPANDD        Z31, Z7, Z7
+	VPANDD        Z12, Z7, Z7
 	VPDPBUSD      Z19, Z7, Z0
-	VMOVDQU64     (R12)(R10*1), Z20
-	VPSRLW        $0x02, Z20, Z21
-	VPSRLW        $0x04, Z20, Z22
-	VPSRLW        $0x06, Z20, Z23
-	VPANDD        Z31, Z20, Z20
-	VPDPBUSD      Z16, Z20, Z1
-	VPANDD        Z31, Z21, Z21
-	VPDPBUSD      Z17, Z21, Z1
-	VPANDD        Z31, Z22, Z22
-	VPDPBUSD      Z18, Z22, Z1
-	VPANDD        Z31, Z23, Z23
-	VPDPBUSD      Z19, Z23, Z1
+	VMOVDQU64     (R12)(R10*1), Z8
+	VPSRLW        $0x02, Z8, Z9
+	VPSRLW        $0x04, Z8, Z10
+	VPSRLW        $0x06, Z8, Z11
+	VPANDD        Z12, Z8, Z8
+	VPDPBUSD      Z16, Z8, Z1
+	VPANDD        Z12, Z9, Z9
+	VPDPBUSD      Z17, Z9, Z1
+	VPANDD        Z12, Z10, Z10
+	VPDPBUSD      Z18, Z10, Z1
+	VPANDD        Z12, Z11, Z11
+	VPDPBUSD      Z19, Z11, Z1
 	VMOVDQU64     (R13)(R10*1), Z4
 	VPSRLW        $0x02, Z4, Z5
 	VPSRLW        $0x04, Z4, Z6
 	VPSRLW        $0x06, Z4, Z7
-	VPANDD        Z31, Z4, Z4
+	VPANDD        Z12, Z4, Z4
 	VPDPBUSD      Z16, Z4, Z2
-	VPANDD        Z31, Z5, Z5
+	VPANDD        Z12, Z5, Z5
 	VPDPBUSD      Z17, Z5, Z2
-	VPANDD        Z31, Z6, Z6
+	VPANDD        Z12, Z6, Z6
 	VPDPBUSD      Z18, Z6, Z2
-	VPANDD        Z31, Z7, Z7
+	VPANDD        Z12, Z7, Z7
 	VPDPBUSD      Z19, Z7, Z2
-	VMOVDQU64     (R14)(R10*1), Z20
-	VPSRLW        $0x02, Z20, Z21
-	VPSRLW        $0x04, Z20, Z22
-	VPSRLW        $0x06, Z20, Z23
-	VPANDD        Z31, Z20, Z20
-	VPDPBUSD      Z16, Z20, Z3
-	VPANDD        Z31, Z21, Z21
-	VPDPBUSD      Z17, Z21, Z3
-	VPANDD        Z31, Z22, Z22
-	VPDPBUSD      Z18, Z22, Z3
-	VPANDD        Z31, Z23, Z23
-	VPDPBUSD      Z19, Z23, Z3
+	VMOVDQU64     (R14)(R10*1), Z8
+	VPSRLW        $0x02, Z8, Z9
+	VPSRLW        $0x04, Z8, Z10
+	VPSRLW        $0x06, Z8, Z11
+	VPANDD        Z12, Z8, Z8
+	VPDPBUSD      Z16, Z8, Z3
+	VPANDD        Z12, Z9, Z9
+	VPDPBUSD      Z17, Z9, Z3
+	VPANDD        Z12, Z10, Z10
+	VPDPBUSD      Z18, Z10, Z3
+	VPANDD        Z12, Z11, Z11
+	VPDPBUSD      Z19, Z11, Z3
 	ADDQ          $0x40, R10
 	CMPQ          R10, SI
 	JLT           next_block
@@ -322,8 +322,8 @@ TEXT ·score4AVX512(SB), NOSPLIT, $0-40
 	MOVQ         16(AX), BX
 	MOVQ         32(AX), SI
 	MOVL         $0x0f0f0f0f, R10
-	VMOVD        R10, X31
-	VPBROADCASTD X31, Z31
+	VMOVD        R10, X12
+	VPBROADCASTD X12, Z12
 
 next_rows:
 	MOVL   72(AX)(DI*4), R11
@@ -349,28 +349,28 @@ next_block:
 	VMOVDQU64     64(CX)(R10*2), Z17
 	VMOVDQU64     (R11)(R10*1), Z4
 	VPSRLW        $0x04, Z4, Z5
-	VPANDD        Z31, Z4, Z4
+	VPANDD        Z12, Z4, Z4
 	VPDPBUSD      Z16, Z4, Z0
-	VPANDD        Z31, Z5, Z5
+	VPANDD        Z12, Z5, Z5
 	VPDPBUSD      Z17, Z5, Z0
-	VMOVDQU64     (R12)(R10*1), Z20
-	VPSRLW        $0x04, Z20, Z21
-	VPANDD        Z31, Z20, Z20
-	VPDPBUSD      Z16, Z20, Z1
-	VPANDD        Z31, Z21, Z21
-	VPDPBUSD      Z17, Z21, Z1
+	VMOVDQU64     (R12)(R10*1), Z8
+	VPSRLW        $0x04, Z8, Z9
+	VPANDD        Z12, Z8, Z8
+	VPDPBUSD      Z16, Z8, Z1
+	VPANDD        Z12, Z9, Z9
+	VPDPBUSD      Z17, Z9, Z1
 	VMOVDQU64     (R13)(R10*1), Z4
 	VPSRLW        $0x04, Z4, Z5
-	VPANDD        Z31, Z4, Z4
+	VPANDD        Z12, Z4, Z4
 	VPDPBUSD      Z16, Z4, Z2
-	VPANDD        Z31, Z5, Z5
+	VPANDD        Z12, Z5, Z5
 	VPDPBUSD      Z17, Z5, Z2
-	VMOVDQU64     (R14)(R10*1), Z20
-	VPSRLW        $0x04, Z20, Z21
-	VPANDD        Z31, Z20, Z20
-	VPDPBUSD      Z16, Z20, Z3
-	VPANDD        Z31, Z21, Z21
-	VPDPBUSD      Z17, Z21, Z3
+	VMOVDQU64     (R14)(R10*1), Z8
+	VPSRLW        $0x04, Z8, Z9
+	VPANDD        Z12, Z8, Z8
+	VPDPBUSD      Z16, Z8, Z3
+	VPANDD        Z12, Z9, Z9
+	VPDPBUSD      Z17, Z9, Z3
 	ADDQ          $0x40, R10
 	CMPQ          R10, SI
 	JLT           next_block
@@ -461,12 +461,12 @@ next_block:
 	VMOVDQU64     (CX)(R10*1), Z16
 	VMOVDQU64     (R11)(R10*1), Z4
 	VPDPBUSD      Z16, Z4, Z0
-	VMOVDQU64     (R12)(R10*1), Z4
-	VPDPBUSD      Z16, Z4, Z1
+	VMOVDQU64     (R12)(R10*1), Z8
+	VPDPBUSD      Z16, Z8, Z1
 	VMOVDQU64     (R13)(R10*1), Z4
 	VPDPBUSD      Z16, Z4, Z2
-	VMOVDQU64     (R14)(R10*1), Z4
-	VPDPBUSD      Z16, Z4, Z3
+	VMOVDQU64     (R14)(R10*1), Z8
+	VPDPBUSD      Z16, Z8, Z3
 	ADDQ          $0x40, R10
 	CMPQ          R10, SI
 	JLT           next_block

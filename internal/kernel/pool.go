@@ -6,6 +6,10 @@ import "math"
 // may write to.
 const poolSlack = 16
 
+// poolMost is the largest pool that the kernels are given: assembly has room
+// on its stack for one bit for every place. Larger ones take plain Go.
+const poolMost = 4096
+
 // Key orders by distance, then by row: the bits of the distance, changed so
 // that they compare as unsigned integers, above the row, above a bit that is
 // the caller's. NaN is farther than everything, -0 is 0.
@@ -31,6 +35,9 @@ func Offer(pool []uint64, n, limit int, keys []float32, rows []uint32) (n2, firs
 	offerable(pool, n, limit, len(keys), len(rows))
 	if len(keys) == 0 || limit == 0 {
 		return n, n
+	}
+	if limit > poolMost {
+		return offerGeneric(pool[:limit], n, limit, keys, rows)
 	}
 	return active.offer(pool[:limit+poolSlack], n, limit, keys, rows)
 }

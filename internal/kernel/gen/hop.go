@@ -33,7 +33,7 @@ const (
 func hops() {
 	gatherRows()
 	prefetch()
-	for _, i := range []isa{avx512{}, avx2{squeezeTable()}} {
+	for _, i := range []isa{avx512{}, avx2{squeeze: squeezeTable()}} {
 		for _, bits := range []int{2, 4, 8} {
 			writeScore(bits, i)
 		}

@@ -18,6 +18,7 @@ import (
 var groups = map[string]func(){
 	"float": floats,
 	"hop":   hops,
+	"pool":  pools,
 	"build": builds,
 	"codec": codecs,
 }

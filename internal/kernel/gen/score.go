@@ -61,16 +61,22 @@ func writeScore(bits int, i isa) {
 	Label("next_rows")
 	s.point()
 	i.clear()
-	XORQ(s.offset, s.offset)
-	Label("next_block")
-	i.block(s)
-	ADDQ(operand.Imm(codeBlock), s.offset)
-	CMPQ(s.offset, s.stride)
-	JLT(operand.LabelRef("next_block"))
+	s.products()
 	i.fold()
 	s.constantsOfRows()
 	s.key()
 	s.keep()
+}
+
+// products adds up the products of four codes and the query. Code for a fixed
+// number of blocks, with the query in registers, was not faster.
+func (s *score) products() {
+	XORQ(s.offset, s.offset)
+	Label("next_block")
+	s.block(s)
+	ADDQ(operand.Imm(codeBlock), s.offset)
+	CMPQ(s.offset, s.stride)
+	JLT(operand.LabelRef("next_block"))
 }
 
 func (s *score) load() {

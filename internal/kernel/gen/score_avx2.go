@@ -10,7 +10,7 @@ import (
 // of 4 bits leave room for eight such sums, and a block makes four; levels of
 // 8 bits do not fit and are widened first.
 type avx2 struct {
-	squeeze operand.Mem // see squeezeTable
+	squeeze, numbers, numbers64, expand operand.Mem // see the functions that make them
 }
 
 const half = 32 // bytes of a register

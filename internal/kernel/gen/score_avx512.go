@@ -7,12 +7,17 @@ import (
 )
 
 // avx512 multiplies bytes and adds four products in one instruction of VNNI.
-type avx512 struct{}
+type avx512 struct {
+	numbers operand.Mem // of the lanes
+}
 
 var (
-	zsums   = [group]reg.VecPhysical{reg.Z0, reg.Z1, reg.Z2, reg.Z3}
-	zplanes = [4]reg.VecPhysical{reg.Z16, reg.Z17, reg.Z18, reg.Z19} // of the query
-	zmask   = reg.Z31
+	zsums = [group]reg.VecPhysical{reg.Z0, reg.Z1, reg.Z2, reg.Z3}
+	// Rows take turns with the registers of levels, so that one need not wait
+	// for another.
+	zlevels = [2][4]reg.VecPhysical{{reg.Z4, reg.Z5, reg.Z6, reg.Z7}, {reg.Z8, reg.Z9, reg.Z10, reg.Z11}}
+	zmask   = reg.Z12
+	zquery  = [4]reg.VecPhysical{reg.Z16, reg.Z17, reg.Z18, reg.Z19}
 )
 
 func (avx512) name() string { return "AVX512" }
@@ -32,24 +37,19 @@ func (avx512) clear() {
 func (avx512) block(s *score) {
 	planes := 8 / s.bits
 	for p := range planes {
-		VMOVDQU64(indexed(s.query, s.offset, uint8(planes), codeBlock*p), zplanes[p])
+		VMOVDQU64(indexed(s.query, s.offset, uint8(planes), codeBlock*p), zquery[p])
 	}
 	for k, row := range s.rows {
-		code := indexed(row, s.offset, 1, 0)
-		if planes == 1 {
-			VMOVDQU64(code, reg.Z4)
-			VPDPBUSD(zplanes[0], reg.Z4, zsums[k])
-			continue
-		}
-		// Registers take turns, so that one row need not wait for another.
-		levels := [][4]reg.VecPhysical{{reg.Z4, reg.Z5, reg.Z6, reg.Z7}, {reg.Z20, reg.Z21, reg.Z22, reg.Z23}}[k%2]
-		VMOVDQU64(code, levels[0])
+		levels := zlevels[k%2]
+		VMOVDQU64(indexed(row, s.offset, 1, 0), levels[0])
 		for p := 1; p < planes; p++ {
 			VPSRLW(operand.Imm(uint64(p*s.bits)), levels[0], levels[p])
 		}
 		for p := range planes {
-			VPANDD(zmask, levels[p], levels[p])
-			VPDPBUSD(zplanes[p], levels[p], zsums[k])
+			if planes > 1 {
+				VPANDD(zmask, levels[p], levels[p])
+			}
+			VPDPBUSD(zquery[p], levels[p], zsums[k])
 		}
 	}
 }
