@@ -2,11 +2,8 @@ package hnsw
 
 import (
 	"context"
-	"slices"
 	"sync"
 	"sync/atomic"
-
-	"github.com/chromad/chromad/internal/kernel"
 )
 
 // Build makes the graph of v. It returns ctx's error soon after ctx is done.
@@ -16,18 +13,17 @@ func Build(ctx context.Context, v Vectors, p Params) (*Graph, error) {
 		return nil, err
 	}
 	levels := make([]uint8, v.Rows)
-	var order []uint32
-	for r := range uint32(v.Rows) {
-		if b.equal.is(r) {
-			continue
-		}
+	for _, r := range b.rows {
 		levels[r] = levelOf(b.p.Seed, r, b.p.M)
-		order = append(order, r)
 	}
 	b.g = newGraph(levels, b.p.M)
-	b.sort(order, levels)
-	if err := b.insert(order); err != nil {
-		return nil, err
+	if v.Rows > 0 {
+		b.g.setEntry(b.highest())
+	}
+	for level := b.g.top(); level >= 0 && len(b.rows) > 0; level-- {
+		if err := b.bulkLink(level, b.nodesOf(level)); err != nil {
+			return nil, err
+		}
 	}
 	return b.finish()
 }
@@ -38,24 +34,32 @@ type builder struct {
 	v       Vectors
 	p       Params
 	g       *Graph
-	lift    []float32 // see scorer
+	squares []float64 // |x|² of every row
 	equal   equals
+	rows    []uint32 // those with a place in the graph, that hang below no other
+	grid    *grid
 	workers []*worker
-	placed  int // rows that are in the graph
+	done    int // rows' worth of work that was reported
 	batch   batch
 	edges   edges
 }
 
 // A worker is the memory of one goroutine of a build.
 type worker struct {
-	s    floatWalk
-	near scorer   // aimed at a neighbour already chosen
-	cand []uint64 // candidates that are still alive
-	lost []uint64 // candidates that were passed over
-	list []uint32
-	dist []float32
-
-	point []float32 // see attach
+	grid  *grid
+	query []int8 // the row that distances are measured from
+	bias  int32  // of it
+	point []float32
+	panel panel
+	quad  quad
+	lists [][]uint64
+	seen  seenSet
+	keys  []uint64
+	rows  []uint32
+	dots  []int32
+	list  []uint32
+	pick  picker
+	walk  walk
 }
 
 func newBuilder(ctx context.Context, v Vectors, p Params) (*builder, error) {
@@ -70,27 +74,30 @@ func newBuilder(ctx context.Context, v Vectors, p Params) (*builder, error) {
 	for range p.Workers {
 		b.workers = append(b.workers, new(worker))
 	}
-	if v.Metric == kernel.IP {
-		if b.lift, err = lifts(&b.v, b.each); err != nil {
-			return nil, err
+	if err := b.findEquals(); err != nil {
+		return nil, err
+	}
+	for r := range uint32(v.Rows) {
+		if !b.equal.is(r) {
+			b.rows = append(b.rows, r)
 		}
 	}
-	for _, w := range b.workers {
-		w.s.scorer = scorer{v: &b.v, lift: b.lift, building: true}
-		w.near = w.s.scorer
-	}
-	b.equal, err = findEquals(&b.v, b.each)
+	b.grid, err = b.newGrid()
+	b.squares = nil
 	return b, err
 }
 
 // each calls f for 0 to n-1 from all workers. What f writes must depend on i
 // alone. It returns early when the context is done.
-func (b *builder) each(n int, f func(w *worker, i int)) error {
-	const share = 8 // at most a millisecond or two of work between looks at the context
+func (b *builder) each(n int, f func(w *worker, i int)) error { return b.shares(n, 8, f) }
+
+// shares is each, where workers take so many i at a time: as many as take a
+// millisecond or two at most, for the context is looked at in between.
+func (b *builder) shares(n, share int, f func(w *worker, i int)) error {
 	var next atomic.Int64
 	run := func(w *worker) {
 		for b.ctx.Err() == nil && (w == b.workers[0] || b.p.Yield == nil || !b.p.Yield()) {
-			from := int(next.Add(share)) - share
+			from := int(next.Add(int64(share))) - share
 			if from >= n {
 				return
 			}
@@ -117,6 +124,30 @@ func (b *builder) each(n int, f func(w *worker, i int)) error {
 	return b.ctx.Err()
 }
 
+// parts of a step is how often its progress is told.
+const parts = 16
+
+// told is shares, and tells the progress: all of it is worth so many rows.
+func (b *builder) told(n, share, worth int, f func(w *worker, i int)) error {
+	piece := max(share*len(b.workers)*4, (n+parts-1)/parts)
+	done := b.done
+	for from := 0; from < n; from += piece {
+		some := min(piece, n-from)
+		if err := b.shares(some, share, func(w *worker, i int) { f(w, from+i) }); err != nil {
+			return err
+		}
+		b.tell(done + int(int64(worth)*int64(from+some)/int64(n)))
+	}
+	return b.ctx.Err()
+}
+
+// tell reports that done rows' worth of work is done.
+func (b *builder) tell(done int) {
+	if b.done = done; b.p.Progress != nil && done > 0 {
+		b.p.Progress(done, b.v.Rows)
+	}
+}
+
 // mix is the finalizer of SplitMix64.
 func mix(x uint64) uint64 {
 	x += 0x9e3779b97f4a7c15
@@ -136,48 +167,36 @@ func levelOf(seed uint64, row uint32, m int) uint8 {
 	return uint8(level)
 }
 
-// sort puts rows into the order of insertion: high levels first, so that the
-// upper levels are complete before most rows need them, and random within a
-// level, so that rows that arrived together do not meet an empty
-// neighbourhood together.
-func (b *builder) sort(rows []uint32, levels []uint8) {
-	keys := make([]uint64, len(rows))
-	for i, r := range rows {
-		random := mix(mix(b.p.Seed+1)^uint64(r)) >> 36
-		keys[i] = uint64(maxLevel-levels[r])<<60 | random<<32 | uint64(r)
+// highest returns the first row of the highest level there is, one with a
+// place if any has.
+func (b *builder) highest() uint32 {
+	best, level := uint32(0), 0
+	if len(b.rows) > 0 {
+		best = b.rows[0]
 	}
-	slices.Sort(keys)
-	for i, key := range keys {
-		rows[i] = uint32(key)
-	}
-}
-
-// insert places rows in batches. A batch is searched against the graph as it
-// was before it, so all its rows can be searched at once and the outcome does
-// not depend on who does it (ParlayANN, arXiv 2305.04359, section 3). Batches
-// grow with the graph: against a small one, rows of the same batch would be
-// each other's neighbours.
-func (b *builder) insert(rows []uint32) error {
-	if b.placed == 0 && len(rows) > 0 {
-		b.g.setEntry(rows[0])
-		b.placed, rows = 1, rows[1:]
-	}
-	most := max(256, b.v.Rows/50)
-	for len(rows) > 0 {
-		n := min(len(rows), most, max(1, b.placed/16))
-		if err := b.insertBatch(rows[:n]); err != nil {
-			return err
-		}
-		b.placed += n
-		rows = rows[n:]
-		if b.p.Progress != nil {
-			b.p.Progress(b.placed, b.v.Rows)
+	for s, r := range b.g.seatRow {
+		if l := b.g.seatLevel(uint32(s)); l > level {
+			best, level = r, l
 		}
 	}
-	return nil
+	return best
 }
 
-// finish links what insertion leaves apart.
+// nodesOf returns the nodes of a level that have a place there.
+func (b *builder) nodesOf(level int) []uint32 {
+	if level == 0 {
+		return b.rows
+	}
+	var nodes []uint32
+	for s := range uint32(len(b.g.seatRow)) {
+		if b.g.seatLevel(s) >= level {
+			nodes = append(nodes, s)
+		}
+	}
+	return nodes
+}
+
+// finish links what is apart and encodes the rows for searches.
 func (b *builder) finish() (*Graph, error) {
 	for _, group := range b.equal.groups {
 		b.linkEquals(group)
@@ -187,11 +206,12 @@ func (b *builder) finish() (*Graph, error) {
 			return nil, err
 		}
 	}
+	b.grid = nil
 	if err := b.attach(); err != nil {
 		return nil, err
 	}
-	if b.p.Progress != nil && b.v.Rows > 0 {
-		b.p.Progress(b.v.Rows, b.v.Rows)
+	if b.v.Rows > 0 {
+		b.tell(b.v.Rows)
 	}
-	return b.g, nil
+	return b.g, b.ctx.Err()
 }

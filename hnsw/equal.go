@@ -3,35 +3,68 @@ package hnsw
 import (
 	"math"
 	"slices"
+
+	"github.com/chromad/chromad/internal/kernel"
 )
 
 // equals are the rows whose vectors are equal to that of an earlier row. To
 // the heuristic, a thousand equal vectors are a thousand nearest neighbours
 // in no direction: they would link to each other only. So one of each group
 // is placed in the graph and the others hang below it as a tree.
+//
+// Rows that are nowhere are a group too: those with numbers that are not
+// finite, and zero vectors for the cosine, whose distance of 1 to everything
+// would attract the links of every lonely row. None of them is placed; the
+// first hangs below some row that has room.
 type equals struct {
 	groups [][]uint32 // the placed row first, the others ascending
 	hangs  []bool     // by row; nil when there are no groups
+	lost   []uint32   // rows that are nowhere, ascending; a group too if more than one
 }
 
-// is reports whether row hangs below another.
+// is reports whether row has no place of its own.
 func (e *equals) is(row uint32) bool { return e.hangs != nil && e.hangs[row] }
+
+// isLost reports whether row is nowhere.
+func (e *equals) isLost(row uint32) bool {
+	_, found := slices.BinarySearch(e.lost, row)
+	return found
+}
 
 // mostCompared bounds the comparisons of one row with others of the same
 // hash. Who makes hashes collide on purpose gets equal rows that are placed
 // one by one.
 const mostCompared = 8
 
-func findEquals(v *Vectors, each func(n int, f func(w *worker, i int)) error) (equals, error) {
+// farthest is the greatest norm that arithmetic on float32 has room for.
+const farthest = 1e35
+
+// findEquals looks at every vector: at its norm too, which the grid needs.
+func (b *builder) findEquals() error {
+	v := &b.v
 	keys := make([]uint64, v.Rows)
-	err := each(v.Rows, func(_ *worker, i int) {
-		keys[i] = hash(v.row(uint32(i)))&^math.MaxUint32 | uint64(i)
+	b.squares = make([]float64, v.Rows)
+	err := b.each(v.Rows, func(_ *worker, i int) {
+		x := v.row(uint32(i))
+		keys[i] = hash(x)&^math.MaxUint32 | uint64(i)
+		b.squares[i] = square(x)
 	})
 	if err != nil {
-		return equals{}, err
+		return err
+	}
+	e := &b.equal
+	for r, s := range b.squares {
+		nowhere := !(s <= farthest*farthest)
+		if v.Metric == kernel.Cosine {
+			nowhere = !(s > 0 && s <= math.MaxFloat64)
+		}
+		if nowhere {
+			e.lost = append(e.lost, uint32(r))
+			keys[r] = math.MaxUint64
+		}
 	}
 	slices.Sort(keys)
-	var e equals
+	keys = keys[:len(keys)-len(e.lost)]
 	for from := 0; from < len(keys); {
 		end := from + 1
 		for end < len(keys) && keys[end]>>32 == keys[from]>>32 {
@@ -43,15 +76,37 @@ func findEquals(v *Vectors, each func(n int, f func(w *worker, i int)) error) (e
 		from = end
 	}
 	slices.SortFunc(e.groups, slices.Compare)
+	if len(e.groups)+len(e.lost) > 0 {
+		e.hangs = make([]bool, v.Rows)
+	}
 	for _, group := range e.groups {
-		if e.hangs == nil {
-			e.hangs = make([]bool, v.Rows)
-		}
 		for _, r := range group[1:] {
 			e.hangs[r] = true
 		}
 	}
-	return e, nil
+	for _, r := range e.lost {
+		e.hangs[r] = true
+	}
+	if len(e.lost) > 1 {
+		e.groups = append(e.groups, slices.Clone(e.lost))
+	}
+	return b.ctx.Err()
+}
+
+// square is |x|², in float64 so that it is the same for every form of the
+// kernels and the difference of two is worth something.
+func square(x []float32) float64 {
+	var s [4]float64
+	for len(x) >= 4 {
+		for i, f := range x[:4] {
+			s[i] += float64(float64(f) * float64(f))
+		}
+		x = x[4:]
+	}
+	for _, f := range x {
+		s[0] += float64(float64(f) * float64(f))
+	}
+	return s[0] + s[1] + (s[2] + s[3])
 }
 
 // split adds the groups among rows of one hash, the low halves of keys.
@@ -73,11 +128,11 @@ func (e *equals) split(v *Vectors, keys []uint64) {
 	}
 }
 
-// hash mixes the bits of a vector; the high half is used.
+// hash mixes the bits of a vector, in which -0 is 0; the high half is used.
 func hash(x []float32) uint64 {
 	h := uint64(len(x))
 	for _, f := range x {
-		h = (h ^ uint64(math.Float32bits(f))) * 0x9fb21c651e98df25
+		h = (h ^ uint64(math.Float32bits(f+0))) * 0x9fb21c651e98df25
 		h ^= h >> 29
 	}
 	return mix(h)
@@ -107,13 +162,20 @@ func (b *builder) linkEquals(group []uint32) {
 	}
 }
 
-// prefer makes the first row of each group for which ok holds the placed one.
+// prefer makes the first row of each group for which ok holds the top one.
 func (e *equals) prefer(ok func(row uint32) bool) {
 	for _, group := range e.groups {
-		if at := slices.IndexFunc(group, ok); at > 0 {
-			e.hangs[group[0]], e.hangs[group[at]] = true, false
-			group[0], group[at] = group[at], group[0]
-			slices.Sort(group[1:])
+		at := slices.IndexFunc(group, ok)
+		if at <= 0 {
+			continue
+		}
+		group[0], group[at] = group[at], group[0]
+		slices.Sort(group[1:])
+		if !e.isLost(group[0]) {
+			e.hangs[group[0]] = false
+			for _, r := range group[1:] {
+				e.hangs[r] = true
+			}
 		}
 	}
 }

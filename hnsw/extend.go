@@ -42,7 +42,7 @@ func Extend(ctx context.Context, base *Graph, old []uint32, v Vectors, p Params)
 			}
 		}
 	}
-	if err := b.insert(e.added); err != nil {
+	if err := b.insert(e.added, kept); err != nil {
 		return nil, err
 	}
 	return b.finish()
@@ -103,7 +103,7 @@ func (e *extension) keep(kept int) error {
 		}
 	}
 	b.g = newGraph(levels, b.p.M)
-	b.placed = kept
+	b.done = kept
 	if err := b.each(base.rows, func(w *worker, i int) { e.take(w, 0, uint32(i)) }); err != nil {
 		return err
 	}

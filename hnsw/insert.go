@@ -2,6 +2,42 @@ package hnsw
 
 import "slices"
 
+// sort puts rows into the order of insertion: high levels first, so that the
+// upper levels are complete before most rows need them, and random within a
+// level, so that rows that arrived together do not meet an empty
+// neighbourhood together.
+func (b *builder) sort(rows []uint32, levels []uint8) {
+	keys := make([]uint64, len(rows))
+	for i, r := range rows {
+		random := mix(mix(b.p.Seed+1)^uint64(r)) >> 36
+		keys[i] = uint64(maxLevel-levels[r])<<60 | random<<32 | uint64(r)
+	}
+	slices.Sort(keys)
+	for i, key := range keys {
+		rows[i] = uint32(key)
+	}
+}
+
+// insert places rows in batches beside those that are in the graph already. A
+// batch is searched against the graph as it was before it, so all its rows can
+// be searched at once and the outcome does not depend on who does it
+// (ParlayANN, arXiv 2305.04359, section 3). Batches grow with the graph:
+// against a small one, rows of the same batch would be each other's
+// neighbours.
+func (b *builder) insert(rows []uint32, placed int) error {
+	most := max(256, b.v.Rows/50)
+	for len(rows) > 0 {
+		n := min(len(rows), most, max(1, placed/16))
+		if err := b.insertBatch(rows[:n]); err != nil {
+			return err
+		}
+		placed += n
+		rows = rows[n:]
+		b.tell(placed)
+	}
+	return nil
+}
+
 // A place is the insertion of one row at one level.
 type place struct {
 	node  uint32
@@ -74,27 +110,26 @@ func (b *builder) prepare(rows []uint32) {
 // (algorithm 1 of the paper). Levels above the graph's top have none.
 func (b *builder) search(w *worker, row uint32, i int) {
 	g := b.g
-	w.s.scorer.aimRow(row)
+	w.aim(b.grid, row)
 	own := 0
 	if s := g.seat(row); s >= 0 {
 		own = g.seatLevel(uint32(s))
 	}
 	level := min(own, g.top())
-	first := g.descend(&w.s, level)
+	first := b.descend(w, level)
 	for {
-		w.s.begin(g.nodes(level))
-		w.s.start(b.p.EFConstruction, first)
-		g.expand(&w.s, level)
+		w.walk.begin(g.nodes(level), b.p.EFConstruction, first)
+		b.walk(w, level)
 		p := &b.batch.levels[level][i]
-		for _, key := range w.s.pool.keys {
-			p.found = append(p.found, key&^expanded)
+		for _, key := range w.walk.pool {
+			p.found = append(p.found, key&^expandedNode)
 		}
 		if level == 0 {
 			return
 		}
 		first = p.found[0]
 		if level--; level == 0 {
-			first = pack(distanceOf(first), g.seatRow[nodeOf(first)])
+			first = keyOf(distanceIn(first), g.seatRow[nodeIn(first)])
 		}
 	}
 }
@@ -112,7 +147,7 @@ func (b *builder) findPeers(places []place) {
 	for i := range places {
 		p := &places[i]
 		for _, key := range p.found[:min(len(p.found), groupsOfPlace)] {
-			near = append(near, uint64(nodeOf(key))<<32|uint64(i))
+			near = append(near, uint64(nodeIn(key))<<32|uint64(i))
 		}
 		if len(p.found) == 0 {
 			near = append(near, 1<<63|uint64(i))
@@ -142,9 +177,9 @@ func (b *builder) choosePlace(w *worker, level int, p *place) {
 	if len(p.peers) > 0 {
 		slices.Sort(p.peers)
 		p.peers = slices.Compact(p.peers)
-		w.s.scorer.aimRow(b.g.rowOf(level, p.node))
-		for i, d := range w.s.score(b.g, level, p.peers) {
-			p.found = append(p.found, pack(d, p.peers[i]))
+		w.aim(b.grid, b.g.rowOf(level, p.node))
+		for i, d := range w.distances(b.rowsOf(w, level, p.peers)) {
+			p.found = append(p.found, keyOf(d, p.peers[i]))
 		}
 		slices.Sort(p.found)
 	}
@@ -192,18 +227,6 @@ func (b *builder) linkBack(w *worker, level int, node uint32, sources []uint32) 
 		list = b.chooseAmong(w, level, node, list)
 	}
 	g.setNeighbours(level, node, list)
-}
-
-// chooseAmong returns the links that node should have among list, in place.
-func (b *builder) chooseAmong(w *worker, level int, node uint32, list []uint32) []uint32 {
-	w.s.scorer.aimRow(b.g.rowOf(level, node))
-	keys := w.s.keys[:0]
-	for i, d := range w.s.score(b.g, level, list) {
-		keys = append(keys, pack(d, list[i]))
-	}
-	w.s.keys = keys
-	slices.Sort(keys)
-	return b.choose(w, level, keys[:min(len(keys), mostBack)], b.g.width(level), list[:0])
 }
 
 // edges groups the sources of links by target with a counting sort. Targets

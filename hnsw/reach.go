@@ -14,7 +14,7 @@ type reacher struct {
 // set of rows, are not in the graph yet.
 func (b *builder) reach(level int, absent []uint64) error {
 	g := b.g
-	if b.v.Rows == 0 || b.placed == 0 {
+	if b.v.Rows == 0 {
 		return nil
 	}
 	n := g.nodes(level)
@@ -61,14 +61,12 @@ const (
 func (r *reacher) attach(node uint32) {
 	b, g := r.b, r.b.g
 	w := b.workers[0]
-	w.s.scorer.aimRow(g.rowOf(r.level, node))
-	first := g.descend(&w.s, r.level)
-	w.s.begin(g.nodes(r.level))
-	w.s.start(attachEF, first)
-	g.expand(&w.s, r.level)
+	w.aim(b.grid, g.rowOf(r.level, node))
+	w.walk.begin(g.nodes(r.level), attachEF, b.descend(w, r.level))
+	b.walk(w, r.level)
 	near := w.list[:0]
-	for _, key := range w.s.pool.keys {
-		if n := nodeOf(key); has(r.reached, n) {
+	for _, key := range w.walk.pool {
+		if n := nodeIn(key); has(r.reached, n) {
 			near = append(near, n)
 		}
 	}

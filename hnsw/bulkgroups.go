@@ -1,0 +1,170 @@
+package hnsw
+
+import (
+	"math"
+	"slices"
+)
+
+// partition puts every node into the groups of its nearest leaders.
+func (k *bulk) partition() error {
+	n := len(k.nodes)
+	if n <= groupOnly {
+		k.near, k.fan = min(k.fan*k.near/2, max(1, n-1)), 1
+		k.groupOf = make([]uint32, n)
+		return k.layOut(1)
+	}
+	leaders := k.leaders(n * k.fan / groupSize)
+	k.fan = min(k.fan, len(leaders))
+	k.groupOf = make([]uint32, n*k.fan)
+	places := make([]uint32, n)
+	for i := range places {
+		places[i] = uint32(i)
+	}
+	err := k.assign(places, leaders, k.fan, func(i, rank int, leader uint32) {
+		k.groupOf[i*k.fan+rank] = leader
+	})
+	if err != nil {
+		return err
+	}
+	if err := k.layOut(len(leaders)); err != nil {
+		return err
+	}
+	return k.split()
+}
+
+// leaders draws about count of the places of nodes, at least one.
+func (k *bulk) leaders(count int) []uint32 {
+	bound := uint64(math.MaxUint64) / uint64(len(k.nodes)) * uint64(count)
+	var list []uint32
+	for i, r := range k.rows {
+		if mix(mix(k.p.Seed+3)^uint64(r)) < bound {
+			list = append(list, uint32(i))
+		}
+	}
+	if len(list) == 0 {
+		list = append(list, 0)
+	}
+	return list
+}
+
+const (
+	assignShare = 64  // places that are compared with one leader after the other
+	assignBlock = 256 // leaders that stay in the cache meanwhile
+)
+
+// assign tells each of places its most nearest leaders, as indexes of leaders.
+func (k *bulk) assign(places, leaders []uint32, most int, tell func(i, rank int, leader uint32)) error {
+	rows := make([]uint32, len(leaders))
+	for i, l := range leaders {
+		rows[i] = k.rows[l]
+	}
+	var p panel
+	p.fill(k.grid, rows)
+	return k.shares((len(places)+assignShare-1)/assignShare, 1, func(w *worker, i int) {
+		from := i * assignShare
+		k.nearestLeaders(w, places[from:min(from+assignShare, len(places))], &p, len(leaders), most)
+		for i, list := range w.lists {
+			for rank, key := range list {
+				tell(from+i, rank, uint32(key))
+			}
+		}
+	})
+}
+
+// nearestLeaders sets w.lists to the keys of the nearest of the panel's rows to
+// each of places.
+func (k *bulk) nearestLeaders(w *worker, places []uint32, p *panel, leaders, most int) {
+	w.rows, w.lists = w.rows[:0], w.lists[:0]
+	w.keys = slices.Grow(w.keys[:0], len(places)*most)[:len(places)*most]
+	for i, place := range places {
+		w.rows = append(w.rows, k.rows[place])
+		w.lists = append(w.lists, w.keys[i*most:i*most:(i+1)*most])
+	}
+	w.quad.aim(k.grid, w.rows)
+	for from := 0; from < leaders; from += assignBlock {
+		end := min(from+assignBlock, p.size)
+		for i := 0; i < len(places); i += 4 {
+			w.quad.score(p, i, from, end)
+			for j := range min(4, len(places)-i) {
+				keys := w.quad.of(j)[:min(end, leaders)-from]
+				w.lists[i+j] = keepSmallest(w.lists[i+j], keys, from, most, math.MaxInt32)
+			}
+		}
+	}
+}
+
+// layOut lists the members of groups by groupOf.
+func (k *bulk) layOut(groups int) error {
+	k.first = make([]uint32, groups+1)
+	for _, g := range k.groupOf {
+		k.first[g+1]++
+	}
+	for g := range groups {
+		k.first[g+1] += k.first[g]
+	}
+	k.member = make([]uint32, len(k.groupOf))
+	next := slices.Clone(k.first)
+	for i, g := range k.groupOf {
+		k.member[next[g]] = uint32(i / k.fan)
+		next[g]++
+	}
+	return k.ctx.Err()
+}
+
+// split divides the groups that are too large, as many rounds as it takes.
+// Most are divided among the nearest of some leaders of their own. A group
+// that this leaves nearly as it was is cut into pieces.
+func (k *bulk) split() error {
+	for {
+		groups := len(k.first) - 1
+		next := groups
+		for g := range groups {
+			from, end := k.first[g], k.first[g+1]
+			if end-from <= groupMost {
+				continue
+			}
+			n, err := k.splitGroup(uint32(g), k.member[from:end], next)
+			if err != nil {
+				return err
+			}
+			next += n
+		}
+		if next == groups {
+			return nil
+		}
+		if err := k.layOut(next); err != nil {
+			return err
+		}
+	}
+}
+
+// splitGroup puts most of the members of a group into others, that are
+// numbered from next on, and returns how many these are.
+func (k *bulk) splitGroup(group uint32, members []uint32, next int) (int, error) {
+	count := len(members)/groupSize + 1
+	leaders := make([]uint32, count)
+	for i := range leaders {
+		from, to := i*len(members)/count, (i+1)*len(members)/count
+		leaders[i] = members[from+int(mix(k.p.Seed^uint64(members[from]))%uint64(to-from))]
+	}
+	to, sizes := make([]uint32, len(members)), make([]int, count)
+	err := k.assign(members, leaders, 1, func(i, _ int, leader uint32) { to[i] = leader })
+	if err != nil {
+		return 0, err
+	}
+	for _, l := range to {
+		sizes[l]++
+	}
+	if slices.Max(sizes) > len(members)/8*7 {
+		for i := range to {
+			to[i] = uint32(i * count / len(members))
+		}
+	}
+	for i, m := range members {
+		if to[i] > 0 {
+			own := k.groupOf[int(m)*k.fan : (int(m)+1)*k.fan]
+			own[slices.Index(own, group)] = uint32(next-1) + to[i]
+		}
+	}
+	return count - 1, nil
+}

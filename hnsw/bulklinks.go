@@ -1,0 +1,132 @@
+package hnsw
+
+import (
+	"math/bits"
+	"slices"
+)
+
+// linkOut gives every node its first links: the best among those found in its
+// groups and, on the ways of long range that lie there, the neighbours that it
+// has a level above.
+func (k *bulk) linkOut() error {
+	err := k.told(len(k.nodes), 8, k.worth(3), func(w *worker, i int) {
+		node := k.nodes[i]
+		w.aim(k.grid, k.rows[i])
+		k.candidates(w, i)
+		w.list = k.choose(w, k.level, w.keys, k.p.M, w.list[:0])
+		k.g.setNeighbours(k.level, node, w.list)
+	})
+	k.found, k.groupOf, k.member, k.first = nil, nil, nil, nil
+	return err
+}
+
+// candidates sets w.keys to the keys of the i-th node's candidates, each once
+// and ascending.
+func (k *bulk) candidates(w *worker, i int) {
+	w.seen.reset(k.fan * k.near)
+	list := w.list[:0]
+	for rank, group := range k.groupOf[i*k.fan : (i+1)*k.fan] {
+		members := k.member[k.first[group]:]
+		at := (i*k.fan + rank) * k.near
+		for _, m := range k.found[at : at+k.near] {
+			if m == noMember {
+				break
+			}
+			if n := members[m]; w.seen.add(n) {
+				list = append(list, k.nodes[n])
+			}
+		}
+	}
+	w.list = list
+	if above := k.above(k.nodes[i]); len(above) > 0 {
+		had := len(list)
+		for _, n := range above {
+			if !slices.Contains(list[:had], n) {
+				list = append(list, n)
+			}
+		}
+		w.list = list
+	}
+	k.score(w, k.level, list)
+}
+
+// above returns the neighbours that node has at the next level, as nodes of
+// this one.
+func (k *bulk) above(node uint32) []uint32 {
+	g := k.g
+	if k.level > 0 {
+		if g.seatLevel(node) > k.level {
+			return g.neighbours(k.level+1, node)
+		}
+		return nil
+	}
+	s := g.seat(node)
+	if s < 0 {
+		return nil
+	}
+	list := slices.Clone(g.neighbours(1, uint32(s)))
+	for i, n := range list {
+		list[i] = g.seatRow[n]
+	}
+	return list
+}
+
+// linkIn adds to every node links to those that link to it.
+func (k *bulk) linkIn() error {
+	g := k.g
+	ends := make([]uint32, g.nodes(k.level))
+	for _, n := range k.nodes {
+		for _, t := range g.neighbours(k.level, n) {
+			ends[t]++
+		}
+	}
+	sum := uint32(0)
+	for t, n := range ends {
+		ends[t] = sum
+		sum += n
+	}
+	sources := make([]uint32, sum)
+	for _, n := range k.nodes {
+		for _, t := range g.neighbours(k.level, n) {
+			sources[ends[t]] = n
+			ends[t]++
+		}
+	}
+	return k.told(len(k.nodes), 8, k.worth(2), func(w *worker, i int) {
+		n, from := k.nodes[i], uint32(0)
+		if n > 0 {
+			from = ends[n-1]
+		}
+		k.linkBack(w, k.level, n, sources[from:ends[n]])
+	})
+}
+
+// A seenSet is a set of some hundred numbers that is emptied in no time.
+type seenSet struct {
+	slots []uint64 // a number below the round in which it was added
+	round uint64
+}
+
+// reset empties the set and makes room for n numbers.
+func (s *seenSet) reset(n int) {
+	if len(s.slots) < 2*n {
+		s.slots = make([]uint64, 1<<bits.Len(uint(2*n)))
+		s.round = 0
+	}
+	s.round += 1 << 32
+}
+
+// add reports whether x was not in the set.
+func (s *seenSet) add(x uint32) bool {
+	entry := s.round | uint64(x)
+	mask := uint32(len(s.slots) - 1)
+	for at := x * 0x9e3779b1 >> 12 & mask; ; at = (at + 1) & mask {
+		switch {
+		case s.slots[at] == entry:
+			return false
+		case s.slots[at] < s.round:
+			s.slots[at] = entry
+			return true
+		}
+	}
+}
