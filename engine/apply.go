@@ -203,9 +203,11 @@ func (a *applier) write(seq uint64, e *writeEntry) error {
 				// Checked before the entry was logged, so the log is not what was written.
 				return fmt.Errorf("%w: entry %d: record of %d dimensions in a collection of %d", ErrCorrupt, seq, len(r.Embedding), a.dim)
 			}
-			fresh := *r
-			fresh.Metadata = mergeMetadata(nil, r.Metadata)
-			a.insert(newMemRow(a.c.nextOrder, &fresh))
+			row := newMemRow(a.c.nextOrder, r)
+			if row.metadata = withoutNulls(r.Metadata); len(row.metadata) < len(r.Metadata) {
+				row.bytes = rowBytes(row)
+			}
+			a.insert(row)
 			a.c.nextOrder++
 		}
 		a.learn(r.Metadata)
@@ -276,6 +278,20 @@ func mergeRow(old *memRow, r *Record) *memRow {
 	}
 	row.bytes = rowBytes(&row)
 	return &row
+}
+
+// withoutNulls is m, which the entry gives up, or a copy without its null
+// values. Nothing left is nil.
+func withoutNulls(m Metadata) Metadata {
+	if len(m) == 0 {
+		return nil
+	}
+	for _, v := range m {
+		if v.Kind() == filter.KindNull {
+			return mergeMetadata(nil, m)
+		}
+	}
+	return m
 }
 
 // mergeMetadata sets the keys of change in old; a null value removes its

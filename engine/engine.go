@@ -47,8 +47,9 @@ type DB struct {
 	tried      uint64          // newest number ever given to a checkpoint; guarded by catMu
 	reserve    reserve
 	erasure    erasure
-	replaying  bool   // the log cannot be added to yet
-	opened     []byte // memory for entries that are replayed
+	replaying  bool      // the log cannot be added to yet
+	opened     []byte    // memory for entries that are replayed
+	entries    sync.Pool // of *[]byte, for entries on their way to the log
 
 	nextFile atomic.Uint64 // number of the last file made
 	rotation waitLock      // held by whoever changes keys; before all other locks

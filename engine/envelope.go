@@ -90,11 +90,27 @@ func (s *sealing) now() uint64 {
 
 // entryBuffer is what an entry of size bytes is appended to: it leaves the
 // room in front, and the capacity behind, that its envelope takes.
+// The log copies what it is given: dropEntry takes the memory back.
 func (db *DB) entryBuffer(size int) []byte {
-	if db.ring == nil {
-		return make([]byte, 0, size)
+	front := 0
+	if db.ring != nil {
+		front = envelopeMore
+		size += envelopeMore + envelopeSealed
 	}
-	return make([]byte, envelopeMore, envelopeMore+size+envelopeSealed)
+	if b, ok := db.entries.Get().(*[]byte); ok && cap(*b) >= size {
+		return (*b)[:front]
+	}
+	return make([]byte, front, size)
+}
+
+// keptEntry is the largest memory of an entry that is kept for others.
+const keptEntry = 8 << 20
+
+// dropEntry is for the end of an entry that the log has, or never will.
+func (db *DB) dropEntry(b []byte) {
+	if cap(b) > 0 && cap(b) <= keptEntry {
+		db.entries.Put(&b)
+	}
 }
 
 // sealEntry makes the envelope of an entry in an entryBuffer, in its memory.

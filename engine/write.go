@@ -130,12 +130,14 @@ func (c *Collection) write(ctx context.Context, kind writeKind, recs []Record) e
 	}
 	err = c.checkDimension(dim)
 	if err == nil && term != c.sealing.now() { // the key was changed meanwhile
+		c.db.dropEntry(payload)
 		payload, _, err = c.sealEntry(e.append(c.db.entryBuffer(size)))
 	}
 	if err == nil {
 		err = c.submit(t, payload, dim)
 	}
 	c.writeMu.Unlock()
+	c.db.dropEntry(payload)
 	if err == nil {
 		err = t.wait(ctx)
 	}
@@ -377,30 +379,40 @@ func (c *Collection) selectIDs(ctx context.Context, sel Selection) ([]string, er
 	return ids, nil
 }
 
-// cloneRecords copies what the caller may change after the call.
+// cloneRecords copies what the caller may change after the call, many fields
+// to a piece of memory: records of one call mostly live and go together.
 func cloneRecords(recs []Record) []Record {
-	floats := 0
+	floats, texts := 0, 0
 	for i := range recs {
-		floats += len(recs[i].Embedding)
-	}
-	arena := make([]float32, 0, floats)
-	out := make([]Record, len(recs))
-	for i, r := range recs {
-		out[i] = r
-		if r.Embedding != nil {
-			n := len(arena)
-			arena = append(arena, r.Embedding...)
-			out[i].Embedding = arena[n:len(arena):len(arena)]
-		}
-		if r.Metadata != nil {
-			out[i].Metadata = maps.Clone(r.Metadata) // values are immutable
-		}
+		r := &recs[i]
+		floats += len(r.Embedding)
 		if r.Document != nil {
-			out[i].Document = Optional(*r.Document)
+			texts++
 		}
 		if r.URI != nil {
-			out[i].URI = Optional(*r.URI)
+			texts++
 		}
+	}
+	vectors := make([]float32, 0, floats)
+	strings := make([]string, 0, texts)
+	text := func(t *string) *string {
+		if t == nil {
+			return nil
+		}
+		strings = append(strings, *t)
+		return &strings[len(strings)-1]
+	}
+	out := make([]Record, len(recs))
+	for i := range recs {
+		r, to := &recs[i], &out[i]
+		to.ID = r.ID
+		if r.Embedding != nil {
+			n := len(vectors)
+			vectors = append(vectors, r.Embedding...)
+			to.Embedding = vectors[n:len(vectors):len(vectors)]
+		}
+		to.Metadata = maps.Clone(r.Metadata) // values are immutable
+		to.Document, to.URI = text(r.Document), text(r.URI)
 	}
 	return out
 }

@@ -50,7 +50,8 @@ func (m Metadata) AppendJSON(dst []byte) []byte {
 		return append(dst, "null"...)
 	}
 	dst = append(dst, '{')
-	for i, key := range m.keys() {
+	var few fewKeys
+	for i, key := range m.keys(few[:0]) {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
@@ -300,14 +301,17 @@ func (t *tokens) value() (v Value, keep bool, err error) {
 	}
 }
 
-func (m Metadata) keys() []string {
-	keys := make([]string, 0, len(m))
+// keys appends m's keys in order.
+func (m Metadata) keys(dst []string) []string {
 	for key := range m {
-		keys = append(keys, key)
+		dst = append(dst, key)
 	}
-	slices.Sort(keys)
-	return keys
+	slices.Sort(dst)
+	return dst
 }
+
+// fewKeys is memory on the stack for the keys of most metadata.
+type fewKeys [16]string
 
 // String is the metadata as JSON, for messages.
 func (m Metadata) String() string { return string(m.AppendJSON(nil)) }

@@ -15,7 +15,8 @@ type Metadata map[string]Value
 // Check reports the first key that a record may not have: an empty one, or
 // one that begins with # or $, which the API keeps for itself.
 func (m Metadata) Check() error {
-	for _, key := range m.keys() {
+	var few fewKeys
+	for _, key := range m.keys(few[:0]) {
 		if !ValidKey(key) {
 			return fmt.Errorf("%w: key %.80q", ErrMetadata, key)
 		}
@@ -51,7 +52,8 @@ var errCodec = errors.New("metadata bytes damaged")
 // and its elements. Equal metadata has equal bytes.
 func AppendMetadata(b []byte, m Metadata) []byte {
 	b = binary.AppendUvarint(b, uint64(len(m)))
-	for _, key := range m.keys() {
+	var few fewKeys
+	for _, key := range m.keys(few[:0]) {
 		v := m[key]
 		b = appendBytes(b, key)
 		b = append(b, byte(v.kind))

@@ -37,21 +37,19 @@ type call struct {
 	borrowed []*[]byte
 }
 
-const keptBuffer = 1 << 20 // larger ones are left to the garbage collector
-
 // buffer lends an empty buffer until the answer has been sent.
-func (c *call) buffer() *[]byte {
-	b := c.s.buffers.Get().(*[]byte)
-	*b = (*b)[:0]
+func (c *call) buffer() *[]byte { return c.bufferFor(0) }
+
+// bufferFor is buffer where size bytes are expected.
+func (c *call) bufferFor(size int64) *[]byte {
+	b := c.s.buffers.get(size)
 	c.borrowed = append(c.borrowed, b)
 	return b
 }
 
 func (c *call) release() {
 	for _, b := range c.borrowed {
-		if cap(*b) <= keptBuffer {
-			c.s.buffers.Put(b)
-		}
+		c.s.buffers.put(b)
 	}
 	c.borrowed, c.body, c.parts = nil, nil, nil
 }
@@ -106,7 +104,7 @@ func (c *call) readBody() error {
 	if c.r.ContentLength > limit {
 		return c.tooLarge()
 	}
-	buf := c.buffer()
+	buf := c.bufferFor(c.r.ContentLength)
 	err := readAll(buf, http.MaxBytesReader(c.w, c.r.Body, limit), c.r.ContentLength)
 	c.body = *buf
 	if err == nil {

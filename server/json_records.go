@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"math"
 	"strconv"
+	"strings"
 
 	"github.com/chromad/chromad/engine"
 	"github.com/chromad/chromad/filter"
@@ -21,6 +22,8 @@ const (
 	noMetadata     = "data did not match any variant of untagged enum MetadataValue"
 	sparseRefused  = "Unimplemented: Sparse vector is not supported for local chroma: "
 	chunkOfVectors = 16 << 10 // floats that are allocated at a time
+	pieceOfText    = 8 << 10  // bytes of texts
+	pieceOfTexts   = 64       // texts that are pointed to
 )
 
 // writeBody is the body of add, upsert and update. Lists go straight into
@@ -43,11 +46,14 @@ type recordReader struct {
 	update bool // embeddings and their elements may be null
 	nulls  bool // metadata values may be null, which deletes them
 
-	vector []float32 // of the embedding that is being read
-	raw64  []byte    // its bytes
-	free   []float32 // a piece of memory for many embeddings
-	used   int       // of it
-	values int       // elements of metadata lists so far
+	texts  strings.Builder // a piece of memory for many texts
+	refs   []string        // and one for those that are pointed to
+	keys   int             // of the metadata before
+	vector []float32       // of the embedding that is being read
+	raw64  []byte          // its bytes
+	free   []float32       // a piece of memory for many embeddings
+	used   int             // of it
+	values int             // elements of metadata lists so far
 }
 
 // readWrite reads the body of a write.
@@ -74,7 +80,7 @@ func (r *recordReader) field(name string) {
 	case "ids":
 		r.body.has.ids = true
 		r.array(r.limits.Records, func(i int) {
-			r.record(i).ID = r.text()
+			r.record(i).ID = r.kept()
 			r.body.ids = i + 1
 		})
 	case "embeddings":
@@ -122,8 +128,29 @@ func (r *recordReader) optional() *string {
 	if r.null() {
 		return nil
 	}
-	t := r.text()
-	return &t
+	t := r.kept()
+	if len(r.refs) == cap(r.refs) {
+		r.refs = make([]string, 0, pieceOfTexts)
+	}
+	r.refs = append(r.refs, t)
+	return &r.refs[len(r.refs)-1]
+}
+
+// kept reads a string into memory that it shares with others of the request:
+// they live in the same memtable, and one allocation serves many. Pieces are
+// small, so that little is held by a text that outlives the others.
+func (r *recordReader) kept() string {
+	b := r.span("a string")
+	if len(b) > pieceOfText/8 {
+		return string(b)
+	}
+	if len(b) > r.texts.Cap()-r.texts.Len() {
+		r.texts = strings.Builder{}
+		r.texts.Grow(max(len(b), min(pieceOfText, len(r.data)/8)))
+	}
+	from := r.texts.Len()
+	r.texts.Write(b)
+	return r.texts.String()[from:]
 }
 
 func (r *recordReader) fault(format string, args ...any) {
@@ -304,10 +331,11 @@ func (r *recordReader) metadata(i int) filter.Metadata {
 			return
 		}
 		if m == nil {
-			m = filter.Metadata{}
+			m = make(filter.Metadata, min(r.keys, fewFields))
 		}
 		m[key] = v
 	})
+	r.keys = len(m) // the next one's are probably the same
 	return m
 }
 
@@ -315,7 +343,7 @@ func (r *recordReader) metadata(i int) filter.Metadata {
 func (r *recordReader) value(i int, key string) (v filter.Value, keep bool) {
 	switch c := r.peek(); {
 	case c == '"':
-		return filter.String(r.text()), true
+		return filter.String(r.kept()), true
 	case c == 't' || c == 'f':
 		return filter.Bool(r.boolean()), true
 	case c == '-' || c >= '0' && c <= '9':
@@ -371,7 +399,7 @@ func (r *recordReader) metadataList() (filter.Value, bool) {
 		kind = c
 		switch c {
 		case '"':
-			texts = append(double(texts), r.text())
+			texts = append(double(texts), r.kept())
 		case 't':
 			bools = append(double(bools), r.boolean())
 		default:

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math"
 	"slices"
@@ -318,6 +319,10 @@ func (s *scanner) span(wanted string) []byte {
 	s.pos++
 	from, ascii := s.pos, true
 	for s.pos < len(s.data) {
+		if s.pos+8 <= len(s.data) && plainText(binary.LittleEndian.Uint64(s.data[s.pos:])) {
+			s.pos += 8
+			continue
+		}
 		c := s.data[s.pos]
 		switch {
 		case c == '"':
@@ -340,6 +345,15 @@ func (s *scanner) span(wanted string) []byte {
 	}
 	s.syntax("EOF while parsing a string")
 	return nil
+}
+
+// plainText tells that eight bytes are ASCII without quotation mark, backslash
+// and control characters. It is never wrong: a borrow makes a byte look special
+// only above one that is.
+func plainText(x uint64) bool {
+	const ones, tops = 0x0101010101010101, 0x8080808080808080
+	quote, backslash := x^('"'*ones), x^('\\'*ones)
+	return (x|(x-' '*ones)|(quote-ones)|(backslash-ones))&tops == 0
 }
 
 // escaped goes on with a string that began at from and has its first escape at pos.

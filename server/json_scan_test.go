@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -296,6 +297,23 @@ func TestAppendText(t *testing.T) {
 		var back string
 		if err := json.Unmarshal([]byte(got), &back); err != nil || utf8.ValidString(in) && back != in {
 			t.Errorf("%q reads back as %q, %v", in, back, err)
+		}
+	}
+}
+
+// TestPlainText: one byte that is not plain is seen at every place, beside
+// neighbours that could hide it.
+func TestPlainText(t *testing.T) {
+	for c := range 256 {
+		plain := c >= ' ' && c < utf8.RuneSelf && c != '"' && c != '\\'
+		for _, beside := range []byte{' ', '!', '#', '[', ']', 'a', 0x7f} {
+			for at := range 8 {
+				b := bytes.Repeat([]byte{beside}, 8)
+				b[at] = byte(c)
+				if got := plainText(binary.LittleEndian.Uint64(b)); got != plain {
+					t.Fatalf("%q: %t", b, got)
+				}
+			}
 		}
 	}
 }

@@ -40,7 +40,7 @@ type Server struct {
 	threads  int    // what a configuration that names none gets as num_threads
 	prefix   string // of the request ids that the server makes
 	requests atomic.Uint64
-	buffers  sync.Pool
+	buffers  buffers
 	answered *requestMetrics
 
 	modify  sync.Mutex // reading, changing and writing back a collection's schema
@@ -57,8 +57,8 @@ func New(config Config) *Server {
 		store: config.Store, log: log, config: config,
 		limits: config.Limits.withDefaults(), timeouts: config.Timeouts.withDefaults(),
 		router: newRouter(routes()), threads: runtime.NumCPU(),
-		prefix:  strconv.FormatInt(time.Now().UnixNano(), 36) + "-",
-		buffers: sync.Pool{New: func() any { return new([]byte) }}, answered: newRequestMetrics(routes()),
+		prefix:   strconv.FormatInt(time.Now().UnixNano(), 36) + "-",
+		answered: newRequestMetrics(routes()),
 	}
 }
 
