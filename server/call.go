@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/chromad/chromad/engine"
+	"github.com/chromad/chromad/server/access"
 )
 
 // call is one request on its way.
@@ -24,6 +25,7 @@ type call struct {
 	id      string
 	pattern *pattern
 	route   *route
+	who     *access.Principal // nil: the request was refused before anybody asked
 	vars    map[string]string // decoded path segments by name
 	body    []byte
 	read    bool // the whole body, which may be none
@@ -200,8 +202,18 @@ func (c *call) collection() (Collection, error) {
 	if err != nil {
 		return nil, invalid("Collection ID is not a valid UUIDv4")
 	}
+	absent := notFound("Collection [%s] does not exist.", id)
 	found, err := c.s.store.CollectionByID(c.ctx(), at, id)
-	return found, missing(err, "Collection [%s] does not exist.", id)
+	if errors.Is(err, engine.ErrNotFound) {
+		err = absent
+	}
+	if err == nil && !c.who.MayAll(c.route.action, at.Tenant, at.Database) {
+		err = c.hidden(found.Info().Name, absent)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return found, nil
 }
 
 // query reads the parameters of the query string that a route knows.

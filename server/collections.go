@@ -1,10 +1,12 @@
 package server
 
 import (
+	"iter"
 	"net/http"
 
 	"github.com/chromad/chromad/engine"
 	"github.com/chromad/chromad/filter"
+	"github.com/chromad/chromad/server/access"
 )
 
 // collectionMetadata is the metadata of a request about a collection.
@@ -98,8 +100,15 @@ func (s *Server) createCollection(c *call) error {
 	if len(spec.Extension) > maxSchema {
 		return invalid("Validation error: schema: %d bytes, at most %d are allowed", len(spec.Extension), maxSchema)
 	}
+	target := access.Target{Tenant: at.Tenant, Database: at.Database, Collection: name}
+	if err := c.permit(access.CreateCollection, target); err != nil {
+		return err
+	}
 	create := s.store.Create
 	if getOrCreate {
+		if err := c.permit(access.GetCollection, target); err != nil {
+			return err
+		}
 		create = s.store.GetOrCreate
 	}
 	made, err := create(c.toTheEnd(), at, name, spec)
@@ -155,8 +164,19 @@ func (s *Server) listCollections(c *call) error {
 	if err != nil {
 		return err
 	}
-	return list(c, s.store.Collections(c.ctx(), at), limit, offset, func(b []byte, info engine.Info) []byte {
+	return list(c, c.visible(at), limit, offset, func(b []byte, info engine.Info) []byte {
 		return s.appendCollection(b, &info)
+	})
+}
+
+// visible yields the collections of a database that the principal may see.
+func (c *call) visible(at Place) iter.Seq2[engine.Info, error] {
+	all := c.s.store.Collections(c.ctx(), at)
+	if c.who.MayAll(access.GetCollection, at.Tenant, at.Database) {
+		return all
+	}
+	return only(all, func(i engine.Info) bool {
+		return c.who.May(access.GetCollection, access.Target{Tenant: at.Tenant, Database: at.Database, Collection: i.Name})
 	})
 }
 
@@ -164,6 +184,17 @@ func (s *Server) countCollections(c *call) error {
 	at, err := c.place()
 	if err != nil {
 		return err
+	}
+	if !c.who.MayAll(access.GetCollection, at.Tenant, at.Database) {
+		n := 0
+		for _, err := range c.visible(at) {
+			if err != nil {
+				return err
+			}
+			n++
+		}
+		c.json(appendInt(nil, n))
+		return nil
 	}
 	n, err := s.store.Count(c.ctx(), at)
 	if err != nil {
@@ -181,7 +212,11 @@ func (s *Server) getCollection(c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.answer(s.store.Collection(c.ctx(), at, c.vars["collection"]))
+	name := c.vars["collection"]
+	if err := c.hidden(name, engine.ErrNotFound); err != nil {
+		return c.answer(nil, err)
+	}
+	return c.answer(s.store.Collection(c.ctx(), at, name))
 }
 
 // answer answers with a collection that was looked up by name.
@@ -203,7 +238,11 @@ func (s *Server) getCollectionByID(c *call) error {
 		return err
 	}
 	c.vars["collection"] = id.String()
-	return c.answer(s.store.CollectionByID(c.ctx(), at, id))
+	found, err := s.store.CollectionByID(c.ctx(), at, id)
+	if err == nil {
+		err = c.hidden(found.Info().Name, engine.ErrNotFound)
+	}
+	return c.answer(found, err)
 }
 
 // getCollectionByCRN looks a collection up by its resource name. The name of
@@ -222,6 +261,9 @@ func (s *Server) getCollectionByCRN(c *call) error {
 	if err != nil {
 		return c.answer(nil, err)
 	}
+	if !c.who.May(access.GetCollection, access.Target{Tenant: t.Name, Database: database, Collection: name}) {
+		return c.answer(nil, engine.ErrNotFound)
+	}
 	return c.answer(s.store.Collection(c.ctx(), Place{t.Name, database}, name))
 }
 
@@ -231,6 +273,9 @@ func (s *Server) deleteCollection(c *call) error {
 		return err
 	}
 	name := c.vars["collection"]
+	if err := c.hidden(name, engine.ErrNotFound); err != nil {
+		return missing(err, "Collection [%s] does not exist", name)
+	}
 	if err := s.store.Delete(c.toTheEnd(), at, name); err != nil {
 		return missing(err, "Collection [%s] does not exist", name)
 	}
@@ -267,6 +312,11 @@ func (s *Server) updateCollection(c *call) error {
 	if name != nil {
 		if reason := checkName(*name); reason != "" {
 			return invalid("Validation error: new_name: %s", reason)
+		}
+		// A new name may lead out of what the principal is confined to, or into it.
+		to := access.Target{Tenant: c.vars["tenant"], Database: c.vars["database"], Collection: *name}
+		if err := c.permit(access.UpdateCollection, to); err != nil {
+			return err
 		}
 	}
 	if err := meta.check("new_metadata"); err != nil {

@@ -6,16 +6,18 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/chromad/chromad/server/access"
 )
 
 // route is one row of the table of routes. Everything that is true of a route
 // as a whole is a column here.
 type route struct {
 	method  string
-	pattern string // {name} is one segment, {name...} is at least one
-	action  string // what the route does to what; logs say it, permissions will
-	body    bool   // whether a JSON body is read before the handler is called
-	success int    // status of the answer when the handler returns no error
+	pattern string        // {name} is one segment, {name...} is at least one
+	action  access.Action // what it does: permissions are about it, and logs say it
+	body    bool          // whether a JSON body is read before the handler is called
+	success int           // status of the answer when the handler returns no error
 	handle  func(*Server, *call) error
 }
 
@@ -28,51 +30,51 @@ const (
 // routes is the table of all routes. HEAD goes where GET goes.
 func routes() []route {
 	table := []route{
-		{"GET", "/api/v2", "system:heartbeat", false, 200, (*Server).heartbeat},
-		{"GET", "/api/v2/heartbeat", "system:heartbeat", false, 200, (*Server).heartbeat},
-		{"GET", "/api/v2/version", "system:version", false, 200, (*Server).version},
-		{"GET", "/api/v2/healthcheck", "system:healthcheck", false, 200, (*Server).healthcheck},
-		{"GET", "/api/v2/pre-flight-checks", "system:preflight", false, 200, (*Server).preflight},
-		{"GET", "/api/v2/auth/identity", "system:identity", false, 200, (*Server).identity},
-		{"GET", "/metrics", "system:metrics", false, 200, (*Server).scrape},
-		{"POST", "/api/v2/reset", "system:reset", false, 200, (*Server).reset},
+		{"GET", "/api/v2", access.Public, false, 200, (*Server).heartbeat},
+		{"GET", "/api/v2/heartbeat", access.Public, false, 200, (*Server).heartbeat},
+		{"GET", "/api/v2/version", access.Public, false, 200, (*Server).version},
+		{"GET", "/api/v2/healthcheck", access.Public, false, 200, (*Server).healthcheck},
+		{"GET", "/api/v2/pre-flight-checks", access.Public, false, 200, (*Server).preflight},
+		{"GET", "/api/v2/auth/identity", access.Identify, false, 200, (*Server).identity},
+		{"GET", "/metrics", access.Metrics, false, 200, (*Server).scrape},
+		{"POST", "/api/v2/reset", access.Reset, false, 200, (*Server).reset},
 
-		{"POST", "/api/v2/tenants", "tenant:create", true, 200, (*Server).createTenant},
-		{"GET", underTenant, "tenant:get", false, 200, (*Server).getTenant},
-		{"PATCH", underTenant, "tenant:update", true, 200, (*Server).updateTenant},
+		{"POST", "/api/v2/tenants", access.CreateTenant, true, 200, (*Server).createTenant},
+		{"GET", underTenant, access.GetTenant, false, 200, (*Server).getTenant},
+		{"PATCH", underTenant, access.UpdateTenant, true, 200, (*Server).updateTenant},
 
-		{"POST", underTenant + "/databases", "database:create", true, 200, (*Server).createDatabase},
-		{"GET", underTenant + "/databases", "database:list", false, 200, (*Server).listDatabases},
-		{"GET", underDatabase, "database:get", false, 200, (*Server).getDatabase},
-		{"DELETE", underDatabase, "database:delete", false, 200, (*Server).deleteDatabase},
+		{"POST", underTenant + "/databases", access.CreateDatabase, true, 200, (*Server).createDatabase},
+		{"GET", underTenant + "/databases", access.ListDatabases, false, 200, (*Server).listDatabases},
+		{"GET", underDatabase, access.GetDatabase, false, 200, (*Server).getDatabase},
+		{"DELETE", underDatabase, access.DeleteDatabase, false, 200, (*Server).deleteDatabase},
 
-		{"POST", underDatabase + "/collections", "collection:create", true, 200, (*Server).createCollection},
-		{"GET", underDatabase + "/collections", "collection:list", false, 200, (*Server).listCollections},
-		{"GET", underDatabase + "/collections_count", "collection:count", false, 200, (*Server).countCollections},
-		{"GET", underDatabase + "/collections/by-id/{collection}", "collection:get", false, 200, (*Server).getCollectionByID},
-		{"GET", underCollection, "collection:get", false, 200, (*Server).getCollection},
-		{"DELETE", underCollection, "collection:delete", false, 200, (*Server).deleteCollection},
-		{"PUT", underCollection, "collection:update", true, 200, (*Server).updateCollection},
-		{"GET", "/api/v2/collections/{crn}", "collection:get", false, 200, (*Server).getCollectionByCRN},
+		{"POST", underDatabase + "/collections", access.CreateCollection, true, 200, (*Server).createCollection},
+		{"GET", underDatabase + "/collections", access.ListCollections, false, 200, (*Server).listCollections},
+		{"GET", underDatabase + "/collections_count", access.CountCollections, false, 200, (*Server).countCollections},
+		{"GET", underDatabase + "/collections/by-id/{collection}", access.GetCollection, false, 200, (*Server).getCollectionByID},
+		{"GET", underCollection, access.GetCollection, false, 200, (*Server).getCollection},
+		{"DELETE", underCollection, access.DeleteCollection, false, 200, (*Server).deleteCollection},
+		{"PUT", underCollection, access.UpdateCollection, true, 200, (*Server).updateCollection},
+		{"GET", "/api/v2/collections/{crn}", access.GetCollection, false, 200, (*Server).getCollectionByCRN},
 
-		{"POST", underCollection + "/add", "record:add", true, 201, (*Server).add},
-		{"POST", underCollection + "/upsert", "record:upsert", true, 200, (*Server).upsert},
-		{"POST", underCollection + "/update", "record:update", true, 200, (*Server).update},
-		{"POST", underCollection + "/delete", "record:delete", true, 200, (*Server).deleteRecords},
-		{"POST", underCollection + "/get", "record:get", true, 200, (*Server).get},
-		{"GET", underCollection + "/count", "record:count", false, 200, (*Server).count},
-		{"POST", underCollection + "/query", "record:query", true, 200, (*Server).query},
-		{"POST", underCollection + "/search", "record:search", true, 200, (*Server).search},
+		{"POST", underCollection + "/add", access.Add, true, 201, (*Server).add},
+		{"POST", underCollection + "/upsert", access.Upsert, true, 200, (*Server).upsert},
+		{"POST", underCollection + "/update", access.Update, true, 200, (*Server).update},
+		{"POST", underCollection + "/delete", access.Delete, true, 200, (*Server).deleteRecords},
+		{"POST", underCollection + "/get", access.Get, true, 200, (*Server).get},
+		{"GET", underCollection + "/count", access.Count, false, 200, (*Server).count},
+		{"POST", underCollection + "/query", access.Query, true, 200, (*Server).query},
+		{"POST", underCollection + "/search", access.Search, true, 200, (*Server).search},
 
-		{"POST", underCollection + "/fork", "collection:fork", true, 200, (*Server).fork},
-		{"GET", underCollection + "/fork_count", "collection:fork_count", false, 200, (*Server).forkCount},
-		{"GET", underCollection + "/indexing_status", "collection:indexing_status", false, 200, (*Server).indexingStatus},
-		{"POST", underCollection + "/functions/attach", "function:attach", true, 200, (*Server).attachFunction},
-		{"GET", underCollection + "/functions/{function}", "function:get", false, 200, (*Server).getFunction},
-		{"POST", underCollection + "/attached_functions/{function}/detach", "function:detach", true, 200, (*Server).detachFunction},
+		{"POST", underCollection + "/fork", access.ForkCollection, true, 200, (*Server).fork},
+		{"GET", underCollection + "/fork_count", access.GetCollection, false, 200, (*Server).forkCount},
+		{"GET", underCollection + "/indexing_status", access.GetCollection, false, 200, (*Server).indexingStatus},
+		{"POST", underCollection + "/functions/attach", access.Functions, true, 200, (*Server).attachFunction},
+		{"GET", underCollection + "/functions/{function}", access.Functions, false, 200, (*Server).getFunction},
+		{"POST", underCollection + "/attached_functions/{function}/detach", access.Functions, true, 200, (*Server).detachFunction},
 	}
 	for _, method := range []string{"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} {
-		table = append(table, route{method, "/api/v1/{rest...}", "system:v1", false, 410, (*Server).v1})
+		table = append(table, route{method, "/api/v1/{rest...}", access.Public, false, 410, (*Server).v1})
 	}
 	return table
 }

@@ -15,16 +15,19 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/chromad/chromad/server/access"
 )
 
 // Config says how a server behaves. The zero value of every field but Store
 // is usable.
 type Config struct {
 	Store       Store
-	Log         *slog.Logger // nil: nothing is logged
-	AllowReset  bool         // whether POST /api/v2/reset deletes everything
-	CORSOrigins []string     // origins that browsers may call from; "*" is all of them
-	TLS         *tls.Config  // nil: connections are in the clear
+	Log         *slog.Logger      // nil: nothing is logged
+	AllowReset  bool              // whether POST /api/v2/reset deletes everything
+	CORSOrigins []string          // origins that browsers may call from; "*" is all of them
+	TLS         *tls.Config       // nil: connections are in the clear
+	Access      *access.Directory // who may do what; nil: everybody everything
 	Limits      Limits
 	Timeouts    Timeouts
 }
@@ -114,13 +117,18 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	p, values := s.router.find(sentPath(r))
-	if p == nil || p.methods[r.Method] == nil {
-		c.pattern = p
+	if c.pattern = p; p != nil {
+		c.route = p.methods[r.Method]
+	}
+	if err := c.authenticate(); err != nil {
+		c.fail(err)
+		return
+	}
+	if c.route == nil {
 		c.dropBody()
 		c.status = noRoute(w, p)
 		return
 	}
-	c.pattern, c.route = p, p.methods[r.Method]
 	if err := c.run(values); err != nil {
 		c.fail(err)
 		return
@@ -141,6 +149,9 @@ func sentPath(r *http.Request) string {
 // run does what the route's row says.
 func (c *call) run(values []string) (err error) {
 	if c.vars, err = c.pattern.decode(values); err != nil {
+		return err
+	}
+	if err := c.authorize(); err != nil {
 		return err
 	}
 	if c.route.body {
@@ -169,7 +180,7 @@ func (c *call) finish() {
 		pattern = c.pattern.text
 	}
 	if c.route != nil {
-		action = c.route.action
+		action = string(c.route.action)
 	}
 	level := slog.LevelInfo
 	if c.status >= 500 && c.status != http.StatusNotImplemented {
@@ -179,6 +190,12 @@ func (c *call) finish() {
 		slog.String("method", c.r.Method), slog.String("route", pattern), slog.String("action", action),
 		slog.Int("status", c.status), slog.Duration("duration", time.Since(c.start)),
 		slog.Int("bytes_in", len(c.body)), slog.Int("bytes_out", c.sent), slog.String("request_id", c.id),
+	}
+	if c.who != nil && c.who.Name != "" {
+		attrs = append(attrs, slog.String("user", c.who.Name), slog.String("method_of_auth", c.who.Method))
+		if c.who.Key != "" {
+			attrs = append(attrs, slog.String("key", c.who.Key))
+		}
 	}
 	if c.cause != nil {
 		attrs = append(attrs, slog.String("error", c.cause.Error()))

@@ -102,7 +102,7 @@ func TestRouteTable(t *testing.T) {
 	seen := map[string]bool{}
 	for _, row := range routes() {
 		key := row.method + " " + row.pattern
-		if seen[key] || row.action == "" || !strings.Contains(row.action, ":") || row.handle == nil {
+		if seen[key] || row.action == "" || !strings.Contains(string(row.action), ":") || row.handle == nil {
 			t.Errorf("%s: given twice or incomplete", key)
 		}
 		seen[key] = true
@@ -283,7 +283,7 @@ func TestAccessLog(t *testing.T) {
 	if err := json.Unmarshal(r.log.Bytes(), &line); status != 201 || err != nil {
 		t.Fatalf("%d %v: %s", status, err, r.log)
 	}
-	for name, want := range map[string]any{"method": "POST", "route": underCollection + "/add", "action": "record:add", "status": 201.0, "bytes_out": 2.0, "request_id": `a"b`} {
+	for name, want := range map[string]any{"method": "POST", "route": underCollection + "/add", "action": "collection:add", "status": 201.0, "bytes_out": 2.0, "request_id": `a"b`} {
 		if line[name] != want {
 			t.Errorf("%s: %v, want %v", name, line[name], want)
 		}

@@ -1,9 +1,12 @@
 package server
 
 import (
+	"cmp"
 	"net/http"
 	"strconv"
 	"time"
+
+	"github.com/chromad/chromad/engine"
 )
 
 const (
@@ -43,7 +46,11 @@ func (s *Server) preflight(c *call) error {
 }
 
 func (s *Server) identity(c *call) error {
-	c.json([]byte(`{"user_id":"","tenant":"default_tenant","databases":["default_database"]}`))
+	b := c.buffer()
+	*b = appendText(append(*b, `{"user_id":`...), c.who.Name)
+	*b = appendText(append(*b, `,"tenant":`...), cmp.Or(c.who.Tenant, engine.DefaultTenant))
+	*b = appendText(append(*b, `,"databases":[`...), cmp.Or(c.who.Database, engine.DefaultDatabase))
+	c.json(append(*b, "]}"...))
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/chromad/chromad/engine"
+	"github.com/chromad/chromad/server/access"
 )
 
 // readName reads a body whose one field is a text that must be there.
@@ -30,6 +31,9 @@ func (s *Server) createTenant(c *call) error {
 		return err
 	}
 	if err := checkFreeName("name", name); err != nil {
+		return err
+	}
+	if err := c.permit(access.CreateTenant, access.Target{Tenant: name}); err != nil {
 		return err
 	}
 	if err := s.store.CreateTenant(c.toTheEnd(), name); err != nil {
@@ -79,6 +83,9 @@ func (s *Server) createDatabase(c *call) error {
 	if reason := checkDatabaseName(name); reason != "" {
 		return invalid("%s", reason)
 	}
+	if err := c.permit(access.CreateDatabase, access.Target{Tenant: c.vars["tenant"], Database: name}); err != nil {
+		return err
+	}
 	if _, err := s.store.CreateDatabase(c.toTheEnd(), c.vars["tenant"], name); err != nil {
 		return taken(err, "Database [%s] already exists", name)
 	}
@@ -114,7 +121,21 @@ func (s *Server) listDatabases(c *call) error {
 	if err != nil {
 		return err
 	}
-	return list(c, s.store.Databases(c.ctx(), c.vars["tenant"]), limit, offset, appendDatabase)
+	all := only(s.store.Databases(c.ctx(), c.vars["tenant"]), func(d engine.Database) bool {
+		return c.who.May(access.GetDatabase, access.Target{Tenant: d.Tenant, Database: d.Name})
+	})
+	return list(c, all, limit, offset, appendDatabase)
+}
+
+// only yields those of all that keep allows, and errors.
+func only[T any](all iter.Seq2[T, error], keep func(T) bool) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		for one, err := range all {
+			if (err != nil || keep(one)) && !yield(one, err) {
+				return
+			}
+		}
+	}
 }
 
 // list answers with the page of all that limit (negative: none) and offset

@@ -1,0 +1,92 @@
+package access
+
+import (
+	"slices"
+	"strings"
+)
+
+// Action is something that can be done, by the name that Chroma gives it.
+// Names of one group begin alike, see level.
+type Action string
+
+// The actions. Those of Chroma have its names (AuthzAction in
+// rust/frontend-core/src/auth.rs of Chroma 1.5); the last group is ours.
+const (
+	Reset            Action = "system:reset"
+	CreateTenant     Action = "tenant:create_tenant"
+	GetTenant        Action = "tenant:get_tenant"
+	UpdateTenant     Action = "tenant:update_tenant"
+	CreateDatabase   Action = "db:create_database"
+	GetDatabase      Action = "db:get_database"
+	DeleteDatabase   Action = "db:delete_database"
+	ListDatabases    Action = "db:list_databases"
+	ListCollections  Action = "db:list_collections"
+	CountCollections Action = "db:count_collections"
+	CreateCollection Action = "db:create_collection"
+	GetCollection    Action = "collection:get_collection"
+	DeleteCollection Action = "collection:delete_collection"
+	UpdateCollection Action = "collection:update_collection"
+	ForkCollection   Action = "collection:fork_collection"
+	Add              Action = "collection:add"
+	Upsert           Action = "collection:upsert"
+	Update           Action = "collection:update"
+	Delete           Action = "collection:delete"
+	Get              Action = "collection:get"
+	Query            Action = "collection:query"
+	Count            Action = "collection:count"
+	Search           Action = "collection:search"
+
+	Public      Action = "system:public" // needs no credential: whether the server lives, and what it speaks
+	Identify    Action = "system:identity"
+	Metrics     Action = "system:metrics"
+	Functions   Action = "collection:functions"
+	ReadAccess  Action = "system:read_access"
+	WriteAccess Action = "system:write_access"
+)
+
+// Actions are all of them, in the order of the constants.
+func Actions() []Action {
+	return []Action{
+		Reset, CreateTenant, GetTenant, UpdateTenant, CreateDatabase, GetDatabase, DeleteDatabase, ListDatabases,
+		ListCollections, CountCollections, CreateCollection, GetCollection, DeleteCollection, UpdateCollection, ForkCollection,
+		Add, Upsert, Update, Delete, Get, Query, Count, Search,
+		Public, Identify, Metrics, Functions, ReadAccess, WriteAccess,
+	}
+}
+
+// level is how much of a target the action looks at: 0 nothing, 1 the tenant,
+// 2 its database, 3 the collection.
+func (a Action) level() int {
+	switch before, _, _ := strings.Cut(string(a), ":"); before {
+	case "tenant":
+		return 1
+	case "db":
+		switch a {
+		case ListDatabases:
+			return 1 // of a tenant
+		case CreateCollection:
+			return 3 // the one that is to be
+		}
+		return 2
+	case "collection":
+		return 3
+	}
+	return 0
+}
+
+// matches reports whether an action is one that pattern stands for: its name,
+// "db:*" for all that begin so, or "*".
+func (a Action) matches(pattern string) bool {
+	if prefix, ok := strings.CutSuffix(pattern, "*"); ok {
+		return strings.HasPrefix(string(a), prefix)
+	}
+	return string(a) == pattern
+}
+
+// knownPattern reports whether a pattern of actions stands for any.
+func knownPattern(pattern string) bool {
+	if prefix, ok := strings.CutSuffix(pattern, "*"); ok && prefix != "" && !strings.HasSuffix(prefix, ":") {
+		return false // a star stands for a whole group
+	}
+	return slices.ContainsFunc(Actions(), func(a Action) bool { return a.matches(pattern) })
+}

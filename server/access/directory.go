@@ -1,0 +1,235 @@
+package access
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// ErrDenied says that a credential is missing or is not one that is known and
+// valid. It does not say which: that goes to the log, by Denied.Reason.
+var ErrDenied = errors.New("authentication failed")
+
+// ErrBusy says that too many passwords are being checked already: try again.
+var ErrBusy = errors.New("too many passwords are being checked")
+
+// Denied is the error of a credential that is not accepted.
+type Denied struct{ Reason string }
+
+func (d *Denied) Error() string { return ErrDenied.Error() + ": " + d.Reason }
+
+// Is makes errors.Is find ErrDenied.
+func (d *Denied) Is(target error) bool { return target == ErrDenied }
+
+// Credential is what a request shows of who it comes from. At most one of
+// the fields is set.
+type Credential struct {
+	Key            string // an API key
+	Name, Password string
+	Certificate    string // common name of a verified client certificate
+}
+
+// Directory turns credentials into principals by the policy of the moment. It
+// is safe for concurrent use.
+type Directory struct {
+	current atomic.Pointer[directory]
+	now     func() time.Time
+
+	hashing chan struct{} // a place for each password that is being hashed
+	secret  [32]byte      // what known is keyed with
+	mu      sync.Mutex
+	known   map[[32]byte]verified // passwords that were right a moment ago
+}
+
+// directory is a policy made ready for looking up. It is never changed.
+type directory struct {
+	open   bool
+	byKey  map[string]*entry // by the key's id
+	byName map[string]*entry
+	byCert map[string]*entry
+}
+
+type entry struct {
+	user     *User
+	grants   []granted
+	password password
+}
+
+// verified is a password that was right, until when that may be believed, and
+// under which policy it was.
+type verified struct {
+	until time.Time
+	of    *directory
+}
+
+const (
+	passwordsAtOnce  = 2 // each takes 64 MiB
+	believePasswords = time.Minute
+	maxKnown         = 10_000
+)
+
+// NewDirectory makes a directory of a policy.
+func NewDirectory(p *Policy) (*Directory, error) {
+	d := &Directory{now: time.Now, hashing: make(chan struct{}, passwordsAtOnce), known: map[[32]byte]verified{}}
+	if _, err := rand.Read(d.secret[:]); err != nil {
+		return nil, err
+	}
+	return d, d.Use(p)
+}
+
+// Use makes p the policy from the next request on.
+func (d *Directory) Use(p *Policy) error {
+	if err := p.Check(); err != nil {
+		return err
+	}
+	roles := map[string]Role{}
+	for _, r := range append(BuiltIn(), p.Roles...) {
+		roles[r.Name] = r
+	}
+	next := &directory{open: len(p.Users) == 0, byKey: map[string]*entry{}, byName: map[string]*entry{}, byCert: map[string]*entry{}}
+	for i := range p.Users {
+		u := p.Users[i] // a copy: the caller may change his
+		e := &entry{user: &u, grants: grantsOf(&u, roles)}
+		if u.Password != "" {
+			e.password, _ = parsePassword(u.Password) // Check has read it
+		}
+		next.byName[u.Name] = e
+		for _, k := range u.Keys {
+			next.byKey[k.ID] = e
+		}
+		for _, c := range u.Certificates {
+			next.byCert[c] = e
+		}
+	}
+	d.current.Store(next)
+	return nil
+}
+
+// Open reports whether there are no users, so that everybody may do
+// everything. A nil Directory is open.
+func (d *Directory) Open() bool { return d == nil || d.current.Load().open }
+
+// anybody is who asks a server without users.
+var anybody = &Principal{Method: "none", open: true}
+
+// nobody is who shows no credential: he may do what is public.
+var nobody = &Principal{Method: "none"}
+
+// Nobody is the principal of a request without a credential, for what is public.
+func (d *Directory) Nobody() *Principal {
+	if d.Open() {
+		return anybody
+	}
+	return nobody
+}
+
+// Authenticate returns who shows a credential. The error is a *Denied, or
+// ErrBusy.
+func (d *Directory) Authenticate(c Credential) (*Principal, error) {
+	at := d.current.Load()
+	switch {
+	case at.open:
+		return anybody, nil
+	case c.Key != "":
+		return at.key(c.Key, d.now())
+	case c.Name != "":
+		return d.password(at, c.Name, c.Password)
+	case c.Certificate != "":
+		e := at.byCert[c.Certificate]
+		if e == nil {
+			return nil, &Denied{"no user has this certificate"}
+		}
+		return e.principal("certificate", "")
+	}
+	return nil, &Denied{"no credential"}
+}
+
+func (at *directory) key(secret string, now time.Time) (*Principal, error) {
+	id, ok := keyID(secret)
+	if !ok {
+		return nil, &Denied{"not an API key"}
+	}
+	e := at.byKey[id]
+	if e == nil {
+		return nil, &Denied{"unknown API key"}
+	}
+	for i := range e.user.Keys {
+		k := &e.user.Keys[i]
+		if k.ID != id {
+			continue
+		}
+		switch {
+		case !k.is(secret):
+			return nil, &Denied{"wrong secret of API key " + id}
+		case k.expired(now):
+			return nil, &Denied{"API key " + id + " has expired"}
+		}
+		return e.principal("key", id)
+	}
+	return nil, &Denied{"unknown API key"}
+}
+
+func (d *Directory) password(at *directory, name, text string) (*Principal, error) {
+	e := at.byName[name]
+	if len(text) > maxPassword {
+		return nil, &Denied{"a password that is too long"}
+	}
+	p := password{salt: make([]byte, argonSalt), sum: make([]byte, argonSum)} // of nobody: takes as long
+	known := e != nil && e.user.Password != ""
+	if known {
+		p = e.password
+	}
+	id := d.fingerprint(name, text)
+	if known && d.believed(id, at) {
+		return e.principal("password", "")
+	}
+	select {
+	case d.hashing <- struct{}{}:
+	default:
+		return nil, ErrBusy
+	}
+	right := p.is(text)
+	<-d.hashing
+	if !known || !right {
+		return nil, &Denied{"wrong name or password"}
+	}
+	d.believe(id, at)
+	return e.principal("password", "")
+}
+
+// fingerprint names a pair of name and password without keeping it.
+func (d *Directory) fingerprint(name, text string) (id [32]byte) {
+	h := hmac.New(sha256.New, d.secret[:])
+	h.Write([]byte(name))
+	h.Write([]byte{0})
+	h.Write([]byte(text))
+	h.Sum(id[:0])
+	return id
+}
+
+func (d *Directory) believed(id [32]byte, at *directory) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	v, ok := d.known[id]
+	return ok && v.of == at && d.now().Before(v.until)
+}
+
+func (d *Directory) believe(id [32]byte, at *directory) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.known) >= maxKnown {
+		clear(d.known)
+	}
+	d.known[id] = verified{d.now().Add(believePasswords), at}
+}
+
+func (e *entry) principal(method, key string) (*Principal, error) {
+	if e.user.Disabled {
+		return nil, &Denied{"user " + e.user.Name + " is disabled"}
+	}
+	return &Principal{Name: e.user.Name, Method: method, Key: key, Tenant: e.user.Tenant, Database: e.user.Database, grants: e.grants}, nil
+}

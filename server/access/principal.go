@@ -1,0 +1,72 @@
+package access
+
+// Principal is who a request comes from, and what he may do. It is immutable.
+type Principal struct {
+	Name             string // of the user; empty: nobody in particular
+	Method           string // how he showed who he is: "key", "password", "certificate", "none"
+	Key              string // id of the API key, when it was one
+	Tenant, Database string // the answer of /auth/identity
+	grants           []granted
+	open             bool // everything is allowed: there are no users
+}
+
+// granted is a grant of a role within the scope of its binding.
+type granted struct {
+	actions  []string
+	role, on Scope
+}
+
+// May reports whether the principal may do the action to the target.
+func (p *Principal) May(a Action, t Target) bool { return p.may(a, t, a.level()) }
+
+// Might reports whether there can be a target that begins as t does, its
+// empty fields standing for any, to which the principal may do the action. It
+// is asked before a body is read or anything looked up: who may do nothing
+// there learns nothing from what is answered, or from how long it takes.
+func (p *Principal) Might(a Action, t Target) bool {
+	known := 0
+	for _, name := range []string{t.Tenant, t.Database, t.Collection}[:a.level()] {
+		if name == "" {
+			break
+		}
+		known++
+	}
+	return p.may(a, t, known)
+}
+
+func (p *Principal) may(a Action, t Target, known int) bool {
+	if p.open || a == Public {
+		return true
+	}
+	if a == Identify {
+		return p.Name != ""
+	}
+	for _, g := range p.grants {
+		if a.level() == 0 && !(g.role.whole() && g.on.whole()) {
+			continue
+		}
+		for _, pattern := range g.actions {
+			if a.matches(pattern) && g.role.holds(t, known) && g.on.holds(t, known) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// MayAll is May for every collection of the database, so that nobody need
+// know the name of the one that is meant.
+func (p *Principal) MayAll(a Action, tenant, database string) bool {
+	return p.May(a, Target{tenant, database, "\x00"}) // which no pattern but * stands for
+}
+
+// grantsOf are what a user's bindings come to.
+func grantsOf(u *User, roles map[string]Role) []granted {
+	var out []granted
+	for _, b := range u.Roles {
+		for _, g := range roles[b.Role].Grants {
+			out = append(out, granted{g.Actions, g.On, b.On})
+		}
+	}
+	return out
+}
