@@ -22,6 +22,251 @@ DATA tailMask<>+56(SB)/4, $0x00000000
 DATA tailMask<>+60(SB)/4, $0x00000000
 GLOBL tailMask<>(SB), RODATA|NOPTR, $64
 
+// func dotAVX512(a []float32, b []float32) float32
+// Requires: AVX, AVX512F, BMI2, SSE
+TEXT ·dotAVX512(SB), NOSPLIT, $0-52
+	MOVQ   a_base+0(FP), BX
+	MOVQ   b_base+24(FP), SI
+	MOVQ   a_len+8(FP), AX
+	MOVQ   AX, CX
+	ANDQ   $-64, CX
+	MOVQ   AX, DX
+	ANDQ   $-16, DX
+	MOVQ   AX, DI
+	SUBQ   DX, DI
+	MOVL   $0x0000ffff, R8
+	BZHIL  DI, R8, R8
+	KMOVW  R8, K1
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	XORQ   DI, DI
+	CMPQ   DI, CX
+	JGE    pair_blocks_done
+
+pair_blocks:
+	VMOVUPS     (BX)(DI*4), Z4
+	VFMADD231PS (SI)(DI*4), Z4, Z0
+	VMOVUPS     64(BX)(DI*4), Z4
+	VFMADD231PS 64(SI)(DI*4), Z4, Z1
+	VMOVUPS     128(BX)(DI*4), Z4
+	VFMADD231PS 128(SI)(DI*4), Z4, Z2
+	VMOVUPS     192(BX)(DI*4), Z4
+	VFMADD231PS 192(SI)(DI*4), Z4, Z3
+	ADDQ        $0x40, DI
+	CMPQ        DI, CX
+	JLT         pair_blocks
+
+pair_blocks_done:
+	CMPQ DI, DX
+	JGE  pair_lanes_done
+
+pair_lanes:
+	VMOVUPS     (BX)(DI*4), Z4
+	VFMADD231PS (SI)(DI*4), Z4, Z0
+	ADDQ        $0x10, DI
+	CMPQ        DI, DX
+	JLT         pair_lanes
+
+pair_lanes_done:
+	CMPQ        DI, AX
+	JGE         pair_tail_done
+	VMOVUPS.Z   (BX)(DI*4), K1, Z4
+	VMOVUPS.Z   (SI)(DI*4), K1, Z5
+	VFMADD231PS Z5, Z4, Z1
+
+pair_tail_done:
+	VADDPS        Z1, Z0, Z0
+	VADDPS        Z3, Z2, Z2
+	VADDPS        Z2, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VADDPS        Y1, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X1
+	VADDPS        X1, X0, X0
+	VMOVHLPS      X0, X0, X1
+	VADDPS        X1, X0, X0
+	VMOVSHDUP     X0, X1
+	VADDSS        X1, X0, X0
+	MOVSS         X0, ret+48(FP)
+	VZEROUPPER
+	RET
+
+// func dotRowsAVX512(q []float32, data []float32, stride int, rows []uint32, out []float32)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·dotRowsAVX512(SB), NOSPLIT, $0-104
+	MOVQ  q_base+0(FP), BX
+	MOVQ  data_base+24(FP), SI
+	MOVQ  q_len+8(FP), AX
+	MOVQ  stride+48(FP), DI
+	SHLQ  $0x02, DI
+	MOVQ  rows_base+56(FP), R8
+	MOVQ  rows_len+64(FP), R10
+	MOVQ  out_base+80(FP), R9
+	MOVQ  AX, CX
+	ANDQ  $-64, CX
+	MOVQ  AX, DX
+	ANDQ  $-16, DX
+	MOVQ  AX, R11
+	SUBQ  DX, R11
+	MOVL  $0x0000ffff, R12
+	BZHIL R11, R12, R12
+	KMOVW R12, K1
+	DECQ  R10
+	XORQ  R11, R11
+
+next_row:
+	LEAQ    3(R11), R12
+	CMPQ    R12, R10
+	CMOVQGT R10, R12
+	MOVL    (R8)(R12*4), R12
+	IMULQ   DI, R12
+	ADDQ    SI, R12
+	MOVL    (R8)(R11*4), R13
+	IMULQ   DI, R13
+	ADDQ    SI, R13
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	XORQ    R14, R14
+	CMPQ    R14, CX
+	JGE     row_blocks_done
+
+row_blocks:
+	PREFETCHT0  (R12)(R14*4)
+	PREFETCHT0  64(R12)(R14*4)
+	PREFETCHT0  128(R12)(R14*4)
+	PREFETCHT0  192(R12)(R14*4)
+	VMOVUPS     (BX)(R14*4), Z4
+	VFMADD231PS (R13)(R14*4), Z4, Z0
+	VMOVUPS     64(BX)(R14*4), Z4
+	VFMADD231PS 64(R13)(R14*4), Z4, Z1
+	VMOVUPS     128(BX)(R14*4), Z4
+	VFMADD231PS 128(R13)(R14*4), Z4, Z2
+	VMOVUPS     192(BX)(R14*4), Z4
+	VFMADD231PS 192(R13)(R14*4), Z4, Z3
+	ADDQ        $0x40, R14
+	CMPQ        R14, CX
+	JLT         row_blocks
+
+row_blocks_done:
+	CMPQ R14, DX
+	JGE  row_lanes_done
+
+row_lanes:
+	VMOVUPS     (BX)(R14*4), Z4
+	VFMADD231PS (R13)(R14*4), Z4, Z0
+	ADDQ        $0x10, R14
+	CMPQ        R14, DX
+	JLT         row_lanes
+
+row_lanes_done:
+	CMPQ        R14, AX
+	JGE         row_tail_done
+	VMOVUPS.Z   (BX)(R14*4), K1, Z4
+	VMOVUPS.Z   (R13)(R14*4), K1, Z5
+	VFMADD231PS Z5, Z4, Z1
+
+row_tail_done:
+	VADDPS        Z1, Z0, Z0
+	VADDPS        Z3, Z2, Z2
+	VADDPS        Z2, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y4
+	VADDPS        Y4, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X4
+	VADDPS        X4, X0, X0
+	VMOVHLPS      X0, X0, X4
+	VADDPS        X4, X0, X0
+	VMOVSHDUP     X0, X4
+	VADDSS        X4, X0, X0
+	VMOVSS        X0, (R9)(R11*4)
+	INCQ          R11
+	CMPQ          R11, R10
+	JLE           next_row
+	VZEROUPPER
+	RET
+
+// func dotRangeAVX512(q []float32, data []float32, stride int, out []float32)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·dotRangeAVX512(SB), NOSPLIT, $0-80
+	MOVQ  q_base+0(FP), BX
+	MOVQ  data_base+24(FP), SI
+	MOVQ  q_len+8(FP), AX
+	MOVQ  stride+48(FP), DI
+	SHLQ  $0x02, DI
+	MOVQ  out_len+64(FP), R8
+	MOVQ  out_base+56(FP), R9
+	MOVQ  AX, CX
+	ANDQ  $-64, CX
+	MOVQ  AX, DX
+	ANDQ  $-16, DX
+	MOVQ  AX, R10
+	SUBQ  DX, R10
+	MOVL  $0x0000ffff, R11
+	BZHIL R10, R11, R11
+	KMOVW R11, K1
+
+next_row:
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	XORQ   R10, R10
+	CMPQ   R10, CX
+	JGE    row_blocks_done
+
+row_blocks:
+	VMOVUPS     (BX)(R10*4), Z4
+	VFMADD231PS (SI)(R10*4), Z4, Z0
+	VMOVUPS     64(BX)(R10*4), Z4
+	VFMADD231PS 64(SI)(R10*4), Z4, Z1
+	VMOVUPS     128(BX)(R10*4), Z4
+	VFMADD231PS 128(SI)(R10*4), Z4, Z2
+	VMOVUPS     192(BX)(R10*4), Z4
+	VFMADD231PS 192(SI)(R10*4), Z4, Z3
+	ADDQ        $0x40, R10
+	CMPQ        R10, CX
+	JLT         row_blocks
+
+row_blocks_done:
+	CMPQ R10, DX
+	JGE  row_lanes_done
+
+row_lanes:
+	VMOVUPS     (BX)(R10*4), Z4
+	VFMADD231PS (SI)(R10*4), Z4, Z0
+	ADDQ        $0x10, R10
+	CMPQ        R10, DX
+	JLT         row_lanes
+
+row_lanes_done:
+	CMPQ        R10, AX
+	JGE         row_tail_done
+	VMOVUPS.Z   (BX)(R10*4), K1, Z4
+	VMOVUPS.Z   (SI)(R10*4), K1, Z5
+	VFMADD231PS Z5, Z4, Z1
+
+row_tail_done:
+	VADDPS        Z1, Z0, Z0
+	VADDPS        Z3, Z2, Z2
+	VADDPS        Z2, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y4
+	VADDPS        Y4, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X4
+	VADDPS        X4, X0, X0
+	VMOVHLPS      X0, X0, X4
+	VADDPS        X4, X0, X0
+	VMOVSHDUP     X0, X4
+	VADDSS        X4, X0, X0
+	VMOVSS        X0, (R9)
+	ADDQ          DI, SI
+	ADDQ          $0x04, R9
+	DECQ          R8
+	JNZ           next_row
+	VZEROUPPER
+	RET
+
 // func dotAVX2(a []float32, b []float32) float32
 // Requires: AVX, FMA3, SSE
 TEXT ·dotAVX2(SB), NOSPLIT, $0-52
@@ -32,8 +277,9 @@ TEXT ·dotAVX2(SB), NOSPLIT, $0-52
 	ANDQ    $-32, CX
 	MOVQ    AX, DX
 	ANDQ    $-8, DX
-	MOVQ    DX, DI
-	SUBQ    AX, DI
+	MOVQ    AX, DI
+	SUBQ    DX, DI
+	NEGQ    DI
 	LEAQ    tailMask<>+0(SB), R8
 	VMOVUPS 32(R8)(DI*4), Y0
 	VXORPS  Y1, Y1, Y1
@@ -104,8 +350,9 @@ TEXT ·dotRowsAVX2(SB), NOSPLIT, $0-104
 	ANDQ    $-32, CX
 	MOVQ    AX, DX
 	ANDQ    $-8, DX
-	MOVQ    DX, R11
-	SUBQ    AX, R11
+	MOVQ    AX, R11
+	SUBQ    DX, R11
+	NEGQ    R11
 	LEAQ    tailMask<>+0(SB), R12
 	VMOVUPS 32(R12)(R11*4), Y0
 	DECQ    R10
@@ -193,8 +440,9 @@ TEXT ·dotRangeAVX2(SB), NOSPLIT, $0-80
 	ANDQ    $-32, CX
 	MOVQ    AX, DX
 	ANDQ    $-8, DX
-	MOVQ    DX, R10
-	SUBQ    AX, R10
+	MOVQ    AX, R10
+	SUBQ    DX, R10
+	NEGQ    R10
 	LEAQ    tailMask<>+0(SB), R11
 	VMOVUPS 32(R11)(R10*4), Y0
 
@@ -256,6 +504,269 @@ row_tail_done:
 	VZEROUPPER
 	RET
 
+// func l2AVX512(a []float32, b []float32) float32
+// Requires: AVX, AVX512F, BMI2, SSE
+TEXT ·l2AVX512(SB), NOSPLIT, $0-52
+	MOVQ   a_base+0(FP), BX
+	MOVQ   b_base+24(FP), SI
+	MOVQ   a_len+8(FP), AX
+	MOVQ   AX, CX
+	ANDQ   $-64, CX
+	MOVQ   AX, DX
+	ANDQ   $-16, DX
+	MOVQ   AX, DI
+	SUBQ   DX, DI
+	MOVL   $0x0000ffff, R8
+	BZHIL  DI, R8, R8
+	KMOVW  R8, K1
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	XORQ   DI, DI
+	CMPQ   DI, CX
+	JGE    pair_blocks_done
+
+pair_blocks:
+	VMOVUPS     (BX)(DI*4), Z4
+	VSUBPS      (SI)(DI*4), Z4, Z4
+	VFMADD231PS Z4, Z4, Z0
+	VMOVUPS     64(BX)(DI*4), Z4
+	VSUBPS      64(SI)(DI*4), Z4, Z4
+	VFMADD231PS Z4, Z4, Z1
+	VMOVUPS     128(BX)(DI*4), Z4
+	VSUBPS      128(SI)(DI*4), Z4, Z4
+	VFMADD231PS Z4, Z4, Z2
+	VMOVUPS     192(BX)(DI*4), Z4
+	VSUBPS      192(SI)(DI*4), Z4, Z4
+	VFMADD231PS Z4, Z4, Z3
+	ADDQ        $0x40, DI
+	CMPQ        DI, CX
+	JLT         pair_blocks
+
+pair_blocks_done:
+	CMPQ DI, DX
+	JGE  pair_lanes_done
+
+pair_lanes:
+	VMOVUPS     (BX)(DI*4), Z4
+	VSUBPS      (SI)(DI*4), Z4, Z4
+	VFMADD231PS Z4, Z4, Z0
+	ADDQ        $0x10, DI
+	CMPQ        DI, DX
+	JLT         pair_lanes
+
+pair_lanes_done:
+	CMPQ        DI, AX
+	JGE         pair_tail_done
+	VMOVUPS.Z   (BX)(DI*4), K1, Z4
+	VMOVUPS.Z   (SI)(DI*4), K1, Z5
+	VSUBPS      Z5, Z4, Z4
+	VFMADD231PS Z4, Z4, Z1
+
+pair_tail_done:
+	VADDPS        Z1, Z0, Z0
+	VADDPS        Z3, Z2, Z2
+	VADDPS        Z2, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VADDPS        Y1, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X1
+	VADDPS        X1, X0, X0
+	VMOVHLPS      X0, X0, X1
+	VADDPS        X1, X0, X0
+	VMOVSHDUP     X0, X1
+	VADDSS        X1, X0, X0
+	MOVSS         X0, ret+48(FP)
+	VZEROUPPER
+	RET
+
+// func l2RowsAVX512(q []float32, data []float32, stride int, rows []uint32, out []float32)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·l2RowsAVX512(SB), NOSPLIT, $0-104
+	MOVQ  q_base+0(FP), BX
+	MOVQ  data_base+24(FP), SI
+	MOVQ  q_len+8(FP), AX
+	MOVQ  stride+48(FP), DI
+	SHLQ  $0x02, DI
+	MOVQ  rows_base+56(FP), R8
+	MOVQ  rows_len+64(FP), R10
+	MOVQ  out_base+80(FP), R9
+	MOVQ  AX, CX
+	ANDQ  $-64, CX
+	MOVQ  AX, DX
+	ANDQ  $-16, DX
+	MOVQ  AX, R11
+	SUBQ  DX, R11
+	MOVL  $0x0000ffff, R12
+	BZHIL R11, R12, R12
+	KMOVW R12, K1
+	DECQ  R10
+	XORQ  R11, R11
+
+next_row:
+	LEAQ    3(R11), R12
+	CMPQ    R12, R10
+	CMOVQGT R10, R12
+	MOVL    (R8)(R12*4), R12
+	IMULQ   DI, R12
+	ADDQ    SI, R12
+	MOVL    (R8)(R11*4), R13
+	IMULQ   DI, R13
+	ADDQ    SI, R13
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	XORQ    R14, R14
+	CMPQ    R14, CX
+	JGE     row_blocks_done
+
+row_blocks:
+	PREFETCHT0  (R12)(R14*4)
+	PREFETCHT0  64(R12)(R14*4)
+	PREFETCHT0  128(R12)(R14*4)
+	PREFETCHT0  192(R12)(R14*4)
+	VMOVUPS     (BX)(R14*4), Z4
+	VSUBPS      (R13)(R14*4), Z4, Z4
+	VFMADD231PS Z4, Z4, Z0
+	VMOVUPS     64(BX)(R14*4), Z4
+	VSUBPS      64(R13)(R14*4), Z4, Z4
+	VFMADD231PS Z4, Z4, Z1
+	VMOVUPS     128(BX)(R14*4), Z4
+	VSUBPS      128(R13)(R14*4), Z4, Z4
+	VFMADD231PS Z4, Z4, Z2
+	VMOVUPS     192(BX)(R14*4), Z4
+	VSUBPS      192(R13)(R14*4), Z4, Z4
+	VFMADD231PS Z4, Z4, Z3
+	ADDQ        $0x40, R14
+	CMPQ        R14, CX
+	JLT         row_blocks
+
+row_blocks_done:
+	CMPQ R14, DX
+	JGE  row_lanes_done
+
+row_lanes:
+	VMOVUPS     (BX)(R14*4), Z4
+	VSUBPS      (R13)(R14*4), Z4, Z4
+	VFMADD231PS Z4, Z4, Z0
+	ADDQ        $0x10, R14
+	CMPQ        R14, DX
+	JLT         row_lanes
+
+row_lanes_done:
+	CMPQ        R14, AX
+	JGE         row_tail_done
+	VMOVUPS.Z   (BX)(R14*4), K1, Z4
+	VMOVUPS.Z   (R13)(R14*4), K1, Z5
+	VSUBPS      Z5, Z4, Z4
+	VFMADD231PS Z4, Z4, Z1
+
+row_tail_done:
+	VADDPS        Z1, Z0, Z0
+	VADDPS        Z3, Z2, Z2
+	VADDPS        Z2, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y4
+	VADDPS        Y4, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X4
+	VADDPS        X4, X0, X0
+	VMOVHLPS      X0, X0, X4
+	VADDPS        X4, X0, X0
+	VMOVSHDUP     X0, X4
+	VADDSS        X4, X0, X0
+	VMOVSS        X0, (R9)(R11*4)
+	INCQ          R11
+	CMPQ          R11, R10
+	JLE           next_row
+	VZEROUPPER
+	RET
+
+// func l2RangeAVX512(q []float32, data []float32, stride int, out []float32)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·l2RangeAVX512(SB), NOSPLIT, $0-80
+	MOVQ  q_base+0(FP), BX
+	MOVQ  data_base+24(FP), SI
+	MOVQ  q_len+8(FP), AX
+	MOVQ  stride+48(FP), DI
+	SHLQ  $0x02, DI
+	MOVQ  out_len+64(FP), R8
+	MOVQ  out_base+56(FP), R9
+	MOVQ  AX, CX
+	ANDQ  $-64, CX
+	MOVQ  AX, DX
+	ANDQ  $-16, DX
+	MOVQ  AX, R10
+	SUBQ  DX, R10
+	MOVL  $0x0000ffff, R11
+	BZHIL R10, R11, R11
+	KMOVW R11, K1
+
+next_row:
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	XORQ   R10, R10
+	CMPQ   R10, CX
+	JGE    row_blocks_done
+
+row_blocks:
+	VMOVUPS     (BX)(R10*4), Z4
+	VSUBPS      (SI)(R10*4), Z4, Z4
+	VFMADD231PS Z4, Z4, Z0
+	VMOVUPS     64(BX)(R10*4), Z4
+	VSUBPS      64(SI)(R10*4), Z4, Z4
+	VFMADD231PS Z4, Z4, Z1
+	VMOVUPS     128(BX)(R10*4), Z4
+	VSUBPS      128(SI)(R10*4), Z4, Z4
+	VFMADD231PS Z4, Z4, Z2
+	VMOVUPS     192(BX)(R10*4), Z4
+	VSUBPS      192(SI)(R10*4), Z4, Z4
+	VFMADD231PS Z4, Z4, Z3
+	ADDQ        $0x40, R10
+	CMPQ        R10, CX
+	JLT         row_blocks
+
+row_blocks_done:
+	CMPQ R10, DX
+	JGE  row_lanes_done
+
+row_lanes:
+	VMOVUPS     (BX)(R10*4), Z4
+	VSUBPS      (SI)(R10*4), Z4, Z4
+	VFMADD231PS Z4, Z4, Z0
+	ADDQ        $0x10, R10
+	CMPQ        R10, DX
+	JLT         row_lanes
+
+row_lanes_done:
+	CMPQ        R10, AX
+	JGE         row_tail_done
+	VMOVUPS.Z   (BX)(R10*4), K1, Z4
+	VMOVUPS.Z   (SI)(R10*4), K1, Z5
+	VSUBPS      Z5, Z4, Z4
+	VFMADD231PS Z4, Z4, Z1
+
+row_tail_done:
+	VADDPS        Z1, Z0, Z0
+	VADDPS        Z3, Z2, Z2
+	VADDPS        Z2, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y4
+	VADDPS        Y4, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X4
+	VADDPS        X4, X0, X0
+	VMOVHLPS      X0, X0, X4
+	VADDPS        X4, X0, X0
+	VMOVSHDUP     X0, X4
+	VADDSS        X4, X0, X0
+	VMOVSS        X0, (R9)
+	ADDQ          DI, SI
+	ADDQ          $0x04, R9
+	DECQ          R8
+	JNZ           next_row
+	VZEROUPPER
+	RET
+
 // func l2AVX2(a []float32, b []float32) float32
 // Requires: AVX, FMA3, SSE
 TEXT ·l2AVX2(SB), NOSPLIT, $0-52
@@ -266,8 +777,9 @@ TEXT ·l2AVX2(SB), NOSPLIT, $0-52
 	ANDQ    $-32, CX
 	MOVQ    AX, DX
 	ANDQ    $-8, DX
-	MOVQ    DX, DI
-	SUBQ    AX, DI
+	MOVQ    AX, DI
+	SUBQ    DX, DI
+	NEGQ    DI
 	LEAQ    tailMask<>+0(SB), R8
 	VMOVUPS 32(R8)(DI*4), Y0
 	VXORPS  Y1, Y1, Y1
@@ -344,8 +856,9 @@ TEXT ·l2RowsAVX2(SB), NOSPLIT, $0-104
 	ANDQ    $-32, CX
 	MOVQ    AX, DX
 	ANDQ    $-8, DX
-	MOVQ    DX, R11
-	SUBQ    AX, R11
+	MOVQ    AX, R11
+	SUBQ    DX, R11
+	NEGQ    R11
 	LEAQ    tailMask<>+0(SB), R12
 	VMOVUPS 32(R12)(R11*4), Y0
 	DECQ    R10
@@ -439,8 +952,9 @@ TEXT ·l2RangeAVX2(SB), NOSPLIT, $0-80
 	ANDQ    $-32, CX
 	MOVQ    AX, DX
 	ANDQ    $-8, DX
-	MOVQ    DX, R10
-	SUBQ    AX, R10
+	MOVQ    AX, R10
+	SUBQ    DX, R10
+	NEGQ    R10
 	LEAQ    tailMask<>+0(SB), R11
 	VMOVUPS 32(R11)(R10*4), Y0
 

@@ -4,6 +4,21 @@
 
 package kernel
 
+// dotAVX512 is the kernel for one pair of vectors.
+//
+//go:noescape
+func dotAVX512(a []float32, b []float32) float32
+
+// dotRowsAVX512 is the kernel for one query and rows by number.
+//
+//go:noescape
+func dotRowsAVX512(q []float32, data []float32, stride int, rows []uint32, out []float32)
+
+// dotRangeAVX512 is the kernel for one query and len(out) consecutive rows.
+//
+//go:noescape
+func dotRangeAVX512(q []float32, data []float32, stride int, out []float32)
+
 // dotAVX2 is the kernel for one pair of vectors.
 //
 //go:noescape
@@ -18,6 +33,21 @@ func dotRowsAVX2(q []float32, data []float32, stride int, rows []uint32, out []f
 //
 //go:noescape
 func dotRangeAVX2(q []float32, data []float32, stride int, out []float32)
+
+// l2AVX512 is the kernel for one pair of vectors.
+//
+//go:noescape
+func l2AVX512(a []float32, b []float32) float32
+
+// l2RowsAVX512 is the kernel for one query and rows by number.
+//
+//go:noescape
+func l2RowsAVX512(q []float32, data []float32, stride int, rows []uint32, out []float32)
+
+// l2RangeAVX512 is the kernel for one query and len(out) consecutive rows.
+//
+//go:noescape
+func l2RangeAVX512(q []float32, data []float32, stride int, out []float32)
 
 // l2AVX2 is the kernel for one pair of vectors.
 //

@@ -25,25 +25,94 @@ var metrics = []metric{
 }
 
 const (
-	lanes  = 8 // float32 numbers in one register
 	unroll = 4 // independent accumulators: enough to hide the latency of one FMA
-	block  = lanes * unroll
 	ahead  = 3 // rows between the one being read and the one being prefetched
 )
 
+// A width is what differs between registers of 256 and of 512 bits.
+type width interface {
+	name() string
+	floats() int // numbers in a register
+	register() reg.VecVirtual
+	// tail prepares for loads of the last rest numbers of a row, 0 or more,
+	// fewer than a register holds.
+	tail(rest reg.GPVirtual)
+	// load loads them: it does not touch memory behind the last.
+	load(src operand.Mem, dst reg.VecVirtual)
+	// fold adds the lanes of acc up to 128 bits of them.
+	fold(acc reg.VecVirtual) (low reg.Register)
+}
+
 // floats writes the kernels over float32 vectors.
 func floats() {
-	mask := tailMask()
+	widths := []width{&fma512{}, &fma256{window: tailMask()}}
 	for _, m := range metrics {
-		pair(m, mask)
-		gather(m, mask)
-		sequence(m, mask)
+		for _, w := range widths {
+			pair(m, w)
+			gather(m, w)
+			sequence(m, w)
+		}
 	}
+}
+
+// fma256 is AVX2 with FMA.
+type fma256 struct {
+	window operand.Mem
+	mask   reg.VecVirtual
+}
+
+func (*fma256) name() string             { return "AVX2" }
+func (*fma256) floats() int              { return 8 }
+func (*fma256) register() reg.VecVirtual { return YMM() }
+
+func (n *fma256) tail(rest reg.GPVirtual) {
+	table := GP64()
+	n.mask = YMM()
+	NEGQ(rest)
+	LEAQ(n.window, table)
+	VMOVUPS(operand.Mem{Base: table, Index: rest, Scale: 4, Disp: 4 * n.floats()}, n.mask)
+}
+
+func (n *fma256) load(src operand.Mem, dst reg.VecVirtual) { VMASKMOVPS(src, n.mask, dst) }
+
+func (*fma256) fold(acc reg.VecVirtual) reg.Register {
+	high := XMM()
+	VEXTRACTF128(operand.Imm(1), acc, high)
+	VADDPS(high, acc.AsX(), acc.AsX())
+	return acc.AsX()
+}
+
+// fma512 is AVX-512.
+type fma512 struct {
+	fma256
+	mask reg.OpmaskVirtual
+}
+
+func (*fma512) name() string             { return "AVX512" }
+func (*fma512) floats() int              { return 16 }
+func (*fma512) register() reg.VecVirtual { return ZMM() }
+
+func (w *fma512) tail(rest reg.GPVirtual) {
+	bits := GP32()
+	w.mask = K()
+	MOVL(operand.U32(1<<16-1), bits)
+	BZHIL(rest.As32(), bits, bits)
+	KMOVW(bits, w.mask)
+}
+
+func (w *fma512) load(src operand.Mem, dst reg.VecVirtual) { VMOVUPS_Z(src, w.mask, dst) }
+
+func (w *fma512) fold(acc reg.VecVirtual) reg.Register {
+	high := YMM()
+	VEXTRACTF64X4(operand.Imm(1), acc, high)
+	VADDPS(high, acc.AsY(), acc.AsY())
+	return w.fma256.fold(acc.AsY().(reg.VecVirtual))
 }
 
 // tailMask is a window of eight ones and eight zeros: read r words before its
 // middle it selects the first r lanes.
 func tailMask() operand.Mem {
+	const lanes = 8
 	m := GLOBL("tailMask", 8|16) // RODATA|NOPTR
 	for i := range 2 * lanes {
 		v := uint32(0)
@@ -55,11 +124,11 @@ func tailMask() operand.Mem {
 	return m
 }
 
-func pair(m metric, mask operand.Mem) {
-	TEXT(m.name+"AVX2", 4, "func(a, b []float32) float32")
-	Doc(m.name + "AVX2 is the kernel for one pair of vectors.")
+func pair(m metric, w width) {
+	TEXT(m.name+w.name(), 4, "func(a, b []float32) float32")
+	Doc(m.name + w.name() + " is the kernel for one pair of vectors.")
 	Pragma("noescape")
-	v := newVector(m, mask, "pair")
+	v := newVector(m, w, "pair")
 	a, b := GP64(), GP64()
 	Load(Param("a").Base(), a)
 	Load(Param("b").Base(), b)
@@ -71,11 +140,11 @@ func pair(m metric, mask operand.Mem) {
 	RET()
 }
 
-func gather(m metric, mask operand.Mem) {
-	TEXT(m.name+"RowsAVX2", 4, "func(q, data []float32, stride int, rows []uint32, out []float32)")
-	Doc(m.name + "RowsAVX2 is the kernel for one query and rows by number.")
+func gather(m metric, w width) {
+	TEXT(m.name+"Rows"+w.name(), 4, "func(q, data []float32, stride int, rows []uint32, out []float32)")
+	Doc(m.name + "Rows" + w.name() + " is the kernel for one query and rows by number.")
 	Pragma("noescape")
-	v := newVector(m, mask, "row")
+	v := newVector(m, w, "row")
 	q, data, stride, rows, out := GP64(), GP64(), GP64(), GP64(), GP64()
 	last, i := GP64(), GP64()
 	Load(Param("q").Base(), q)
@@ -111,11 +180,11 @@ func gather(m metric, mask operand.Mem) {
 	RET()
 }
 
-func sequence(m metric, mask operand.Mem) {
-	TEXT(m.name+"RangeAVX2", 4, "func(q, data []float32, stride int, out []float32)")
-	Doc(m.name + "RangeAVX2 is the kernel for one query and len(out) consecutive rows.")
+func sequence(m metric, w width) {
+	TEXT(m.name+"Range"+w.name(), 4, "func(q, data []float32, stride int, out []float32)")
+	Doc(m.name + "Range" + w.name() + " is the kernel for one query and len(out) consecutive rows.")
 	Pragma("noescape")
-	v := newVector(m, mask, "row")
+	v := newVector(m, w, "row")
 	q, row, stride, count, out := GP64(), GP64(), GP64(), GP64(), GP64()
 	Load(Param("q").Base(), q)
 	Load(Param("data").Base(), row)
@@ -139,91 +208,95 @@ func sequence(m metric, mask operand.Mem) {
 // vector is the loop over the numbers of one row, the same in all kernels, so
 // that a pair, a gather and a sequence round alike.
 type vector struct {
-	metric metric
+	metric
+	width
 	label  string
 	n      reg.GPVirtual // numbers in a row
-	n32    reg.GPVirtual // numbers in whole blocks
-	n8     reg.GPVirtual // numbers in whole registers
-	mask   reg.VecVirtual
-	window operand.Mem
+	blocks reg.GPVirtual // numbers in whole blocks of unroll registers
+	whole  reg.GPVirtual // numbers in whole registers
 }
 
-func newVector(m metric, window operand.Mem, label string) *vector {
-	return &vector{metric: m, label: label, n: GP64(), n32: GP64(), n8: GP64(), mask: YMM(), window: window}
+func newVector(m metric, w width, label string) *vector {
+	return &vector{metric: m, width: w, label: label, n: GP64(), blocks: GP64(), whole: GP64()}
 }
 
 // limits works out what is the same for every row.
 func (v *vector) limits() {
-	MOVQ(v.n, v.n32)
-	ANDQ(operand.I8(-block), v.n32)
-	MOVQ(v.n, v.n8)
-	ANDQ(operand.I8(-lanes), v.n8)
-	rest, table := GP64(), GP64()
-	MOVQ(v.n8, rest)
-	SUBQ(v.n, rest) // minus the numbers in the tail
-	LEAQ(v.window, table)
-	VMOVUPS(operand.Mem{Base: table, Index: rest, Scale: 4, Disp: 4 * lanes}, v.mask)
+	MOVQ(v.n, v.blocks)
+	ANDQ(operand.I8(int8(-v.floats()*unroll)), v.blocks)
+	MOVQ(v.n, v.whole)
+	ANDQ(operand.I8(int8(-v.floats())), v.whole)
+	rest := GP64()
+	MOVQ(v.n, rest)
+	SUBQ(v.whole, rest)
+	v.tail(rest)
 }
 
 // sum reduces q and row to one number in the low lane of the result. The row
 // at next, when there is one, is prefetched block by block.
-func (v *vector) sum(q, row reg.GPVirtual, next reg.Register) reg.VecVirtual {
+func (v *vector) sum(q, row reg.GPVirtual, next reg.Register) reg.Register {
 	var acc [unroll]reg.VecVirtual
 	for j := range acc {
-		acc[j] = YMM()
-		VXORPS(acc[j], acc[j], acc[j])
+		acc[j] = v.register()
+		clearVector(acc[j])
 	}
 	at := func(base reg.Register, i reg.Register, disp int) operand.Mem {
 		return operand.Mem{Base: base, Index: i, Scale: 4, Disp: disp}
 	}
 	i := GP64()
 	XORQ(i, i)
-	CMPQ(i, v.n32)
+	CMPQ(i, v.blocks)
 	JGE(operand.LabelRef(v.label + "_blocks_done"))
 	Label(v.label + "_blocks")
 	if next != nil {
-		PREFETCHT0(at(next, i, 0))
-		PREFETCHT0(at(next, i, 64))
+		for line := 0; line < 4*v.floats()*unroll; line += 64 {
+			PREFETCHT0(at(next, i, line))
+		}
 	}
 	for j := range acc {
-		x := YMM()
-		VMOVUPS(at(q, i, 4*lanes*j), x)
-		v.metric.step(at(row, i, 4*lanes*j), x, acc[j])
+		x := v.register()
+		VMOVUPS(at(q, i, 4*v.floats()*j), x)
+		v.step(at(row, i, 4*v.floats()*j), x, acc[j])
 	}
-	ADDQ(operand.Imm(block), i)
-	CMPQ(i, v.n32)
+	ADDQ(operand.Imm(uint64(v.floats()*unroll)), i)
+	CMPQ(i, v.blocks)
 	JLT(operand.LabelRef(v.label + "_blocks"))
 	Label(v.label + "_blocks_done")
 
-	CMPQ(i, v.n8)
+	CMPQ(i, v.whole)
 	JGE(operand.LabelRef(v.label + "_lanes_done"))
 	Label(v.label + "_lanes")
-	x := YMM()
+	x := v.register()
 	VMOVUPS(at(q, i, 0), x)
-	v.metric.step(at(row, i, 0), x, acc[0])
-	ADDQ(operand.Imm(lanes), i)
-	CMPQ(i, v.n8)
+	v.step(at(row, i, 0), x, acc[0])
+	ADDQ(operand.Imm(uint64(v.floats())), i)
+	CMPQ(i, v.whole)
 	JLT(operand.LabelRef(v.label + "_lanes"))
 	Label(v.label + "_lanes_done")
 
-	// A masked load does not touch memory behind the last number.
 	CMPQ(i, v.n)
 	JGE(operand.LabelRef(v.label + "_tail_done"))
-	qt, rt := YMM(), YMM()
-	VMASKMOVPS(at(q, i, 0), v.mask, qt)
-	VMASKMOVPS(at(row, i, 0), v.mask, rt)
-	v.metric.step(rt, qt, acc[1])
+	qt, rt := v.register(), v.register()
+	v.load(at(q, i, 0), qt)
+	v.load(at(row, i, 0), rt)
+	v.step(rt, qt, acc[1])
 	Label(v.label + "_tail_done")
 
 	VADDPS(acc[1], acc[0], acc[0])
 	VADDPS(acc[3], acc[2], acc[2])
 	VADDPS(acc[2], acc[0], acc[0])
-	low, high := acc[0].AsX(), XMM()
-	VEXTRACTF128(operand.Imm(1), acc[0], high)
-	VADDPS(high, low, low)
+	low, high := v.fold(acc[0]), XMM()
 	VMOVHLPS(low, low, high)
 	VADDPS(high, low, low)
 	VMOVSHDUP(low, high)
 	VADDSS(high, low, low)
-	return low.(reg.VecVirtual)
+	return low
+}
+
+func clearVector(v reg.VecVirtual) {
+	if v.Size() == 64 {
+		VPXORD(v, v, v)
+		return
+	}
+	VXORPS(v, v, v)
 }
