@@ -32,7 +32,6 @@ type worker struct {
 	turn int
 	done []bool
 	k    int
-	lost bool // somebody failed: nobody waits any more
 }
 
 // lane is what one source has found, nearest first.
@@ -109,7 +108,7 @@ func (w *worker) reset(s *search) {
 			l.rows = s.rows
 		}
 	}
-	w.near, w.turn, w.k, w.lost = w.near[:0], 0, s.k, false
+	w.near, w.turn, w.k = w.near[:0], 0, s.k
 }
 
 // memory is the lane of the rows in memory, lane that of a target.
@@ -118,12 +117,11 @@ func (w *worker) memory() *lane { return w.lanes[0] }
 func (w *worker) lane(target int) *lane { return w.lanes[w.at+target] }
 
 // finish tells that the lane of a target (-1: of the rows in memory) has all
-// its hits.
-func (w *worker) finish(target int, err error) {
+// the hits that it is going to have.
+func (w *worker) finish(target int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.done[w.at+target] = true
-	w.lost = w.lost || err != nil
 	for w.turn < len(w.done) && w.done[w.turn] {
 		w.merge(w.lanes[w.turn].hits)
 		w.turn++
@@ -152,10 +150,10 @@ func (w *worker) merge(hits []hnsw.Neighbor) {
 func (w *worker) wait(i int) (float32, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for w.turn < i && !w.lost {
+	for w.turn < i {
 		w.cond.Wait()
 	}
-	if len(w.near) < w.k || w.lost {
+	if len(w.near) < w.k {
 		return 0, false
 	}
 	return math.Nextafter32(w.near[w.k-1], float32(math.Inf(1))), true

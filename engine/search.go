@@ -198,7 +198,7 @@ func (s *search) searchOne(ctx context.Context, w *worker, i int, q []float32) (
 		s.explain.add(t.reader, &lane.trace)
 	}
 	if len(w.lanes) > 1 {
-		w.finish(i, err)
+		w.finish(i)
 	}
 	return err
 }
@@ -281,7 +281,7 @@ func (s *search) searchMemory(ctx context.Context, w *worker, q []float32) error
 	}
 	slices.SortFunc(best, compare)
 	lane.hits = best[:min(len(best), s.k)]
-	w.finish(-1, nil)
+	w.finish(-1)
 	return nil
 }
 
