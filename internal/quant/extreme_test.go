@@ -149,8 +149,8 @@ func TestOutliersHideNothing(t *testing.T) {
 				kernel.Scale(row, row, 1e3)
 			}
 		},
-		"a quarter zero": func(i int, row []float32) {
-			if i%4 == 3 {
+		"three quarters zero": func(i int, row []float32) {
+			if i%4 != 3 {
 				clear(row)
 			}
 		},
