@@ -243,9 +243,8 @@ func FuzzScore(f *testing.F) {
 }
 
 // BenchmarkScore scores batches of 24 random rows out of a set of codes of
-// some size, as a search does: gathered, then scored. Beside the time it
-// reports the share of the speed at which this machine reads memory of that
-// size in order, see BenchmarkRead.
+// some size, as a search does: gathered, and scored when the next batch was.
+// Compare the bytes a second with BenchmarkRead, which reads in order.
 func BenchmarkScore(b *testing.B) {
 	r := rand.New(rand.NewPCG(19, 20))
 	for _, c := range []struct{ dim, bits int }{{128, 4}, {384, 4}, {768, 2}, {768, 4}, {64, 8}, {128, 8}, {4096, 4}} {
@@ -282,5 +281,24 @@ func BenchmarkScore(b *testing.B) {
 				})
 			})
 		}
+	}
+}
+
+// BenchmarkRead is what the machine's memory can do: it adds up all numbers
+// of a working set, in order.
+func BenchmarkRead(b *testing.B) {
+	one := make([]float32, 1024)
+	for _, kib := range []int{256, 4 << 10, 32 << 10, 256 << 10} {
+		data := make([]float32, kib<<8)
+		for i := range data {
+			data[i] = 1 // pages that were never written are one page of zeros
+		}
+		out := make([]float32, len(data)/len(one))
+		b.Run(fmt.Sprintf("%dKiB", kib), func(b *testing.B) {
+			b.SetBytes(int64(4 * len(data)))
+			for b.Loop() {
+				DotRange(one, data, len(one), 0, out)
+			}
+		})
 	}
 }
