@@ -14,11 +14,13 @@ import (
 // The common kind is -?d+(.d+)?(e±d+)? with at most 19 digits that count, whose
 // float64 lies far enough from where two float32 meet.
 func quickFloat(b []byte, i int) (f float32, end int) {
-	sign := uint32(0)
-	if i < len(b) && b[i] == '-' {
-		sign = 1 << 31
-		i++
+	if i >= len(b) {
+		return 0, 0
 	}
+	// Half of the numbers of an embedding are negative, and which they are nobody can
+	// predict: what depends on the numbers alone takes no branch.
+	minus := (uint32(b[i]^'-') - 1) >> 31
+	i += int(minus)
 	first, m := i, uint64(0)
 	if i+1 < len(b) && b[i+1] == '.' && b[i]-'0' <= 9 { // nearly always, in embeddings
 		m = uint64(b[i] - '0')
@@ -41,17 +43,14 @@ func quickFloat(b []byte, i int) (f float32, end int) {
 	if i < len(b) && b[i] == '.' {
 		i++
 		point := i
-		if zero { // 0.00ddd
-			for i < len(b) && b[i] == '0' {
-				i++
-			}
-		}
-		first = i
 		if m, i = quickDigits(b, i, m); i == point {
 			return 0, 0
 		}
 		exponent = point - i
-		count += i - first
+		count += i - point
+		if zero && point+8 <= i { // the zeros of 0.00ddd do not count
+			count -= bits.TrailingZeros64(binary.LittleEndian.Uint64(b[point:])^zeros|1<<63) / 8
+		}
 	}
 	if count > 19 || i >= len(b) {
 		return 0, 0
@@ -76,7 +75,7 @@ func quickFloat(b []byte, i int) (f float32, end int) {
 	if m != 0 && (v < 1e-37 || v > 3e38 || low-(half-slack) <= 2*slack) {
 		return 0, 0
 	}
-	return math.Float32frombits(math.Float32bits(float32(v)) | sign), i
+	return math.Float32frombits(math.Float32bits(float32(v)) | minus<<31), i
 }
 
 // quickDigits appends the digits from i on to m, and returns where they end.
@@ -92,10 +91,7 @@ func quickDigits(b []byte, i int, m uint64) (uint64, int) {
 			continue
 		}
 		n := bits.TrailingZeros64(other) / 8
-		if n > 0 {
-			m = m*uint64(powersInt[n]) + eightDigits(x<<(64-8*n))
-		}
-		return m, i + n
+		return m*uint64(powersInt[n]) + eightDigits(x<<(64-8*n)), i + n
 	}
 	for ; i < len(b) && b[i]-'0' <= 9; i++ {
 		m = m*10 + uint64(b[i]-'0')

@@ -113,15 +113,15 @@ func shortest32(u uint32) (d uint32, k int) {
 		}
 	}
 	s := at / 4
-	below, above := low <= 4*s, 4*s+4 <= high
-	up := above
-	if below == above {
-		middle := 4*s + 2
-		up = at > middle || at == middle && (s|closer)&1 != 0 // strconv rounds the only tie of a power of two up: 2^-12
+	if below, above := low <= 4*s, 4*s+4 <= high; below != above {
+		if above {
+			s++
+		}
+		return s, k
 	}
-	if up {
-		s++
-	}
+	// To the nearer one, a tie to the even one; strconv rounds the only tie of a
+	// power of two up, 2^-12. Which it is nobody can predict, so there is no branch.
+	s += (4*s + 2 - at - (s|closer)&1) >> 31
 	return s, k
 }
 
@@ -138,11 +138,8 @@ func roundOdd(g uint64, c uint32) uint32 {
 
 // digits is how many decimal digits d has.
 func digits(d uint32) int {
-	n := (bits.Len32(d) * 1233) >> 12 // ⌊log10⌋ or one more
-	if n < len(powersInt) && d >= powersInt[n] {
-		n++
-	}
-	return n
+	n := bits.Len32(d) * 1233 >> 12 // that, or one less
+	return n + int((uint64(powersInt[n])-uint64(d)-1)>>63)
 }
 
 var powersInt = [...]uint32{1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000, 1000000000}
