@@ -112,6 +112,7 @@ func (c *Collection) freeze() *frozenTable {
 	s := *old
 	s.frozen, s.fdead, s.mem, s.rows = f, newDeletions(roaring.New()), c.mem.snapshot(), 0
 	c.jobs.size.Store(0)
+	c.jobs.read.Store(0)
 	c.state.Store(&s)
 	return f
 }

@@ -45,6 +45,7 @@ type collectionJobs struct {
 
 	one  waitLock     // held while the collection is compacted
 	size atomic.Int64 // bytes of the memtable, as published
+	read atomic.Int64 // rows of it that queries have scanned
 }
 
 // pressureEvery is how many bytes are logged between two looks at memory and
@@ -104,6 +105,25 @@ func (c *Collection) scheduleFlush() {
 	if c.jobs.size.Load() < o.MemtableBytes && c.state.Load().rows < o.MemtableRows {
 		return
 	}
+	c.queueFlush()
+}
+
+// scansBeforeFlush is how many scans of a memtable cost about what a segment
+// of its rows does, once and for all.
+const scansBeforeFlush = 2000
+
+// scanned counts rows in memory that queries scan, one after another. A memtable that
+// no write fills is flushed when its scans have cost what the flush will: so
+// the two together are never more than twice the better of them. Below the
+// size of a graph a segment would be scanned too.
+func (c *Collection) scanned(rows, queries int) {
+	if rows == 0 || rows < c.db.opts.GraphMin {
+		return
+	}
+	if c.jobs.read.Add(int64(rows)*int64(queries)) < scansBeforeFlush*int64(c.state.Load().rows) {
+		return
+	}
+	c.jobs.read.Store(0)
 	c.queueFlush()
 }
 

@@ -80,6 +80,7 @@ func (c *Collection) query(ctx context.Context, w *worker, vectors [][]float32, 
 	if err := s.prepare(ctx, c, v, opts, k, len(vectors) > 1); err != nil {
 		return err
 	}
+	c.scanned(len(s.rows), len(vectors))
 	if len(vectors) == 1 {
 		var err error
 		out[0], err = s.run(ctx, w, vectors[0])
