@@ -19,12 +19,13 @@ const (
 )
 
 // allowed lists the widths to try, the narrowest first. In few dimensions the
-// errors of single numbers do not cancel.
+// errors of single numbers do not cancel; up to 64 numbers of 8 bits fit the
+// block that a code takes anyway.
 func allowed(o Options) []int {
 	switch {
 	case o.Bits != 0:
 		return []int{o.Bits}
-	case o.Dim < 64:
+	case o.Dim <= block:
 		return widths[2:]
 	case o.Dim < 512:
 		return widths[1:]

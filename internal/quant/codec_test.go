@@ -206,7 +206,7 @@ func TestWidth(t *testing.T) {
 		rows []float32
 		want int
 	}{
-		{"few numbers", 63, manifold(1000, 63, 30, 6), 8}, {"some numbers", 64, manifold(1000, 64, 40, 6), 4},
+		{"one block", 64, manifold(1000, 64, 30, 6), 8}, {"some numbers", 65, manifold(1000, 65, 40, 6), 4},
 		{"text size", 384, manifold(2000, 384, 60, 6), 4}, {"many numbers", 512, manifold(2000, 512, 20, 6), 2},
 		{"tight clusters", 512, clumps(2000, 512), 8}, {"tight clusters in few", 100, clumps(2000, 100), 8},
 		{"equal rows", 600, slices.Repeat(manifold(1, 600, 2, 6), 1000), 2}, {"no rows", 600, nil, 2}, {"one row", 100, manifold(1, 100, 2, 6), 4},
