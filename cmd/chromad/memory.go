@@ -11,14 +11,14 @@ import (
 // memoryPlan is how the memory of the process is divided.
 type memoryPlan struct {
 	memtables int64 // Options.MemoryLimit; 0: the engine's default
-	decrypted int64 // Options.SegmentMemory; 0: the engine's default
+	segments  int64 // Options.SegmentMemory; 0: the engine's default
 }
 
 // planMemory divides what the process may use: asked for, or GOMEMLIMIT, or
-// what the container allows. Memtables get a quarter. Decrypted blocks of an
-// encrypted store get half, and lie outside of Go's heap, so that Go's own
+// what the container allows. Memtables get a quarter. The hot parts of segments,
+// and what is decrypted, get half and lie outside of Go's heap, so that Go's own
 // limit is what they leave. A GOMEMLIMIT beside --memory is left alone.
-func planMemory(asked int64, encrypted bool) memoryPlan {
+func planMemory(asked int64) memoryPlan {
 	inherited := os.Getenv("GOMEMLIMIT") != ""
 	total := asked
 	if total == 0 && inherited {
@@ -34,13 +34,9 @@ func planMemory(asked int64, encrypted bool) memoryPlan {
 	if total == 0 {
 		return memoryPlan{}
 	}
-	p := memoryPlan{memtables: total / 4, decrypted: total / 2}
-	heap := total
-	if encrypted {
-		heap -= p.decrypted
-	}
+	p := memoryPlan{memtables: total / 4, segments: total / 2}
 	if asked == 0 || !inherited {
-		debug.SetMemoryLimit(heap)
+		debug.SetMemoryLimit(total - p.segments)
 	}
 	return p
 }

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestPlanMemory: heap, memtables and decrypted blocks together stay within
-// what was asked for.
+// TestPlanMemory: heap, with the memtables in it, and what is held of segments
+// together stay within what was asked for.
 func TestPlanMemory(t *testing.T) {
 	before := debug.SetMemoryLimit(-1)
 	defer debug.SetMemoryLimit(before)
@@ -16,14 +16,12 @@ func TestPlanMemory(t *testing.T) {
 		name      string
 		inherited string
 		asked     int64
-		encrypted bool
 		want      memoryPlan
 		heap      int64
 	}{
-		{"plain", "", 8 * gib, false, memoryPlan{2 * gib, 4 * gib}, 8 * gib},
-		{"encrypted", "", 8 * gib, true, memoryPlan{2 * gib, 4 * gib}, 4 * gib},
-		{"GOMEMLIMIT alone", "4GiB", 0, true, memoryPlan{gib, 2 * gib}, 2 * gib},
-		{"GOMEMLIMIT beside --memory", "4GiB", 8 * gib, true, memoryPlan{2 * gib, 4 * gib}, 4 * gib},
+		{"--memory", "", 8 * gib, memoryPlan{2 * gib, 4 * gib}, 4 * gib},
+		{"GOMEMLIMIT alone", "4GiB", 0, memoryPlan{gib, 2 * gib}, 2 * gib},
+		{"GOMEMLIMIT beside --memory", "4GiB", 8 * gib, memoryPlan{2 * gib, 4 * gib}, 4 * gib},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Setenv("GOMEMLIMIT", c.inherited)
@@ -31,7 +29,7 @@ func TestPlanMemory(t *testing.T) {
 			if c.inherited != "" {
 				debug.SetMemoryLimit(4 * gib) // what the runtime does when it starts
 			}
-			if got := planMemory(c.asked, c.encrypted); got != c.want {
+			if got := planMemory(c.asked); got != c.want {
 				t.Errorf("%+v, want %+v", got, c.want)
 			}
 			if heap := debug.SetMemoryLimit(-1); heap != c.heap {

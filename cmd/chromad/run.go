@@ -16,12 +16,16 @@ import (
 
 	"github.com/chromad/chromad/engine"
 	"github.com/chromad/chromad/server"
+	"github.com/chromad/chromad/server/access"
 	"github.com/chromad/chromad/server/admin"
 )
 
 // run serves a store until ctx ends, and closes it.
 func run(ctx context.Context, o *options, stderr io.Writer) (err error) {
 	began := time.Now()
+	if err := legacyAuth(os.Environ()); err != nil {
+		return err
+	}
 	log := newLog(o, stderr)
 	// Listening comes before opening: it is where most starts fail, and it costs nothing.
 	l, err := listen(ctx, o)
@@ -48,9 +52,9 @@ func run(ctx context.Context, o *options, stderr io.Writer) (err error) {
 	// again: the process ends, and whoever supervises it starts it anew.
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	memory := planMemory(int64(o.memory), op != nil)
+	memory := planMemory(int64(o.memory))
 	db, err := engine.Open(path, &engine.Options{
-		MemtableRows: o.memtableRows, MemoryLimit: memory.memtables, SegmentMemory: memory.decrypted, Events: events(log, stop),
+		MemtableRows: o.memtableRows, MemoryLimit: memory.memtables, SegmentMemory: memory.segments, Events: events(log, stop),
 		Keys: op, MinGeneration: o.expectGeneration, EraseWithin: time.Duration(o.eraseWithin),
 	})
 	if err != nil {
@@ -67,12 +71,19 @@ func run(ctx context.Context, o *options, stderr io.Writer) (err error) {
 		}
 		log.Info("store closed", "path", path, "generation", db.Generation(), "took", time.Since(stopping).String())
 	}()
+	who, err := access.Open(ctx, db)
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	if err := o.mayServe(who.Open()); err != nil {
+		return err
+	}
 	s := server.New(server.Config{
-		Store: server.EngineStore(db), Log: log, AllowReset: o.reset, CORSOrigins: o.cors, TLS: certs,
+		Store: server.EngineStore(db), Log: log, AllowReset: o.reset, CORSOrigins: o.cors, TLS: certs, Access: who.Directory,
 		Limits: server.Limits{BodyBytes: int64(o.maxBody)}, Timeouts: server.Timeouts{Drain: o.drain},
 	})
 	about := admin.Status{PID: os.Getpid(), Version: versionText(), Path: path, Address: scheme + l.Addr().String(), Key: uriOf(op)}
-	a, err := administer(ctx, path, db, about, log)
+	a, err := administer(ctx, path, db, who, about, log)
 	if err != nil {
 		log.Warn("there is no admin socket: stop the server for what chromad keys and chromad compact do", "error", err.Error())
 	} else {
@@ -115,30 +126,58 @@ func notChromas(path string) error {
 }
 
 // listen opens the listener. An address that other machines can reach needs
-// TLS and certificates of clients, or to be asked for: whoever reaches it may
-// read and delete everything.
+// TLS, or to be asked for; whether it needs users too is up to mayServe, which
+// knows them.
 func listen(ctx context.Context, o *options) (net.Listener, error) {
 	address := net.JoinHostPort(o.host, strconv.Itoa(o.port))
-	if !o.insecure && o.tls.clients == "" {
-		ips, err := net.DefaultResolver.LookupIPAddr(ctx, o.host)
-		if err != nil && o.host != "" {
-			return nil, fmt.Errorf("listen on %s: %w", address, err)
-		}
-		open := len(ips) == 0
-		for _, ip := range ips {
-			open = open || !ip.IP.IsLoopback()
-		}
-		if open {
-			return nil, fmt.Errorf("refusing to listen on %s: other machines can reach it, and whoever does can read and delete everything, "+
-				"because nothing says who may; let in only who has a certificate, with --tls-cert, --tls-key and --tls-client-ca, "+
-				"use --host 127.0.0.1, or --insecure if the network around it is closed", address)
-		}
+	reachable, err := o.reachable(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if reachable && !o.insecure && o.tls.cert == "" {
+		return nil, fmt.Errorf("refusing to listen on %s: other machines can reach it, and what they send could be read on the way; "+
+			"give it certificates with --tls-cert and --tls-key, use --host 127.0.0.1, or --insecure if the network around it is closed", address)
+	}
+	if reachable && !o.insecure && o.tls.clients == "" && storeIn(o.path) != nil {
+		return nil, o.mayServe(true)
 	}
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w; choose another one with --host and --port", address, err)
 	}
 	return l, nil
+}
+
+// reachable reports whether other machines can reach the address.
+func (o *options) reachable(ctx context.Context) (bool, error) {
+	if o.host == "" {
+		return true, nil
+	}
+	ips, err := net.DefaultResolver.LookupIPAddr(ctx, o.host)
+	if err != nil {
+		return false, fmt.Errorf("listen on %s: %w", o.host, err)
+	}
+	for _, ip := range ips {
+		if !ip.IP.IsLoopback() {
+			return true, nil
+		}
+	}
+	return len(ips) == 0, nil
+}
+
+// mayServe refuses a server that everybody can reach and may use. open: the
+// store has no users.
+func (o *options) mayServe(open bool) error {
+	if !open || o.insecure || o.tls.clients != "" {
+		return nil
+	}
+	reachable, err := o.reachable(context.Background())
+	if err != nil || !reachable {
+		return err
+	}
+	return fmt.Errorf("refusing to listen on %s: other machines can reach it, and the store in %s has no users, so that whoever does can read and delete "+
+		"everything; make one with chromad users add %s NAME --role admin --key, let in only who has a certificate with --tls-client-ca, "+
+		"use --host 127.0.0.1, or --insecure if the network around it is closed", o.host, o.path, o.path)
 }
 
 func newLog(o *options, w io.Writer) *slog.Logger {
