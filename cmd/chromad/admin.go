@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/chromad/chromad/engine"
+	"github.com/chromad/chromad/server/access"
 	"github.com/chromad/chromad/server/admin"
 )
 
@@ -32,12 +33,12 @@ type administration struct {
 
 // administer opens the admin socket of the store in dir, whose lock is held.
 // Work that is asked for there ends with ctx.
-func administer(ctx context.Context, dir string, db *engine.DB, about admin.Status, log *slog.Logger) (*administration, error) {
+func administer(ctx context.Context, dir string, db *engine.DB, who *access.Keeper, about admin.Status, log *slog.Logger) (*administration, error) {
 	l, remove, err := listenAdmin(dir, log)
 	if err != nil {
 		return nil, err
 	}
-	a := &administration{admin: admin.New(ctx, db, about, log), remove: remove, ended: make(chan struct{})}
+	a := &administration{admin: admin.New(ctx, db, who, about, log), remove: remove, ended: make(chan struct{})}
 	a.http = &http.Server{Handler: a.admin, ReadHeaderTimeout: adminTimeout, MaxHeaderBytes: 1 << 14,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
 	go func() {

@@ -117,6 +117,9 @@ func (o *options) readYAML(path string, text []byte) error {
 		seen[key.Value] = key.Line
 		s, ok := known[key.Value]
 		if !ok {
+			if legacyAuthName(key.Value) {
+				return fmt.Errorf("%s:%d: %s has no meaning here: users are in the store; make them with chromad users, and remove this line", path, key.Line, key.Value)
+			}
 			if reason, chroma := elsewhere[key.Value]; chroma {
 				return fmt.Errorf("%s:%d: %s has no meaning here: %s", path, key.Line, key.Value, reason)
 			}

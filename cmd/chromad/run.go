@@ -52,16 +52,9 @@ func run(ctx context.Context, o *options, stderr io.Writer) (err error) {
 	// again: the process ends, and whoever supervises it starts it anew.
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	memory := planMemory(int64(o.memory))
-	db, err := engine.Open(path, &engine.Options{
-		MemtableRows: o.memtableRows, MemoryLimit: memory.memtables, SegmentMemory: memory.segments, Events: events(log, stop),
-		Keys: op, MinGeneration: o.expectGeneration, EraseWithin: time.Duration(o.eraseWithin),
-	})
+	db, err := o.openStore(path, op, events(log, stop))
 	if err != nil {
-		if errors.Is(err, engine.ErrLocked) {
-			return fmt.Errorf("%s: %w; one server at a time can use a store", path, err)
-		}
-		return explainKeys(path, op, err)
+		return err
 	}
 	defer func() {
 		stopping := time.Now()
@@ -72,11 +65,11 @@ func run(ctx context.Context, o *options, stderr io.Writer) (err error) {
 		log.Info("store closed", "path", path, "generation", db.Generation(), "took", time.Since(stopping).String())
 	}()
 	who, err := access.Open(ctx, db)
+	if err == nil {
+		err = o.mayServe(who.Open())
+	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
-	}
-	if err := o.mayServe(who.Open()); err != nil {
-		return err
 	}
 	s := server.New(server.Config{
 		Store: server.EngineStore(db), Log: log, AllowReset: o.reset, CORSOrigins: o.cors, TLS: certs, Access: who.Directory,
@@ -100,6 +93,21 @@ func run(ctx context.Context, o *options, stderr io.Writer) (err error) {
 		log.Info("stopping: no new requests; a second signal leaves at once")
 	}()
 	return s.Serve(ctx, l)
+}
+
+func (o *options) openStore(path string, op engine.OperatorKey, told *engine.Events) (*engine.DB, error) {
+	memory := planMemory(int64(o.memory))
+	db, err := engine.Open(path, &engine.Options{
+		MemtableRows: o.memtableRows, MemoryLimit: memory.memtables, SegmentMemory: memory.segments, Events: told,
+		Keys: op, MinGeneration: o.expectGeneration, EraseWithin: time.Duration(o.eraseWithin),
+	})
+	if errors.Is(err, engine.ErrLocked) {
+		return nil, fmt.Errorf("%s: %w; one server at a time can use a store", path, err)
+	}
+	if err != nil {
+		return nil, explainKeys(path, op, err)
+	}
+	return db, nil
 }
 
 // secure is how clients are to speak to the server.

@@ -181,7 +181,7 @@ func TestTLSRefused(t *testing.T) {
 		{"no such file", "no such file", []string{"--tls-cert", cert + "x", "--tls-key", key}},
 		{"authorities without a certificate", "holds no certificate", serverFlags(dir, "--tls-client-ca", key)},
 		{"a key for everybody to read", "chmod 600", []string{"--tls-cert", cert, "--tls-key", readable}},
-		{"all addresses, anybody", "refusing to listen", serverFlags(dir, "--host", "0.0.0.0")},
+		{"all addresses, anybody", "has no users", serverFlags(dir, "--host", "0.0.0.0")},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if c.want == "chmod 600" && runtime.GOOS == "windows" {

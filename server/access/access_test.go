@@ -394,6 +394,18 @@ func TestCommands(t *testing.T) {
 	is(key.Secret, "")
 	run(Command{Do: "enable-user", User: "ada"})
 	is(key.Secret, "ada")
+	turned := run(Command{Do: "rotate-key", Key: key.KeyID})
+	is(key.Secret, "")
+	is(turned.Secret, "ada")
+	soon := run(Command{Do: "rotate-key", Key: turned.KeyID, Expires: time.Now().Add(time.Hour)})
+	is(turned.Secret, "ada")
+	k.now = func() time.Time { return time.Now().Add(2 * time.Hour) }
+	is(turned.Secret, "")
+	is(soon.Secret, "ada")
+	k.now = time.Now
+	run(Command{Do: "revoke-key", Key: turned.KeyID})
+	key = soon
+	refused(Command{Do: "rotate-key", Key: "AAAAAAAA"}, "no key")
 	refused(Command{Do: "revoke-key", Key: "AAAAAAAA"}, "no key")
 	refused(Command{Do: "revoke-key", User: "bob", Key: key.KeyID}, "no key")
 	run(Command{Do: "revoke-key", Key: key.KeyID})

@@ -19,8 +19,8 @@ type Command struct {
 	User         string    `json:"user,omitempty"`
 	Roles        []Binding `json:"roles,omitempty"`        // add-user, bind, unbind
 	KeyName      string    `json:"key_name,omitempty"`     // add-key
-	Expires      time.Time `json:"expires,omitzero"`       // add-key; zero: never
-	Key          string    `json:"key,omitempty"`          // revoke-key: its id
+	Expires      time.Time `json:"expires,omitzero"`       // add-key; zero: never. rotate-key: of the old one; zero: now
+	Key          string    `json:"key,omitempty"`          // revoke-key, rotate-key: its id
 	Password     string    `json:"password,omitempty"`     // set-password: its hash; empty: none
 	Certificates []string  `json:"certificates,omitempty"` // set-certificates
 	Role         *Role     `json:"role,omitempty"`         // set-role
@@ -58,6 +58,7 @@ var commands = map[string]func(c *Command, p *Policy, now time.Time) (Result, er
 	"unbind":           unbind,
 	"add-key":          addKey,
 	"revoke-key":       revokeKey,
+	"rotate-key":       rotateKey,
 	"set-password":     setPassword,
 	"set-certificates": setCertificates,
 	"set-role":         setRole,
@@ -170,6 +171,36 @@ func revokeKey(c *Command, p *Policy, _ time.Time) (Result, error) {
 			u.Keys = slices.Delete(u.Keys, at, at+1)
 			return Result{KeyID: c.Key}, nil
 		}
+	}
+	return Result{}, fmt.Errorf("there is no key %q", c.Key)
+}
+
+// rotateKey makes a key like the old one, which ends at once, or when c says.
+func rotateKey(c *Command, p *Policy, now time.Time) (Result, error) {
+	for i := range p.Users {
+		u := &p.Users[i]
+		at := slices.IndexFunc(u.Keys, func(k Key) bool { return k.ID == c.Key })
+		if at < 0 || c.User != "" && u.Name != c.User {
+			continue
+		}
+		old := &u.Keys[at]
+		expires := old.Expires
+		if !expires.IsZero() {
+			expires = now.Add(old.Expires.Sub(old.Created)) // it lives as long again
+		}
+		k, secret, err := NewKey(old.Name, now, expires)
+		if err != nil {
+			return Result{}, err
+		}
+		if c.Expires.After(now) {
+			if old.Expires.IsZero() || c.Expires.Before(old.Expires) {
+				old.Expires = c.Expires.UTC().Truncate(time.Second)
+			}
+			u.Keys = append(u.Keys, k)
+		} else {
+			u.Keys[at] = k
+		}
+		return Result{KeyID: k.ID, Secret: secret}, nil
 	}
 	return Result{}, fmt.Errorf("there is no key %q", c.Key)
 }

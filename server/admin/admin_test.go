@@ -16,6 +16,7 @@ import (
 
 	"github.com/chromad/chromad/engine"
 	"github.com/chromad/chromad/engine/keys"
+	"github.com/chromad/chromad/server/access"
 	"github.com/chromad/chromad/server/admin"
 )
 
@@ -53,7 +54,15 @@ func open(t *testing.T, encrypted bool) *engine.DB {
 func serve(t *testing.T, store admin.Store) (c *admin.Client, url string, a *admin.Admin, stop context.CancelFunc) {
 	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
-	a = admin.New(ctx, store, admin.Status{PID: 7, Path: "/p"}, nil)
+	var who admin.Access
+	if db, ok := store.(*engine.DB); ok {
+		keeper, err := access.Open(ctx, db)
+		if err != nil {
+			t.Fatal(err)
+		}
+		who = keeper
+	}
+	a = admin.New(ctx, store, who, admin.Status{PID: 7, Path: "/p"}, nil)
 	s := httptest.NewServer(a)
 	t.Cleanup(func() {
 		stop()
@@ -254,5 +263,32 @@ func TestLines(t *testing.T) {
 		if lines.Text() != want[i] {
 			t.Errorf("%s, want %s", lines.Text(), want[i])
 		}
+	}
+}
+
+// Users are made, and get and lose keys, over the socket; what is refused
+// there says why.
+func TestAccess(t *testing.T) {
+	ctx := t.Context()
+	c, _, _, _ := serve(t, open(t, true))
+	if p, err := c.Policy(ctx); err != nil || len(p.Users) != 0 {
+		t.Fatalf("%+v, %v", p, err)
+	}
+	if _, err := c.Run(ctx, access.Command{Do: "add-user", User: "ada", Roles: []access.Binding{{Role: "admin"}}}); err != nil {
+		t.Fatal(err)
+	}
+	key, err := c.Run(ctx, access.Command{Do: "add-key", User: "ada"})
+	if err != nil || key.Secret == "" {
+		t.Fatalf("%+v, %v", key, err)
+	}
+	p, err := c.Policy(ctx)
+	if err != nil || len(p.Users) != 1 || len(p.Users[0].Keys) != 1 || strings.Contains(fmt.Sprint(p), key.Secret) {
+		t.Errorf("%+v, %v", p, err)
+	}
+	if _, err := c.Run(ctx, access.Command{Do: "add-user", User: "ada"}); err == nil || !strings.Contains(err.Error(), "there already") {
+		t.Errorf("again: %v", err)
+	}
+	if _, err := c.Run(ctx, access.Command{Do: "fly"}); err == nil {
+		t.Error("an unknown command was taken")
 	}
 }

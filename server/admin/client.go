@@ -53,7 +53,7 @@ func (c *Client) Compact(ctx context.Context, tell func(Line)) error {
 }
 
 func (c *Client) get(ctx context.Context, what string, v any) error {
-	body, err := c.ask(ctx, http.MethodGet, what)
+	body, err := c.ask(ctx, http.MethodGet, what, http.NoBody)
 	if err != nil {
 		return err
 	}
@@ -65,7 +65,7 @@ func (c *Client) get(ctx context.Context, what string, v any) error {
 }
 
 func (c *Client) post(ctx context.Context, what string, tell func(Line)) error {
-	body, err := c.ask(ctx, http.MethodPost, what)
+	body, err := c.ask(ctx, http.MethodPost, what, http.NoBody)
 	if err != nil {
 		return err
 	}
@@ -94,8 +94,8 @@ func (c *Client) post(ctx context.Context, what string, tell func(Line)) error {
 }
 
 // ask sends a request and returns the body of an answer that says 200.
-func (c *Client) ask(ctx context.Context, method, what string) (io.ReadCloser, error) {
-	req, err := http.NewRequestWithContext(ctx, method, "http://chromad/admin/v1/"+what, http.NoBody)
+func (c *Client) ask(ctx context.Context, method, what string, body io.Reader) (io.ReadCloser, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://chromad/admin/v1/"+what, body)
 	if err != nil {
 		return nil, err
 	}

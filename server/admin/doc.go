@@ -6,13 +6,15 @@
 //	GET  /admin/v1/keys         the keys of an encrypted store, nothing secret
 //	POST /admin/v1/keys/rotate  put everything under new keys
 //	POST /admin/v1/compact      merge segments, give space back
+//	GET  /admin/v1/access       who may do what; hashes of secrets, no secret
+//	POST /admin/v1/access       change that: the body is an access.Command
 //
 // It is HTTP, but never over the network: there is no authentication in it.
 // Who may open the socket (a file in the store's directory, for its owner
 // alone) owns the store's files anyhow. Making the socket and looking at who
 // calls is up to the caller; Admin answers and Client asks.
 //
-// The answer to a POST is JSON, one Line after the other while the work goes
+// The answer to a POST of work is JSON, one Line after the other while the work goes
 // on. The work is the server's: it goes on when the caller leaves, and who asks
 // for it while it is under way joins. It ends with the context that New was
 // given; what is left undone then is no harm, for both are done in steps that

@@ -16,6 +16,7 @@ import (
 
 	"github.com/chromad/chromad/engine"
 	"github.com/chromad/chromad/engine/keys"
+	"github.com/chromad/chromad/server/access"
 	"github.com/chromad/chromad/server/admin"
 )
 
@@ -38,7 +39,11 @@ func FuzzAdmin(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Cleanup(func() { db.Close() })
-	a := admin.New(f.Context(), db, admin.Status{}, nil)
+	keeper, err := access.Open(f.Context(), db)
+	if err != nil {
+		f.Fatal(err)
+	}
+	a := admin.New(f.Context(), db, keeper, admin.Status{}, nil)
 	for _, r := range routes {
 		method, path, _ := strings.Cut(r, " ")
 		f.Add(method, "/admin/v1/"+path, "")

@@ -10,6 +10,7 @@ import (
 	"net/http"
 
 	"github.com/chromad/chromad/engine"
+	"github.com/chromad/chromad/server/access"
 )
 
 // Store is what is administered: an engine.DB.
@@ -28,18 +29,25 @@ type Store interface {
 // Admin answers. It is safe for concurrent use.
 type Admin struct {
 	store Store
+	who   Access
 	about Status
 	mux   *http.ServeMux
 	jobs  jobs
 }
 
-// New makes an Admin of a store. about holds what only the caller knows. Work
+// Access is who may use the server, and the changing of it: an access.Keeper.
+type Access interface {
+	Policy(ctx context.Context) (*access.Policy, error)
+	Run(ctx context.Context, c access.Command) (access.Result, error)
+}
+
+// New makes an Admin of a store and of who may use it. about holds what only the caller knows. Work
 // ends with ctx. nil log: nothing is logged.
-func New(ctx context.Context, store Store, about Status, log *slog.Logger) *Admin {
+func New(ctx context.Context, store Store, who Access, about Status, log *slog.Logger) *Admin {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	a := &Admin{store: store, about: about, mux: http.NewServeMux(), jobs: jobs{ctx: ctx, log: log, running: map[string]*job{}}}
+	a := &Admin{store: store, who: who, about: about, mux: http.NewServeMux(), jobs: jobs{ctx: ctx, log: log, running: map[string]*job{}}}
 	a.mux.HandleFunc("GET /admin/v1/status", a.status)
 	a.mux.HandleFunc("GET /admin/v1/keys", a.keys)
 	a.work("POST /admin/v1/keys/rotate", "rotate keys", func(ctx context.Context, tell func(Line)) error {
@@ -52,6 +60,8 @@ func New(ctx context.Context, store Store, about Status, log *slog.Logger) *Admi
 		return store.EraseNow(ctx, func(p engine.EraseProgress) { tell(Erased(p)) })
 	})
 	a.mux.HandleFunc("GET /admin/v1/receipts", a.receipts)
+	a.mux.HandleFunc("GET /admin/v1/access", a.policy)
+	a.mux.HandleFunc("POST /admin/v1/access", a.change)
 	return a
 }
 
@@ -61,9 +71,10 @@ func (a *Admin) Wait() { a.jobs.wait() }
 
 // ServeHTTP answers one request.
 func (a *Admin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	// No request has parameters yet, and one that nobody knows may ask for
-	// more than is done.
-	if r.URL.RawQuery != "" || r.ContentLength != 0 {
+	// No request has parameters, and one that nobody knows may ask for more
+	// than is done. One has a body.
+	body := r.Method == http.MethodPost && r.URL.Path == "/admin/v1/access"
+	if r.URL.RawQuery != "" || r.ContentLength != 0 && !body {
 		fail(w, http.StatusBadRequest, errors.New("parameters and bodies are not known here"))
 		return
 	}

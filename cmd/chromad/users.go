@@ -1,0 +1,477 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/chromad/chromad/server/access"
+)
+
+// usersCommands are what chromad users does.
+func usersCommands() []subcommand {
+	user := func(do string) func(context.Context, []string, io.Writer, io.Writer) int {
+		return func(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+			return usersOf(ctx, do, args, stdout, stderr)
+		}
+	}
+	return []subcommand{
+		{"add", "PATH NAME --role ROLE [flags]", "make a user", usersAdd},
+		{"list", "PATH", "list users, their roles and keys", usersList},
+		{"key", "PATH NAME [flags]", "make an API key, which is shown once", usersKey},
+		{"rotate", "PATH KEYID [flags]", "make a key in the place of another one", usersRotate},
+		{"revoke", "PATH KEYID", "end a key, from the next request on", usersRevoke},
+		{"password", "PATH NAME", "set a password, read from standard input", usersPassword},
+		{"certificates", "PATH NAME --cn NAME", "let a user in by client certificates", usersCertificates},
+		{"grant", "PATH NAME --role ROLE [--on WHERE]", "give a role", user("bind")},
+		{"ungrant", "PATH NAME --role ROLE [--on WHERE]", "take a role away", user("unbind")},
+		{"disable", "PATH NAME", "let a user in no more", user("disable-user")},
+		{"enable", "PATH NAME", "let a user in again", user("enable-user")},
+		{"remove", "PATH NAME", "remove a user and all his keys", user("remove-user")},
+		{"export", "PATH", "write users and roles as YAML", usersExport},
+		{"import", "PATH FILE", "replace users and roles by those of a file", usersImport},
+	}
+}
+
+func usersCommand(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	return group(ctx, "chromad users", usersUsage(), usersCommands(), args, stdout, stderr)
+}
+
+func usersUsage() string {
+	var b strings.Builder
+	b.WriteString(`Who may use a store, and for what.
+
+A store without users is open: whoever reaches its server may do everything, and the server listens on
+loopback only. From the first user on, every request needs an API key, a password or a certificate.
+
+Usage:
+
+`)
+	for _, c := range usersCommands() {
+		fmt.Fprintf(&b, "  chromad users %-48s %s\n", c.name+" "+c.args, c.short)
+	}
+	b.WriteString(`
+Roles: admin (everything), editor (collections and records), reader, auditor (metrics, users), and those of import.
+WHERE is TENANT, TENANT/DATABASE or TENANT/DATABASE/COLLECTION; * stands for any text.
+
+Ten minutes to a server with users:
+
+  chromad users add ./chroma ada --role admin --key
+  chromad users add ./chroma app --role editor --on default_tenant/default_database --key
+  chromad certs dev --out ./certs
+  chromad run --path ./chroma --host 0.0.0.0 --tls-cert ./certs/server.pem --tls-key ./certs/server.key
+
+  import chromadb
+  client = chromadb.HttpClient(host="localhost", port=8000, ssl=True, headers={"x-chroma-token": "chromad_…"})
+
+Works on a running server's store too, and then at once. More: docs/security.md
+`)
+	return b.String()
+}
+
+// usersPage is a command of chromad users.
+type usersPage struct {
+	*flagPage
+	*changeFlags
+	roles, on list
+}
+
+func newUsersPage(name, args, short, more string) *usersPage {
+	p := newFlagPage("users "+name, args, short, more)
+	return &usersPage{flagPage: p, changeFlags: newChangeFlags(p)}
+}
+
+func (p *usersPage) roleFlags() {
+	p.Var(&p.roles, "role", "`role` to give; may be repeated")
+	p.Var(&p.on, "on", "where the roles hold: `tenant`, tenant/database or tenant/database/collection; may be repeated; everywhere when left out")
+}
+
+// arguments reads the flags and so many arguments.
+func (p *usersPage) arguments(args []string, names ...string) ([]string, error) {
+	rest, err := p.read(args)
+	if err != nil {
+		return nil, err
+	}
+	if len(rest) < len(names) {
+		return nil, fmt.Errorf("%s is missing: chromad %s %s", names[len(rest)], p.Name(), p.args)
+	}
+	if len(rest) > len(names) {
+		return nil, fmt.Errorf("%q: one argument too many: chromad %s %s", rest[len(names)], p.Name(), p.args)
+	}
+	return rest, nil
+}
+
+// bindings are the roles, each at each place.
+func (p *usersPage) bindings() ([]access.Binding, error) {
+	scopes := []access.Scope{{}}
+	if len(p.on) > 0 {
+		scopes = nil
+		for _, text := range p.on {
+			parts := strings.Split(text, "/")
+			if len(parts) > 3 {
+				return nil, fmt.Errorf("--on %q: tenant/database/collection, and no more", text)
+			}
+			var s access.Scope
+			for i, to := range []*string{&s.Tenant, &s.Database, &s.Collection}[:len(parts)] {
+				if parts[i] == "" {
+					return nil, fmt.Errorf("--on %q: write * for any", text)
+				}
+				*to = parts[i]
+			}
+			scopes = append(scopes, s)
+		}
+	}
+	var out []access.Binding
+	for _, r := range p.roles {
+		for _, s := range scopes {
+			out = append(out, access.Binding{Role: r, On: s})
+		}
+	}
+	return out, nil
+}
+
+// policyOf is the policy of a store, which a server may have open, and how to
+// change it.
+type policyOf interface {
+	Policy(ctx context.Context) (*access.Policy, error)
+	Run(ctx context.Context, c access.Command) (access.Result, error)
+}
+
+// with calls do with the policy of the store in dir.
+func (c *changeFlags) with(ctx context.Context, dir string, do func(policyOf) error) error {
+	db, server, err := c.reach(ctx, dir)
+	if err != nil {
+		return err
+	}
+	if server != nil {
+		return do(server)
+	}
+	keeper, err := access.Open(ctx, db)
+	if err == nil {
+		err = do(keeper)
+	}
+	return errors.Join(err, db.Close())
+}
+
+// run makes the change and says so.
+func (p *usersPage) run(ctx context.Context, dir string, stdout, stderr io.Writer, said string, commands ...access.Command) int {
+	err := p.with(ctx, dir, func(to policyOf) error {
+		for _, c := range commands {
+			r, err := to.Run(ctx, c)
+			if err != nil {
+				return err
+			}
+			if r.Secret != "" {
+				fmt.Fprintf(stderr, "API key %s, shown this once:\n", r.KeyID)
+				fmt.Fprintln(stdout, r.Secret)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return p.fail(err, stderr)
+	}
+	fmt.Fprintln(stderr, said)
+	return exitOK
+}
+
+func usersAdd(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	p := newUsersPage("add", "PATH NAME --role ROLE", "Make a user.", `
+Examples:
+
+  chromad users add ./chroma ada --role admin --key
+  chromad users add ./chroma app --role editor --on acme/main --key --expires 90d
+  chromad users add ./chroma bob --role reader --on 'acme/main/docs-*'
+
+The key is printed on standard output, and kept nowhere.
+`)
+	p.roleFlags()
+	key := p.Bool("key", false, "make an API key too")
+	expires := p.String("expires", "", "when the key ends: `when`, a date (2027-01-31) or a time from now (90d, 12h); never when left out")
+	rest, err := p.arguments(args, "PATH", "NAME")
+	var bindings []access.Binding
+	var until time.Time
+	if err == nil {
+		bindings, err = p.bindings()
+	}
+	if err == nil && len(bindings) == 0 {
+		err = errors.New("what may the user do? write --role admin, editor, reader or auditor")
+	}
+	if err == nil {
+		until, err = parseWhen(*expires, time.Now())
+	}
+	if err != nil {
+		return p.refuse(err, stdout, stderr)
+	}
+	commands := []access.Command{{Do: "add-user", User: rest[1], Roles: bindings}}
+	if *key {
+		commands = append(commands, access.Command{Do: "add-key", User: rest[1], Expires: until})
+	}
+	return p.run(ctx, rest[0], stdout, stderr, "added user "+rest[1], commands...)
+}
+
+// parseWhen reads a date, or a time from now; nothing is the zero time.
+func parseWhen(text string, now time.Time) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	for _, layout := range []string{time.RFC3339, time.DateOnly} {
+		if t, err := time.Parse(layout, text); err == nil {
+			return t, nil
+		}
+	}
+	if days, ok := strings.CutSuffix(text, "d"); ok {
+		if n, err := strconv.Atoi(days); err == nil && n > 0 && n <= 36500 {
+			return now.AddDate(0, 0, n), nil
+		}
+	}
+	if d, err := time.ParseDuration(text); err == nil && d > 0 {
+		return now.Add(d), nil
+	}
+	return time.Time{}, fmt.Errorf("--expires %q: a date (2027-01-31) or a time from now (90d, 12h)", text)
+}
+
+func usersKey(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	p := newUsersPage("key", "PATH NAME", "Make an API key of a user. It is printed on standard output, and kept nowhere.", "")
+	name := p.String("name", "", "`text` to know the key by: where it is used")
+	expires := p.String("expires", "", "when it ends: `when`, a date (2027-01-31) or a time from now (90d, 12h); never when left out")
+	rest, err := p.arguments(args, "PATH", "NAME")
+	var until time.Time
+	if err == nil {
+		until, err = parseWhen(*expires, time.Now())
+	}
+	if err != nil {
+		return p.refuse(err, stdout, stderr)
+	}
+	return p.run(ctx, rest[0], stdout, stderr, "send it as x-chroma-token, or as Authorization: Bearer",
+		access.Command{Do: "add-key", User: rest[1], KeyName: *name, Expires: until})
+}
+
+func usersRotate(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	p := newUsersPage("rotate", "PATH KEYID", "Make a key in the place of another one, for the same user and for as long a time.", "")
+	keep := p.Duration("keep", 0, "`time` that the old key stays valid; 0 ends it at once")
+	rest, err := p.arguments(args, "PATH", "KEYID")
+	if err == nil && *keep < 0 {
+		err = fmt.Errorf("--keep %s: not negative", *keep)
+	}
+	if err != nil {
+		return p.refuse(err, stdout, stderr)
+	}
+	c := access.Command{Do: "rotate-key", Key: rest[1]}
+	if *keep > 0 {
+		c.Expires = time.Now().Add(*keep)
+	}
+	return p.run(ctx, rest[0], stdout, stderr, "the new key is in the place of "+rest[1], c)
+}
+
+func usersRevoke(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	p := newUsersPage("revoke", "PATH KEYID", "End a key: it is refused from the next request on.", "")
+	rest, err := p.arguments(args, "PATH", "KEYID")
+	if err != nil {
+		return p.refuse(err, stdout, stderr)
+	}
+	return p.run(ctx, rest[0], stdout, stderr, "revoked key "+rest[1], access.Command{Do: "revoke-key", Key: rest[1]})
+}
+
+func usersPassword(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	p := newUsersPage("password", "PATH NAME", "Set a user's password, for Authorization: Basic. It is one line of standard input.", `
+Example:
+
+  chromad users password ./chroma ada < password.txt
+
+Programs should have API keys: a password is hashed anew (Argon2id, 64 MiB) every minute that it is used.
+`)
+	remove := p.Bool("remove", false, "take the password away")
+	rest, err := p.arguments(args, "PATH", "NAME")
+	if err != nil {
+		return p.refuse(err, stdout, stderr)
+	}
+	c := access.Command{Do: "set-password", User: rest[1]}
+	if !*remove {
+		text, err := io.ReadAll(io.LimitReader(os.Stdin, 2048))
+		if err == nil {
+			c.Password, err = access.HashPassword(strings.TrimRight(string(text), "\r\n"))
+		}
+		clear(text)
+		if err != nil {
+			return p.fail(err, stderr)
+		}
+	}
+	return p.run(ctx, rest[0], stdout, stderr, "set the password of user "+rest[1], c)
+}
+
+func usersCertificates(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	p := newUsersPage("certificates", "PATH NAME --cn NAME", "Let a user in by certificates that --tls-client-ca trusts and that have one of these common names.", "")
+	var names list
+	p.Var(&names, "cn", "common `name` of a certificate; may be repeated; none takes all away")
+	rest, err := p.arguments(args, "PATH", "NAME")
+	if err != nil {
+		return p.refuse(err, stdout, stderr)
+	}
+	return p.run(ctx, rest[0], stdout, stderr, "set the certificates of user "+rest[1], access.Command{Do: "set-certificates", User: rest[1], Certificates: names})
+}
+
+// usersOf are the commands that take a user and perhaps roles.
+func usersOf(ctx context.Context, do string, args []string, stdout, stderr io.Writer) int {
+	var row subcommand
+	word := map[string]string{"bind": "grant", "unbind": "ungrant", "disable-user": "disable", "enable-user": "enable", "remove-user": "remove"}[do]
+	for _, c := range usersCommands() {
+		if c.name == word {
+			row = c
+		}
+	}
+	p := newUsersPage(word, row.args, strings.ToUpper(row.short[:1])+row.short[1:]+".", "")
+	roles := do == "bind" || do == "unbind"
+	if roles {
+		p.roleFlags()
+	}
+	rest, err := p.arguments(args, "PATH", "NAME")
+	var bindings []access.Binding
+	if err == nil {
+		bindings, err = p.bindings()
+	}
+	if err == nil && roles && len(bindings) == 0 {
+		err = errors.New("which role? write --role admin, editor, reader or auditor")
+	}
+	if err != nil {
+		return p.refuse(err, stdout, stderr)
+	}
+	return p.run(ctx, rest[0], stdout, stderr, word+": "+rest[1], access.Command{Do: do, User: rest[1], Roles: bindings})
+}
+
+func usersList(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	p := newUsersPage("list", "PATH", "List users, their roles and keys. Nothing secret is shown.", "")
+	rest, err := p.arguments(args, "PATH")
+	if err != nil {
+		return p.refuse(err, stdout, stderr)
+	}
+	err = p.with(ctx, rest[0], func(from policyOf) error {
+		policy, err := from.Policy(ctx)
+		if err != nil {
+			return err
+		}
+		if len(policy.Users) == 0 {
+			fmt.Fprintln(stderr, "there are no users: whoever reaches the server may do everything")
+			return nil
+		}
+		w := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
+		for _, u := range policy.Users {
+			state := ""
+			if u.Disabled {
+				state = " (disabled)"
+			}
+			fmt.Fprintf(w, "%s%s\n", u.Name, state)
+			for _, b := range u.Roles {
+				fmt.Fprintf(w, "  role\t%s\t%s\n", b.Role, whereText(b.On))
+			}
+			for _, k := range u.Keys {
+				ends := "never ends"
+				if !k.Expires.IsZero() {
+					ends = "ends " + k.Expires.Format(time.DateTime)
+				}
+				fmt.Fprintf(w, "  key\t%s\t%s\tmade %s\t%s\n", k.ID, k.Name, k.Created.Format(time.DateTime), ends)
+			}
+			if u.Password != "" {
+				fmt.Fprintf(w, "  password\n")
+			}
+			for _, c := range u.Certificates {
+				fmt.Fprintf(w, "  certificate\t%s\n", c)
+			}
+		}
+		return w.Flush()
+	})
+	if err != nil {
+		return p.fail(err, stderr)
+	}
+	return exitOK
+}
+
+func whereText(s access.Scope) string {
+	any := func(text string) string {
+		if text == "" {
+			return "*"
+		}
+		return text
+	}
+	if s == (access.Scope{}) {
+		return "everywhere"
+	}
+	return any(s.Tenant) + "/" + any(s.Database) + "/" + any(s.Collection)
+}
+
+func usersExport(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	p := newUsersPage("export", "PATH", "Write users and roles as YAML. Keys and passwords are hashes in it.", "")
+	rest, err := p.arguments(args, "PATH")
+	if err != nil {
+		return p.refuse(err, stdout, stderr)
+	}
+	err = p.with(ctx, rest[0], func(from policyOf) error {
+		policy, err := from.Policy(ctx)
+		if err != nil {
+			return err
+		}
+		text, err := yaml.Marshal(policy)
+		if err == nil {
+			_, err = stdout.Write(text)
+		}
+		return err
+	})
+	if err != nil {
+		return p.fail(err, stderr)
+	}
+	return exitOK
+}
+
+const maxPolicyFile = 8 << 20
+
+func usersImport(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	p := newUsersPage("import", "PATH FILE", "Replace all users and roles by those of a YAML file, as export writes it.", "")
+	rest, err := p.arguments(args, "PATH", "FILE")
+	if err != nil {
+		return p.refuse(err, stdout, stderr)
+	}
+	policy, err := readPolicy(rest[1])
+	if err != nil {
+		return p.fail(err, stderr)
+	}
+	return p.run(ctx, rest[0], stdout, stderr, counted(len(policy.Users), "user")+" and "+counted(len(policy.Roles), "role")+" of "+rest[1]+" in the place of those of before",
+		access.Command{Do: "import", Policy: policy})
+}
+
+// readPolicy reads YAML by way of JSON, whose reader refuses what it does not know.
+func readPolicy(path string) (*access.Policy, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxPolicyFile+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(text) > maxPolicyFile {
+		return nil, fmt.Errorf("%s: larger than %s", path, size(maxPolicyFile))
+	}
+	var tree any
+	if err := yaml.Unmarshal(text, &tree); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	text, err = json.Marshal(tree)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	policy, err := access.Decode(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return policy, nil
+}
