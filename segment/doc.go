@@ -14,16 +14,17 @@
 //
 // A Reader maps its file and reads next to nothing when it is opened; every
 // block is verified, and decrypted, when it is first touched, every index
-// decoded when it is first asked. Decrypted vectors, ids, metadata and
-// documents come and go under Spec.Memory; nothing that a Reader returns
-// aliases them. A file that is damaged, truncated under a running query or
+// decoded when it is first asked. The hot part, graph and codes, is loaded by
+// the first search (hot.go); vectors are read for the last step of one only.
+// Decrypted vectors, ids, metadata and documents come and go under Spec.Memory;
+// nothing that a Reader returns aliases them. A file that is damaged, truncated under a running query or
 // not the one that was meant gives disk.ErrCorrupt, never a wrong answer and
 // never the end of the process. Damage in graph, filter index or id table
 // costs speed only: what they were made of is asked instead (degraded.go;
 // Reader.Degraded tells).
 //
 // Where to read on: layout.go (what a file holds), builder.go (how it is
-// written), reader.go, search.go (how a query is planned), merge.go, check.go
+// written), reader.go, search.go and hot.go (how a query is answered), merge.go, check.go
 // (all that is wrong), repair.go (what can be read all the same). The
 // bytes are drawn in docs/format/segment.md.
 //

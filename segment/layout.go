@@ -14,8 +14,7 @@ import (
 // version of the format. A reader refuses every other one.
 const version = 1
 
-// The sections of a file, in the order in which they are written. Numbers 32
-// to 47 are kept for quantised codes and what is needed to read them.
+// The sections of a file, in the order in which they are written.
 const (
 	sectionVectors        uint16 = 1
 	sectionNorms          uint16 = 2
@@ -79,8 +78,9 @@ type Spec struct {
 	GraphMin int
 	// Cache is where an open segment keeps decompressed documents; nil: nowhere.
 	Cache *Cache
-	// Memory bounds what is decrypted of an open segment, and of all others
-	// that share it, and what building one takes; nil: no bound.
+	// Memory bounds what is held of an open segment beside its mapped file, and of
+	// all others that share it (the hot part, and what is decrypted), and what
+	// building one takes; nil: no bound.
 	Memory *disk.Budget
 }
 
