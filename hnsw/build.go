@@ -13,10 +13,9 @@ func Build(ctx context.Context, v Vectors, p Params) (*Graph, error) {
 		return nil, err
 	}
 	levels := make([]uint8, v.Rows)
-	for _, r := range b.rows {
-		levels[r] = levelOf(b.p.Seed, r, b.p.M)
-	}
+	b.drawLevels(b.rows, levels)
 	b.g = newGraph(levels, b.p.M)
+	b.g.uneven = b.uneven
 	if v.Rows > 0 {
 		b.g.setEntry(b.highest())
 	}
@@ -35,6 +34,7 @@ type builder struct {
 	p       Params
 	g       *Graph
 	squares []float64 // |x|² of every row
+	uneven  bool      // see drawLevels
 	equal   equals
 	rows    []uint32 // those with a place in the graph, that hang below no other
 	grid    *grid
@@ -77,14 +77,20 @@ func newBuilder(ctx context.Context, v Vectors, p Params) (*builder, error) {
 	if err := b.findEquals(); err != nil {
 		return nil, err
 	}
-	for r := range uint32(v.Rows) {
+	b.listRows()
+	b.findUneven()
+	b.grid, err = b.newGrid()
+	return b, err
+}
+
+// listRows lists the rows that hang below no other.
+func (b *builder) listRows() {
+	b.rows = b.rows[:0]
+	for r := range uint32(b.v.Rows) {
 		if !b.equal.is(r) {
 			b.rows = append(b.rows, r)
 		}
 	}
-	b.grid, err = b.newGrid()
-	b.squares = nil
-	return b, err
 }
 
 // each calls f for 0 to n-1 from all workers. What f writes must depend on i
@@ -146,25 +152,6 @@ func (b *builder) tell(done int) {
 	if b.done = done; b.p.Progress != nil && done > 0 {
 		b.p.Progress(done, b.v.Rows)
 	}
-}
-
-// mix is the finalizer of SplitMix64.
-func mix(x uint64) uint64 {
-	x += 0x9e3779b97f4a7c15
-	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
-	x = (x ^ x>>27) * 0x94d049bb133111eb
-	return x ^ x>>31
-}
-
-// levelOf draws a level: at least l with probability 1/m^l. It works on
-// integers, so that it is the same on every machine.
-func levelOf(seed uint64, row uint32, m int) uint8 {
-	h := mix(mix(seed) ^ uint64(row))
-	level := 0
-	for ; level < maxLevel && h%uint64(m) == 0; level++ {
-		h /= uint64(m)
-	}
-	return uint8(level)
 }
 
 // highest returns the first row of the highest level there is, one with a

@@ -74,17 +74,12 @@ func split(rows [][]float32, queries int) (base, held [][]float32) {
 	return rows[:len(rows)-queries], rows[len(rows)-queries:]
 }
 
-// walkOnly is Search by way of the graph, however few rows there are; nil when
-// the walk gives up.
-func walkOnly(g *Graph, v Vectors, q []float32, k, ef int, allowed []uint64, s *Scratch) []Neighbor {
-	query := Query{Vector: q, K: k, EF: ef, Allowed: allowed}
-	matches, k := query.limit(g.rows)
+// walkOnly is Search by way of the graph, however few rows there are.
+func walkOnly(g *Graph, v Vectors, q []float32, k, ef int, _ []uint64, s *Scratch) []Neighbor {
 	s.aim(v, q)
 	s.aimCodes(g)
 	s.best.reset(k)
-	if !g.follow(s, query.Allowed, k, ef, matches) {
-		return nil
-	}
+	g.walk(s, max(k, ef))
 	g.rerank(s)
 	return s.best.appendTo(nil)
 }

@@ -17,7 +17,7 @@ import (
 const (
 	graphVersion = 2
 	graphAlign   = 64
-	headerBytes  = 28 // in use; the rest of the first 64 is zero
+	headerBytes  = 32 // in use; the rest of the first 64 is zero
 	metaBytes    = 8
 )
 
@@ -85,7 +85,7 @@ func (g *Graph) AppendBinary(b []byte) ([]byte, error) {
 	to := func(at int64) {
 		b = append(b, make([]byte, start+int(at)-len(b))...)
 	}
-	for _, w := range []uint32{graphVersion, uint32(g.rows), uint32(g.m), g.entry, uint32(len(g.seatRow)), uint32(len(g.upperDegree)), uint32(len(codec))} {
+	for _, w := range []uint32{graphVersion, uint32(g.rows), uint32(g.m), g.entry, uint32(len(g.seatRow)), uint32(len(g.upperDegree)), uint32(len(codec)), bit(g.uneven)} {
 		b = binary.LittleEndian.AppendUint32(b, w)
 	}
 	to(l.codec.at)
@@ -142,10 +142,12 @@ func decode(b []byte, rows int) (*Graph, error) {
 		return nil, fmt.Errorf("%d seats and %d upper lists for %d rows", s.seats, s.lists, s.rows)
 	case entry >= max(s.rows, 1):
 		return nil, fmt.Errorf("entry %d of %d rows", entry, s.rows)
+	case u32(28) > 1:
+		return nil, fmt.Errorf("unknown kind of levels %d", u32(28))
 	case s.codec > int64(len(b))-graphAlign:
 		return nil, fmt.Errorf("codec of %d bytes in %d", s.codec, len(b))
 	}
-	g := &Graph{rows: rows, m: int(s.m), entry: uint32(entry)}
+	g := &Graph{rows: rows, m: int(s.m), entry: uint32(entry), uneven: u32(28) == 1}
 	if err := g.decodeCodec(b[graphAlign:][:s.codec]); err != nil {
 		return nil, err
 	}
@@ -312,6 +314,13 @@ func (g *Graph) checkNode(level int, node uint32) error {
 		}
 	}
 	return nil
+}
+
+func bit(b bool) uint32 {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 // inPlace reports whether b can be read as an array of words.

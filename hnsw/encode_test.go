@@ -80,6 +80,7 @@ func TestDecodeRefuses(t *testing.T) {
 		"codec short":  word(24, uint32(l.codec.len-1)),
 		"codec more":   word(24, uint32(l.codec.len+1)),
 		"no codec":     word(24, 0),
+		"levels":       word(28, 2),
 		"reserved":     one(63, 1),
 		"neighbour":    word(l.links.at, 9),
 		"unused":       word(l.links.at+int64(4*g.degree[0]), 9),
@@ -221,7 +222,7 @@ func annotate(t *testing.T) string {
 	}
 	dump := func(title string, e extent, perLine int) { lines(title, e, perLine, perLine) }
 	width := 4 * g.width(0)
-	dump("version, rows, M, entry, seats, upper lists, bytes of the codec", extent{0, headerBytes}, 4)
+	dump("version, rows, M, entry, seats, upper lists, bytes of the codec, long rows above", extent{0, headerBytes}, 4)
 	dump("codec", l.codec, bytesOfRow)
 	lines("code of each row, the first bytes: the others are zero", l.codes, g.codes.Stride, bytesOfRow)
 	dump("A and B of each row", l.meta, metaBytes)

@@ -31,6 +31,9 @@ func Extend(ctx context.Context, base *Graph, old []uint32, v Vectors, p Params)
 	if err != nil {
 		return nil, err
 	}
+	if b.uneven != base.uneven {
+		return Build(ctx, v, p)
+	}
 	e := extension{builder: b, base: base, old: old}
 	if err := e.keep(kept); err != nil {
 		return nil, err
@@ -92,17 +95,24 @@ func (e *extension) keep(kept int) error {
 	b.equal.prefer(func(r uint32) bool { return !has(e.absent, r) })
 	for r := range uint32(b.v.Rows) {
 		if has(e.absent, r) && !b.equal.is(r) {
-			levels[r] = levelOf(b.p.Seed, r, b.p.M)
 			e.added = append(e.added, r)
 		}
 	}
+	b.listRows()
+	b.drawLevels(b.rows, levels)
 	b.sort(e.added, levels)
+	for _, to := range e.old {
+		if to != NoRow {
+			levels[to] = 0
+		}
+	}
 	for s, r := range base.seatRow {
 		if to := e.old[r]; to != NoRow {
 			levels[to] = uint8(base.seatLevel(uint32(s)))
 		}
 	}
 	b.g = newGraph(levels, b.p.M)
+	b.g.uneven = b.uneven
 	b.done = kept
 	if err := b.each(base.rows, func(w *worker, i int) { e.take(w, 0, uint32(i)) }); err != nil {
 		return err

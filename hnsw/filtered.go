@@ -6,15 +6,6 @@ import (
 	"github.com/chromad/chromad/internal/kernel"
 )
 
-// sweep walks over all rows as if there were no filter and keeps the allowed
-// ones that it meets: right when most rows are allowed. The walk keeps more
-// rows, so that about ef allowed ones are among them.
-func (g *Graph) sweep(s *Scratch, ef int, allowed []uint64, matches int) {
-	s.trace.Plan = "sweep"
-	g.walk(s, int(int64(ef)*int64(g.rows)/int64(matches)))
-	s.pool.keep(allowed)
-}
-
 // keep drops the rows that are not allowed.
 func (p *pool) keep(allowed []uint64) {
 	n := 0

@@ -13,6 +13,9 @@ type Graph struct {
 	rows  int
 	m     int
 	entry uint32 // the row where every search begins; 0 when there are no rows
+	// uneven says that rows are compared by inner product and differ in
+	// length: the longest are at the upper levels.
+	uneven bool
 
 	links  []uint32 // rows × 2m rows, unused slots hold the row itself
 	degree []uint8  // used slots of each row

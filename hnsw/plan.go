@@ -22,7 +22,7 @@ func (g *Graph) answer(s *Scratch, q *Query, k, matches int) {
 func (g *Graph) estimate(s *Scratch, q *Query, k, matches int) bool {
 	ef := min(max(q.EF, k), matches)
 	s.aimCodes(g)
-	if matches <= scanRows(ef, q.Allowed != nil) || !g.follow(s, q.Allowed, k, ef, matches) {
+	if !g.follow(s, q.Allowed, k, ef, matches) {
 		g.scan(s, max(ef, k+scanMore), q.Allowed)
 	}
 	return s.pool.n >= k
@@ -33,29 +33,47 @@ const (
 	scanMore  = 64 // rows beyond k that a scan keeps
 )
 
-// follow fills the pool by way of the graph, unless a scan turns out to be
-// better.
+// What a walk costs, in codes that a scan of scattered rows compares in the
+// time: for each row that the walk keeps. A scan of all rows in order is nearly
+// twice as fast.
+const (
+	walkCodes   = 50
+	unevenCodes = 170 // with a beam at level 1
+	inOrder     = 1.7
+)
+
+// follow fills the pool by way of the graph, unless a scan is better or turns
+// out to be.
+//
+// With a filter, the walk goes over all rows, keeps more of them, and the
+// allowed ones among those are the answer if they are enough: then the
+// nearest allowed rows lie within the region that was walked through, however
+// the filter has to do with the query. When they are not, the share of
+// allowed rows near the query says how wide the next walk has to be.
 func (g *Graph) follow(s *Scratch, allowed []uint64, k, ef, matches int) bool {
-	switch {
-	case allowed == nil:
-		s.trace.Plan = "walk"
-		g.walk(s, ef)
-	case matches >= g.rows/4*3:
-		g.sweep(s, ef, allowed, matches)
-	default:
-		if !g.hop(s, ef, allowed, matches) {
+	cost := walkCodes
+	if g.uneven {
+		cost = unevenCodes
+	}
+	if allowed == nil {
+		if float64(matches) <= inOrder*float64(cost*ef) {
 			return false
 		}
+		s.trace.Plan = "walk"
+		g.walk(s, ef)
+		return s.pool.n >= k
 	}
-	return s.pool.n >= k
-}
-
-// scanRows is the number of codes that take as long as a walk.
-func scanRows(ef int, filtered bool) int {
-	if filtered {
-		return 60 * ef
+	for width := ef + 2*k*(g.rows-matches)/matches; width <= matches/cost; {
+		s.trace.Plan = "sweep"
+		g.walk(s, width)
+		s.pool.keep(allowed)
+		if found := s.pool.n; found >= k+k/2 {
+			return true
+		} else {
+			width *= max(2, 2*k/max(1, found))
+		}
 	}
-	return 20 * ef
+	return false
 }
 
 // trim returns the words of allowed that say something about rows.

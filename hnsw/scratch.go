@@ -12,19 +12,21 @@ import (
 // next search saves the allocations; beside the trace it holds nothing that
 // matters between searches.
 type Scratch struct {
-	query   quant.Query
-	visited []uint64
-	bridged []uint64 // rows that are allowed or were looked through, see hop
-	pool    pool
-	hops    [2]kernel.Hop // one is being gathered while the other waits to be scored
-	rows    []uint32
-	bridges []uint32
-	dist    []float32
-	best    nearest // by float32
-	scorer  scorer
-	vectors Vectors // what scorer scores, during a search
-	err     error   // of Vectors.Touch: the search is over
-	trace   Trace
+	query     quant.Query
+	visited   []uint64
+	bridged   []uint64 // rows that are allowed or were looked through, see hop
+	pool      pool
+	hops      [2]kernel.Hop // one is being gathered while the other waits to be scored
+	rows      []uint32
+	bridges   []uint32
+	elsewhere []uint64   // keys, see lookElsewhere
+	block     [64]uint32 // rows of one word of a set
+	dist      []float32
+	best      nearest // by float32
+	scorer    scorer
+	vectors   Vectors // what scorer scores, during a search
+	err       error   // of Vectors.Touch: the search is over
+	trace     Trace
 }
 
 // Trace is what a search did.

@@ -99,63 +99,101 @@ func (q *Query) bound() uint64 {
 // walk fills the pool with rows near the query, all of them allowed to be
 // found.
 func (g *Graph) walk(s *Scratch, ef int) {
+	s.elsewhere = s.elsewhere[:0]
+	if g.uneven {
+		g.lookElsewhere(s)
+	}
 	clear(s.visited)
 	s.pool.reset(ef)
 	g.enter(s)
+	for _, key := range s.elsewhere {
+		if row := nodeOf(key); !has(s.visited, row) {
+			s.mark(row)
+			s.pool.insert(key)
+		}
+	}
 	s.pool.unmark()
 	g.approach(s)
 }
 
-// enter offers the entry and then walks greedily down the upper levels. All
-// rows that it meets stay in the pool: they were scored, and some are good
-// places to begin from. Those that were expanded at these levels are marked.
+// Rows that lookElsewhere begins from, spread over all, and those it keeps.
+const (
+	elsewhereRows = 250
+	elsewhereKeep = 16
+)
+
+// lookElsewhere walks from rows that were not chosen for their length, with a
+// narrow pool. From the longest rows alone, a walk for the inner product does
+// not come to a group of shorter ones of which only a few are near the query.
+func (g *Graph) lookElsewhere(s *Scratch) {
+	clear(s.visited)
+	s.pool.reset(elsewhereKeep)
+	s.rows = s.rows[:0]
+	n := min(g.rows, elsewhereRows)
+	for i := range n {
+		s.rows = append(s.rows, uint32(i*g.rows/n))
+	}
+	s.hops[0].Gather(s.rows)
+	s.offer(&s.hops[0])
+	g.approach(s)
+	s.elsewhere = append(s.elsewhere, s.pool.keys[:s.pool.n]...)
+}
+
+// enter offers the entry and walks greedily down the upper levels. All rows
+// that it meets stay in the pool: they were scored, and some are good places
+// to begin from. Those that were expanded are marked.
+//
+// Where the rows of level 1 are the longest ones, many of them may be near by
+// inner product and lead nowhere: there, the walk keeps a beam of rows too.
 func (g *Graph) enter(s *Scratch) {
 	h, p := &s.hops[0], &s.pool
-	limit := p.limit
-	p.reset(max(limit, startsForIP))
+	limit, beam := p.limit, 1
+	if g.uneven {
+		beam = min(max(limit*beamShare/100, beamLeast), beamMost)
+		p.reset(max(limit, beam))
+	}
 	s.mark(g.entry)
 	h.Add(g.entry)
 	if s.offer(h); p.n == 0 {
-		p.insert(pack(float32(math.Inf(1)), g.entry)) // its code is not a number: begin from it all the same
+		p.insert(pack(float32(math.Inf(1)), g.entry)) // its code is too far away for a number: begin from it all the same
 	}
-	seat := g.entrySeat
-	for level := g.top(); level > 0; level-- {
-		for first := 0; first == 0; {
-			if first = g.climb(s, level, seat, 0); first == 0 {
-				seat = g.seat(nodeOf(p.keys[0]))
-			}
-		}
+	for level := g.top(); level > 1; level-- {
+		g.climb(s, level, 1)
 	}
-	if s.vectors.Metric == kernel.IP && g.top() > 0 {
-		p.unmark()
-		for at := 0; at < min(p.n, startsForIP); {
-			if p.keys[at]&expanded != 0 {
-				at++
-				continue
-			}
-			at = min(at+1, g.climb(s, 1, g.seat(nodeOf(p.keys[at])), at))
-		}
+	if g.top() > 0 {
+		g.climb(s, 1, beam)
 	}
-	p.limit = limit
-	p.n = min(p.n, limit)
+	p.limit, p.n = limit, min(p.n, limit)
 }
 
-// climb expands a row at an upper level and returns the first place of the
-// pool that changed.
-func (g *Graph) climb(s *Scratch, level, seat, at int) (first int) {
-	s.pool.keys[at] |= expanded
-	s.trace.Expanded++
-	s.rows = s.rows[:0]
-	for _, n := range g.neighbours(level, uint32(seat)) {
-		s.rows = append(s.rows, g.seatRow[n])
-	}
-	s.hops[0].Gather(s.rows)
-	return s.offer(&s.hops[0])
-}
+// The width of the beam grows with the walk's, in percent.
+const (
+	beamShare = 250
+	beamLeast = 64
+	beamMost  = 1024
+)
 
-// startsForIP is the greatest number of rows of level 1 from which a walk for
-// the inner product goes down to level 0.
-const startsForIP = 64
+// climb expands at an upper level until the nearest rows of the pool, so many
+// of them, are expanded.
+func (g *Graph) climb(s *Scratch, level, width int) {
+	h, p := &s.hops[0], &s.pool
+	p.unmark()
+	for at := 0; at < min(p.n, width); {
+		if p.keys[at]&expanded != 0 {
+			at++
+			continue
+		}
+		seat := g.seat(nodeOf(p.keys[at]))
+		p.keys[at] |= expanded
+		s.trace.Expanded++
+		s.rows = s.rows[:0]
+		for _, n := range g.neighbours(level, uint32(seat)) {
+			s.rows = append(s.rows, g.seatRow[n])
+		}
+		h.Gather(s.rows)
+		at = min(at+1, s.offer(h))
+	}
+}
 
 // unmark makes all rows of the pool rows to be expanded.
 func (p *pool) unmark() {
