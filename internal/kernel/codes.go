@@ -32,17 +32,39 @@ const maxStride = 1 << 16
 // of a query.
 func dotCode(code []byte, bits int, query []int8) int32 {
 	var sum int32
-	mask := byte(1<<bits - 1)
-	for len(code) >= blockBytes && len(query) >= blockBytes {
-		block := (*[blockBytes]byte)(code)
-		for shift := 0; shift < 8; shift += bits {
-			plane := (*[blockBytes]int8)(query)
-			for j, b := range block {
-				sum += int32(b>>shift&mask) * int32(plane[j])
-			}
-			query = query[blockBytes:]
+	width := blockBytes * 8 / bits
+	for len(code) >= blockBytes && len(query) >= width {
+		switch block := (*[blockBytes]byte)(code); bits {
+		case 2:
+			sum += dotBlock2(block, (*[4 * blockBytes]int8)(query))
+		case 4:
+			sum += dotBlock4(block, (*[2 * blockBytes]int8)(query))
+		default:
+			sum += dotBlock8(block, (*[blockBytes]int8)(query))
 		}
-		code = code[blockBytes:]
+		code, query = code[blockBytes:], query[width:]
+	}
+	return sum
+}
+
+func dotBlock2(code *[blockBytes]byte, q *[4 * blockBytes]int8) (sum int32) {
+	for j, b := range code {
+		sum += int32(b&3)*int32(q[j]) + int32(b>>2&3)*int32(q[j+blockBytes]) +
+			int32(b>>4&3)*int32(q[j+2*blockBytes]) + int32(b>>6)*int32(q[j+3*blockBytes])
+	}
+	return sum
+}
+
+func dotBlock4(code *[blockBytes]byte, q *[2 * blockBytes]int8) (sum int32) {
+	for j, b := range code {
+		sum += int32(b&15)*int32(q[j]) + int32(b>>4)*int32(q[j+blockBytes])
+	}
+	return sum
+}
+
+func dotBlock8(code *[blockBytes]byte, q *[blockBytes]int8) (sum int32) {
+	for j, b := range code {
+		sum += int32(b) * int32(q[j])
 	}
 	return sum
 }
