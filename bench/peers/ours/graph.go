@@ -8,10 +8,12 @@ import (
 	"github.com/chromad/chromad/bench/peers/serve"
 	"github.com/chromad/chromad/hnsw"
 	"github.com/chromad/chromad/internal/kernel"
+	"github.com/chromad/chromad/internal/vfs"
 )
 
-// graph is package hnsw: built, encoded, and decoded into memory, as a segment
-// would hold it. Queries are float32; what the index does with them counts.
+// graph is package hnsw: built, encoded, and decoded in memory like that of a
+// segment, which has large pages where the system gives them. Queries are
+// float32; what the index does with them counts.
 type graph struct {
 	vectors hnsw.Vectors
 	graph   *hnsw.Graph
@@ -41,7 +43,13 @@ func (g *graph) Build(ctx context.Context, s *serve.Set) error {
 		return err
 	}
 	g.bytes = int64(len(bytes))
-	g.graph, err = hnsw.Decode(bytes, s.Rows)
+	memory, err := vfs.Anonymous(len(bytes))
+	if err != nil {
+		return err
+	}
+	memory.Fill()
+	copy(memory.Bytes(), bytes)
+	g.graph, err = hnsw.Decode(memory.Bytes(), s.Rows)
 	return err
 }
 
