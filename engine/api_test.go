@@ -143,6 +143,7 @@ func TestErrors(t *testing.T) {
 		{"flush when closed", closed.Flush(ctx), ErrClosed},
 		{"open twice", one(Open("", &Options{fs: fs})), ErrLocked},
 		{"read-only, nothing there", one(Open("", &Options{fs: faultfs.New(1), ReadOnly: true})), ErrNotFound},
+		{"bits that no code has", one(Open("", &Options{fs: faultfs.New(1), IndexBits: 3})), ErrInvalid},
 		{"option below zero", one(Open("", &Options{fs: faultfs.New(1), MemtableRows: -1})), ErrInvalid},
 		{"dimension", c.Add(ctx, rec("b", 1, 2, 3)), ErrDimension},
 		{"dimension of an update", c.Update(ctx, rec("a", 1)), ErrDimension},

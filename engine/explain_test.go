@@ -1,10 +1,12 @@
 package engine
 
 import (
+	"cmp"
 	"reflect"
 	"testing"
 
 	"github.com/chromad/chromad/filter"
+	"github.com/chromad/chromad/internal/vfs/faultfs"
 )
 
 // TestExplain: the plan of each segment is what its size, the filter and the
@@ -86,5 +88,35 @@ func TestBound(t *testing.T) {
 	}
 	if s := far.Segments; len(s) != 2 || s[0].Reranked < 10 || s[1].Reranked < 10 {
 		t.Errorf("the near segment is not read:\n%v", far)
+	}
+}
+
+// TestIndexView: inspect shows the index of each segment that has one, and what
+// Options.IndexBits asked for.
+func TestIndexView(t *testing.T) {
+	for _, bits := range []int{0, 2, 4, 8} {
+		fs := faultfs.New(1)
+		db := openOn(t, fs, Options{GraphMin: 1000, Workers: 1, IndexBits: bits})
+		db.jobs.stop()
+		layered(t, db, IP, 5, 1500, 100, 5)
+		check(t, db.Close())
+		v, err := Inspect(t.Context(), "", &Options{fs: fs})
+		check(t, err)
+		found := 0
+		for _, s := range v.Segments {
+			if (s.Rows >= 1000) != (s.Index != nil) {
+				t.Errorf("a segment of %d rows: %+v", s.Rows, s.Index)
+			}
+			if x := s.Index; x != nil {
+				found++
+				want := IndexView{M: 16, CodeBits: cmp.Or(bits, 8), CodeBytes: 64, Bytes: x.Bytes} // in few dimensions codes are wide
+				if *x != want || x.Bytes < int64(s.Rows*(64+8+128)) {
+					t.Errorf("%d bits: %+v", bits, *x)
+				}
+			}
+		}
+		if found != 1 || len(v.Problems) > 0 {
+			t.Errorf("%d indexes, %v", found, v.Problems)
+		}
 	}
 }

@@ -157,3 +157,27 @@ func TestMergeHistories(t *testing.T) {
 		})
 	}
 }
+
+// TestMostUrgent: a collection that is read is merged before one that nobody
+// asks, and one of many segments before one of few.
+func TestMostUrgent(t *testing.T) {
+	of := func(segments int, read bool) *Collection {
+		c := &Collection{}
+		c.state.Store(&state{version: &version{segments: make([]*handle, segments)}})
+		c.observed.Store(read)
+		return c
+	}
+	for i, tc := range []struct {
+		queue []*Collection
+		want  int
+	}{
+		{[]*Collection{of(1, false)}, 0},
+		{[]*Collection{of(2, false), of(9, false), of(9, false)}, 1},
+		{[]*Collection{of(9, false), of(2, true), of(3, true), of(20, false)}, 2},
+		{[]*Collection{of(0, true), of(9, false)}, 0},
+	} {
+		if got := mostUrgent(tc.queue); got != tc.want {
+			t.Errorf("case %d: %d, want %d", i, got, tc.want)
+		}
+	}
+}

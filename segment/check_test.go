@@ -78,7 +78,8 @@ func TestCheckContradictions(t *testing.T) {
 			i := bytes.Index(b, []byte("name"))
 			copy(b[i:], "nama")
 		}},
-		"a graph of zeros": {sectionGraph, func(b []byte) { clear(b[:64]) }},
+		"a graph of zeros":     {sectionGraph, func(b []byte) { clear(b[:64]) }},
+		"a graph of version 1": {sectionGraph, func(b []byte) { le.PutUint32(b, 1) }},
 	} {
 		b := bytes.Clone(v.bytes)
 		c.change(b[sectionAt(t, b, c.kind):])
@@ -96,6 +97,29 @@ func TestCheckContradictions(t *testing.T) {
 		if !slices.ContainsFunc(f, func(f Finding) bool { return f.Section == want }) {
 			t.Errorf("%s: %v", name, f)
 		}
+	}
+}
+
+// Codes that are not those of the vectors, in a file whose checksums are right,
+// are damage of the index: it can be made again.
+func TestCheckCodes(t *testing.T) {
+	rows := randomRows(rand.New(rand.NewPCG(9, 8)), 400, 4)
+	spec := testSpec(5, 4, kernel.Cosine)
+	spec.GraphMin = 1
+	fs := faultfs.New(1)
+	mustWrite(t, fs, seal.Plain(), spec, rows)
+	b := content(t, fs, Name(5))
+	graph := b[sectionAt(t, b, sectionGraph):]
+	codec := int(binary.LittleEndian.Uint32(graph[24:]))
+	codes := graph[(64+codec+63)&^63:][:len(rows)*64]
+	copy(codes, slices.Concat(codes[len(codes)/2:], codes[:len(codes)/2]))
+	if !repair(b) {
+		t.Fatal("not a file")
+	}
+	v := &victim{sealer: seal.Plain(), spec: spec}
+	f := findings(t, v, b, Info{})
+	if len(f) == 0 || slices.ContainsFunc(f, func(f Finding) bool { return f.Section != sectionGraph || !f.Index }) {
+		t.Errorf("%v", f)
 	}
 }
 
