@@ -37,7 +37,8 @@ func choose(list []form, asked string) form {
 	return list[0]
 }
 
-// Name is the form of the kernels that runs: "avx512", "avx2", "neon" or
+// Name is the form of the kernels that runs: "avx512" or "avx2" on amd64,
+// "neon" on arm64, "armv8" where that has no dot product instructions, or
 // "generic".
 func Name() string { return active.name }
 
