@@ -36,12 +36,19 @@ func BenchmarkCodec(b *testing.B) {
 				i++
 			}
 		})
-		b.Run(fmt.Sprintf("aim/%d", dim), func(b *testing.B) {
-			i := 0
-			for b.Loop() {
-				c.Aim(&q, at(i%5000))
-				i++
+		for _, m := range metrics {
+			o.Metric, o.Bits = m, c.Bits()
+			c, err := Train(100, at, o)
+			if err != nil {
+				b.Fatal(err)
 			}
-		})
+			b.Run(fmt.Sprintf("aim/%d/%v", dim, m), func(b *testing.B) {
+				i := 0
+				for b.Loop() {
+					c.Aim(&q, at(i%5000))
+					i++
+				}
+			})
+		}
 	}
 }

@@ -85,24 +85,24 @@ func (c *Codec) Point(dst, x []float32) []float32 {
 	dst = slices.Grow(dst[:0], width)[:width]
 	clear(dst[c.dim:])
 	point := dst[:c.dim]
-	c.rotate(point, x)
+	c.rotate(point, x, c.metric == kernel.Cosine)
 	kernel.Subtract(point, c.mean)
 	return dst
 }
 
-// rotate writes x to dst, scaled and rotated. Numbers that are not finite
-// count as zero.
-func (c *Codec) rotate(dst, x []float32) {
+// rotate writes x to dst, rotated and in units, or 1 long if unit is set.
+// Numbers that are not finite count as zero.
+func (c *Codec) rotate(dst, x []float32, unit bool) {
 	x = x[:c.dim]
 	factor := 1 / c.unit
-	if c.metric == kernel.Cosine {
+	if unit {
 		factor = kernel.InvNorm(x)
 	}
 	square := kernel.Dot(x, x) * factor * factor
 	if square <= farthest*farthest && factor <= 0x1p63 {
 		kernel.Scale(dst, x, factor)
 	} else {
-		pullIn(dst, x, 1/float64(c.unit), c.metric == kernel.Cosine)
+		pullIn(dst, x, 1/float64(c.unit), unit)
 	}
 	kernel.Rotate(dst, c.signs)
 }

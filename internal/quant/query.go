@@ -2,6 +2,7 @@ package quant
 
 import (
 	"math"
+	"slices"
 
 	"github.com/chromad/chromad/internal/kernel"
 )
@@ -95,13 +96,9 @@ func (c *Codec) aimPoint(dst *Query, x []float32) {
 // direction writes x, of length 1 and rotated, to dst, zeros behind.
 func (c *Codec) direction(dst, x []float32) []float32 {
 	width := c.Width()
-	if cap(dst) < width {
-		dst = make([]float32, width)
-	}
-	dst = dst[:width]
+	dst = slices.Grow(dst[:0], width)[:width]
 	clear(dst[c.dim:])
-	pullIn(dst[:c.dim], x[:c.dim], 1, true)
-	kernel.Rotate(dst[:c.dim], c.signs)
+	c.rotate(dst[:c.dim], x, true)
 	return dst
 }
 

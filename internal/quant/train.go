@@ -87,7 +87,7 @@ func (c *Codec) draw(n int, row func(i int) []float32) *sample {
 		c.unit = float32(math.Ldexp(1, int(min(max(logarithm, -maxLogU), maxLogU))))
 	}
 	for i := range s.rows {
-		c.rotate(s.at(i), s.at(i))
+		c.rotate(s.at(i), s.at(i), c.metric == kernel.Cosine)
 	}
 	return s
 }
