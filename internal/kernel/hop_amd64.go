@@ -2,8 +2,6 @@
 
 package kernel
 
-//go:generate go -C gen run . -group hop -out ../hop_amd64.s -stubs ../hop_stubs_amd64.go -pkg kernel
-
 var (
 	hopAVX2   = hopForm{gatherAMD64, scoreAVX2, offerAVX2, prefetchAMD64}
 	hopAVX512 = hopForm{gatherAMD64, scoreAVX512, offerAVX512, prefetchAMD64}

@@ -1,5 +1,11 @@
 package kernel
 
+// The programs run everywhere, so the directives stand in a file that does.
+
+//go:generate go -C gen run . -group float -out ../float_amd64.s -stubs ../float_stubs_amd64.go -pkg kernel
+//go:generate go -C gen run . -group hop -out ../hop_amd64.s -stubs ../hop_stubs_amd64.go -pkg kernel
+//go:generate go -C gen run . -group pool -out ../pool_amd64.s -stubs ../pool_stubs_amd64.go -pkg kernel
+
 import (
 	"fmt"
 	"math"

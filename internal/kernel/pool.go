@@ -10,6 +10,10 @@ const poolSlack = 16
 // on its stack for one bit for every place. Larger ones take plain Go.
 const poolMost = 4096
 
+// offerPiece bounds the keys of one call of a kernel, which moves up to the
+// whole pool for every few of them and cannot be interrupted.
+const offerPiece = 64
+
 // Key orders by distance, then by row: the bits of the distance, changed so
 // that they compare as unsigned integers, above the row, above a bit that is
 // the caller's. NaN is farther than everything, -0 is 0.
@@ -39,7 +43,14 @@ func Offer(pool []uint64, n, limit int, keys []float32, rows []uint32) (n2, firs
 	if limit > poolMost {
 		return offerGeneric(pool[:limit], n, limit, keys, rows)
 	}
-	return active.offer(pool[:limit+poolSlack], n, limit, keys, rows)
+	pool, first = pool[:limit+poolSlack], limit
+	for len(keys) > offerPiece {
+		var at int
+		n, at = active.offer(pool, n, limit, keys[:offerPiece], rows[:offerPiece])
+		keys, rows, first = keys[offerPiece:], rows[offerPiece:], min(first, at)
+	}
+	n2, at := active.offer(pool, n, limit, keys, rows)
+	return n2, min(first, at, n2)
 }
 
 func offerGeneric(pool []uint64, n, limit int, keys []float32, rows []uint32) (n2, first int) {

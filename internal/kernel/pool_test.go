@@ -38,18 +38,19 @@ func TestOffer(t *testing.T) {
 	for _, limit := range []int{1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 63, 64, 65, 100, 500, 4088, 4096, 4097, 5000} {
 		var pool []uint64
 		for round := range 40 {
-			keys, rows := make([]float32, r.IntN(40)), make([]uint32, 40)
+			keys := make([]float32, r.IntN([]int{3, 9, 40, 3 * offerPiece}[round%4]))
 			if limit > 1000 && round == 0 {
-				keys, rows = make([]float32, limit-5), make([]uint32, limit)
+				keys = make([]float32, limit-5)
 			}
+			rows := make([]uint32, len(keys))
 			for i := range keys {
 				// Few different keys: many are equal.
 				keys[i], rows[i] = float32(r.NormFloat64()), r.Uint32()>>1
-				if round%2 == 0 {
+				if round%8 < 4 {
 					keys[i] = float32(r.IntN(7)) - 3
 				}
 			}
-			pool = checkOffer(t, pool, limit, keys, rows[:len(keys)])
+			pool = checkOffer(t, pool, limit, keys, rows)
 			for i := range pool {
 				if r.IntN(3) == 0 {
 					pool[i] |= 1 // the caller's bit
