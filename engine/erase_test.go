@@ -160,6 +160,7 @@ func aLife(t testing.TB, db *DB, fs *faultfs.FS) (gone, kept canaries) {
 	check(t, lost.Add(ctx, rec("1", 1)))
 	c, err := db.Default().Create(ctx, gone.text("old name"), Spec{Metadata: Metadata{gone.text("spec key"): filter.String(gone.text("spec value"))}})
 	check(t, err)
+	db.jobs.ask(func() { c.jobs.damaged = true }) // so that merging is left to who erases
 	named, err := db.Default().Create(ctx, gone.text("collection name"), Spec{Metadata: Metadata{"k": filter.String(gone.text("collection metadata"))}})
 	check(t, err)
 	check(t, db.SetTenantResource(ctx, "acme", gone.text("tenant resource")))
