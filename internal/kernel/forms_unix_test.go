@@ -212,8 +212,8 @@ func TestLevelsForms(t *testing.T) {
 	const most = 600
 	y, code := guardedOf[float32](t, most), guardedOf[byte](t, most+64)
 	against(t, func(want, got form) {
-		for n := 1; n <= most; n++ {
-			bits := []int{2, 4, 8}[n%3]
+		for i := range 3 * most {
+			n, bits := 1+i/3, []int{2, 4, 8}[i%3]
 			size := (n*bits + 511) / 512 * 64
 			a, g, w := last(y, n), last(code, size), make([]byte, size)
 			spread(r, a)
