@@ -186,8 +186,8 @@ func (c *Codec) encode(code []byte, y []float32) (kernel.Meta, fit) {
 		kernel.Levels(y, inverse*multiples[choice], c.bits, code)
 	}
 	m.B = square / vy
-	// The conversion keeps processors that could from fusing the product with
-	// the difference: the codec's bytes are the same everywhere.
+	// The conversion rounds the product also where the compiler could fuse it
+	// with the difference, which is one of nearly equal numbers.
 	return m, fit{error: max(0, vv-float32(vy/square*vy)), levels: vv}
 }
 
