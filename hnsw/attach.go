@@ -30,5 +30,6 @@ func (b *builder) attach() error {
 		return err
 	}
 	g.codec, g.codes = codec, codes
+	g.setCoarsest()
 	return nil
 }

@@ -158,6 +158,7 @@ func decode(b []byte, rows int) (*Graph, error) {
 	}
 	g.codes.Data = l.codes.of(b)
 	g.codes.Meta = metas(l.meta.of(b))
+	g.setCoarsest()
 	g.links = words(l.links.of(b))
 	g.degree = l.degree.of(b)
 	g.seatRow = words(l.seatRow.of(b))

@@ -29,6 +29,8 @@ type Graph struct {
 
 	codec *quant.Codec // nil without rows or without dimensions: searches scan
 	codes kernel.Codes // of all rows, unless codec is nil
+	// coarsest is the greatest step of a code, the B of its meta.
+	coarsest float32
 }
 
 // Rows returns the number of rows the graph was built over.
@@ -48,6 +50,15 @@ func (g *Graph) Fits(m kernel.Metric, dim int) error {
 		return fmt.Errorf("graph: codes of %d numbers for %v, not of %d for %v", g.codec.Dim(), g.codec.Metric(), dim, m)
 	}
 	return nil
+}
+
+// setCoarsest looks at all codes.
+func (g *Graph) setCoarsest() {
+	for _, m := range g.codes.Meta {
+		if m.B > g.coarsest {
+			g.coarsest = m.B
+		}
+	}
 }
 
 // newGraph returns a graph without links over rows whose levels are given.

@@ -10,10 +10,11 @@ func (g *Graph) answer(s *Scratch, q *Query, k, matches int) {
 		found = g.estimate(s, q, k, matches)
 	}
 	s.best.worst = q.bound()
-	if found {
-		g.rerank(s)
-	} else {
+	switch {
+	case !found:
 		s.exact(g.rows, q.Allowed)
+	case !g.rerank(s) && s.trace.Plan == "scan" && s.err == nil:
+		g.rescan(s, q.Allowed)
 	}
 }
 
@@ -67,11 +68,14 @@ func (g *Graph) follow(s *Scratch, allowed []uint64, k, ef, matches int) bool {
 		s.trace.Plan = "sweep"
 		g.walk(s, width)
 		s.pool.keep(allowed)
-		if found := s.pool.n; found >= k+k/2 {
+		found := s.pool.n
+		if found >= k+k/2 {
 			return true
-		} else {
-			width *= max(2, 2*k/max(1, found))
 		}
+		if found == 0 {
+			break // what is allowed is far away, in one direction or in all
+		}
+		width *= max(2, 2*k/found)
 	}
 	return false
 }

@@ -3,6 +3,8 @@ package hnsw
 import (
 	"math"
 	"slices"
+
+	"github.com/chromad/chromad/internal/kernel"
 )
 
 const (
@@ -17,37 +19,85 @@ const (
 // rerank computes the exact distances of rows of the pool, in the order of
 // their estimates, until no further one can be among the best: the next
 // estimate is too far beyond the worst of those, even if it is as wrong as
-// estimates are.
-func (g *Graph) rerank(s *Scratch) {
+// estimates are. It reports whether it came that far; otherwise rows that were
+// not in the pool may be among the best too.
+func (g *Graph) rerank(s *Scratch) (sure bool) {
 	s.dist = slices.Grow(s.dist[:0], scanBlock)[:scanBlock]
-	keys, size := s.pool.keys[:s.pool.n], min(max(rerankBlock, s.best.k), scanBlock)
-	for done := false; !done && s.err == nil; size = rerankBlock {
-		keys, done = g.promising(s, keys, size)
-		s.scoreRows()
-		for i, d := range s.dist[:len(s.rows)] {
-			s.best.insert(pack(d, s.rows[i]))
+	s.rows = s.rows[:0]
+	size := min(max(rerankBlock, s.best.k), scanBlock)
+	e := g.margin(s)
+	for _, key := range s.pool.keys[:s.pool.n] {
+		row := nodeOf(key)
+		if e.tooFar(distanceOf(key), g.codes.Meta[row].B) {
+			sure = true
+			break
+		}
+		if s.rows = append(s.rows, row); len(s.rows) == size {
+			s.rerankRows()
+			e, size = g.margin(s), rerankBlock
 		}
 	}
+	s.rerankRows()
+	return sure || s.pool.n < s.pool.limit
 }
 
-// promising sets s.rows to the rows of the first keys, at most size, that may
-// be among the best, and returns the keys after them and whether no others
-// may.
-func (g *Graph) promising(s *Scratch, keys []uint64, size int) (rest []uint64, done bool) {
-	q, worst := &s.query, distanceOf(s.best.worst) // not a number, and so never exceeded, without any
-	slack := rerankSigmas * q.SlackAt(worst)
-	s.rows = s.rows[:0]
-	for i, key := range keys {
-		row := nodeOf(key)
-		if q.Offset+q.Factor*distanceOf(key)-slack*g.codes.Meta[row].B > worst {
-			return nil, true
-		}
-		if i == size {
-			return keys[i:], false
-		}
-		s.rows = append(s.rows, row)
+// rescan compares the codes of all allowed rows again, and the vectors of
+// those that may be among the best, of which k are known by now. It is for
+// queries from which very many rows are about as far as the best: more than a
+// pool holds lie within the error of their estimates.
+func (g *Graph) rescan(s *Scratch, allowed []uint64) {
+	if len(s.best.keys) == s.best.k {
+		s.best.worst++ // the worst of them is met again
 	}
-	return nil, true
+	s.best.keys = s.best.keys[:0]
+	s.rows = s.rows[:0]
+	e := g.margin(s)
+	g.scanBatches(s, allowed, func(h *kernel.Hop) {
+		s.trace.Scored += h.Len()
+		keys, rows := h.Score(e.beyond)
+		for i, key := range keys {
+			if e.tooFar(key, g.codes.Meta[rows[i]].B) {
+				continue
+			}
+			if s.rows = append(s.rows, rows[i]); len(s.rows) == scanBlock {
+				s.rerankRows()
+				e = g.margin(s)
+			}
+		}
+	})
+	s.rerankRows()
+}
+
+// A margin says which estimates are beyond the worst of the best rows.
+type margin struct {
+	offset, factor float32
+	slack          float32
+	worst          float32 // NaN, and so never exceeded, while there are too few
+	beyond         float32 // the least key that is too far whatever its row
+}
+
+func (g *Graph) margin(s *Scratch) margin {
+	q, worst := &s.query, distanceOf(s.best.worst)
+	e := margin{q.Offset, q.Factor, rerankSigmas * q.SlackAt(worst), worst, 0}
+	e.beyond = (worst + e.slack*g.coarsest - e.offset) / e.factor
+	if e.beyond != e.beyond {
+		e.beyond = float32(math.Inf(1))
+	}
+	return e
+}
+
+// tooFar judges the row of a key and the step of its code.
+func (e *margin) tooFar(key, step float32) bool {
+	return e.offset+e.factor*key-e.slack*step >= e.worst
+}
+
+// rerankRows inserts rows into the best, and empties the list.
+func (s *Scratch) rerankRows() {
+	s.scoreRows()
+	for i, d := range s.dist[:len(s.rows)] {
+		s.best.insert(pack(d, s.rows[i]))
+	}
+	s.rows = s.rows[:0]
 }
 
 // scoreRows sets dist to the exact distances of rows, at most scanBlock of
