@@ -26,10 +26,10 @@ func (c *call) authenticate() error {
 	if err != nil {
 		return err
 	}
-	if c.who, err = directory.Authenticate(credential); err != nil {
+	if c.who, err = directory.Authenticate(c.ctx(), credential); err != nil {
 		c.who = directory.Nobody()
 		if errors.Is(err, access.ErrBusy) {
-			return &apiError{status: http.StatusTooManyRequests, kind: kindBackoff, message: err.Error()}
+			return &apiError{status: http.StatusTooManyRequests, kind: kindBackoff, cause: err, message: "the credential cannot be checked now; try again"}
 		}
 		c.w.Header().Set("WWW-Authenticate", `Bearer realm="chromad", Basic realm="chromad"`)
 		return &apiError{status: http.StatusUnauthorized, kind: kindDenied, cause: err,
@@ -49,18 +49,26 @@ func credentialOf(r *http.Request) (access.Credential, error) {
 		return access.Credential{}, invalid("more than one credential: send x-chroma-token or Authorization, once")
 	case len(tokens) == 1:
 		// Python's client sends the token with or without the word.
-		return access.Credential{Key: strings.TrimPrefix(tokens[0], "Bearer ")}, nil
+		return bearer(strings.TrimPrefix(tokens[0], "Bearer ")), nil
 	case len(authorizations) == 1:
 		return authorization(authorizations[0])
 	}
 	return access.Credential{Certificate: commonName(r.TLS)}, nil
 }
 
+// bearer is an API key or, by its dots, a token of an identity provider.
+func bearer(text string) access.Credential {
+	if strings.Contains(text, ".") {
+		return access.Credential{Token: text}
+	}
+	return access.Credential{Key: text}
+}
+
 func authorization(value string) (access.Credential, error) {
 	scheme, rest, _ := strings.Cut(value, " ")
 	switch {
 	case strings.EqualFold(scheme, "Bearer"):
-		return access.Credential{Key: strings.TrimSpace(rest)}, nil
+		return bearer(strings.TrimSpace(rest)), nil
 	case strings.EqualFold(scheme, "Basic"):
 		text, err := base64.StdEncoding.DecodeString(strings.TrimSpace(rest))
 		if name, password, ok := strings.Cut(string(text), ":"); err == nil && ok && name != "" {
@@ -86,10 +94,13 @@ func (c *call) authorize() error {
 	if c.who.Might(c.route.action, access.Target{Tenant: c.vars["tenant"], Database: c.vars["database"]}) {
 		return nil
 	}
-	return forbidden(c.route.action)
+	return c.forbidden(c.route.action)
 }
 
-func forbidden(a access.Action) error {
+func (c *call) forbidden(a access.Action) error {
+	if c.who.Weak(a) {
+		return &apiError{status: http.StatusForbidden, kind: kindDenied, message: "Forbidden: " + string(a) + " takes a sign-in with several factors"}
+	}
 	return &apiError{status: http.StatusForbidden, kind: kindDenied, message: "Forbidden: " + string(a) + " is not granted here"}
 }
 
@@ -98,7 +109,7 @@ func (c *call) permit(a access.Action, t access.Target) error {
 	if c.who.May(a, t) {
 		return nil
 	}
-	return forbidden(a)
+	return c.forbidden(a)
 }
 
 // hidden decides about a collection whose name is known now. One that the
@@ -110,7 +121,7 @@ func (c *call) hidden(name string, absent error) error {
 	case c.who.May(c.route.action, t):
 		return nil
 	case c.who.May(access.GetCollection, t):
-		return forbidden(c.route.action)
+		return c.forbidden(c.route.action)
 	}
 	return absent
 }

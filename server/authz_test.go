@@ -53,7 +53,7 @@ func newMatrix(t testing.TB) *matrix {
 		p.Users = append(p.Users, access.User{Name: u.name, Keys: []access.Key{k}, Roles: []access.Binding{{Role: u.role, On: u.on}}})
 		m.keys[u.name] = secret
 	}
-	d, err := access.NewDirectory(p)
+	d, err := access.NewDirectory(p, access.Outside{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -41,6 +41,8 @@ func settings() []setting {
 		{"tls_key", func(o *options, n *yaml.Node) error { return n.Decode(&o.tls.key) }},
 		{"tls_client_ca", func(o *options, n *yaml.Node) error { return n.Decode(&o.tls.clients) }},
 		{"tls_min", func(o *options, n *yaml.Node) error { return n.Decode(&o.tls.min) }},
+		{"oidc", readIssuers},
+		{"require_mfa", readStrong},
 		{"log_level", func(o *options, n *yaml.Node) error { return n.Decode(&o.logLevel) }},
 		{"log_format", func(o *options, n *yaml.Node) error { return n.Decode(&o.logFormat) }},
 		{"memory", func(o *options, n *yaml.Node) error { return o.memory.Set(n.Value) }},

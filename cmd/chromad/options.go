@@ -9,6 +9,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/chromad/chromad/server/access"
+	"github.com/chromad/chromad/server/oidc"
 )
 
 // options is what a server is started with: defaults, then the configuration
@@ -24,6 +27,8 @@ type options struct {
 	port      int
 	insecure  bool
 	tls       tlsFiles
+	issuers   []oidc.Issuer // providers whose tokens are accepted; the file alone has them
+	strong    []access.Action
 	reset     bool
 	maxBody   size
 	cors      []string
@@ -142,7 +147,7 @@ Flags (--flag value and --flag=value both work; they win over the file):
 	b.WriteString(`
 The file has the settings of Chroma's single-node server: port, listen_address, persist_path,
 allow_reset, max_payload_size_bytes, cors_allow_origins; and ours: keys, expect_generation, insecure,
-log_level, log_format, memory, memtable_rows, drain, erase_within, tls_cert, tls_key, tls_client_ca, tls_min.
+log_level, log_format, memory, memtable_rows, drain, erase_within, tls_cert, tls_key, tls_client_ca, tls_min, oidc, require_mfa.
 
 Examples:
 

@@ -16,16 +16,12 @@ import (
 
 	"github.com/chromad/chromad/engine"
 	"github.com/chromad/chromad/server"
-	"github.com/chromad/chromad/server/access"
 	"github.com/chromad/chromad/server/admin"
 )
 
 // run serves a store until ctx ends, and closes it.
 func run(ctx context.Context, o *options, stderr io.Writer) (err error) {
 	began := time.Now()
-	if err := legacyAuth(os.Environ()); err != nil {
-		return err
-	}
 	log := newLog(o, stderr)
 	// Listening comes before opening: it is where most starts fail, and it costs nothing.
 	l, err := listen(ctx, o)
@@ -38,10 +34,10 @@ func run(ctx context.Context, o *options, stderr io.Writer) (err error) {
 		return err
 	}
 	path, err := filepath.Abs(o.path)
-	if err != nil {
-		return err
+	if err == nil {
+		err = notChromas(path)
 	}
-	if err := notChromas(path); err != nil {
+	if err != nil {
 		return err
 	}
 	op, err := openKey(ctx, o.keys)
@@ -64,7 +60,7 @@ func run(ctx context.Context, o *options, stderr io.Writer) (err error) {
 		}
 		log.Info("store closed", "path", path, "generation", db.Generation(), "took", time.Since(stopping).String())
 	}()
-	who, err := access.Open(ctx, db)
+	who, err := o.openAccess(ctx, db)
 	if err == nil {
 		err = o.mayServe(who.Open())
 	}
@@ -137,6 +133,9 @@ func notChromas(path string) error {
 // TLS, or to be asked for; whether it needs users too is up to mayServe, which
 // knows them.
 func listen(ctx context.Context, o *options) (net.Listener, error) {
+	if err := legacyAuth(os.Environ()); err != nil {
+		return nil, err
+	}
 	address := net.JoinHostPort(o.host, strconv.Itoa(o.port))
 	reachable, err := o.reachable(ctx)
 	if err != nil {

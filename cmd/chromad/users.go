@@ -116,16 +116,9 @@ func (p *usersPage) bindings() ([]access.Binding, error) {
 	if len(p.on) > 0 {
 		scopes = nil
 		for _, text := range p.on {
-			parts := strings.Split(text, "/")
-			if len(parts) > 3 {
-				return nil, fmt.Errorf("--on %q: tenant/database/collection, and no more", text)
-			}
-			var s access.Scope
-			for i, to := range []*string{&s.Tenant, &s.Database, &s.Collection}[:len(parts)] {
-				if parts[i] == "" {
-					return nil, fmt.Errorf("--on %q: write * for any", text)
-				}
-				*to = parts[i]
+			s, err := parseScope(text)
+			if err != nil {
+				return nil, fmt.Errorf("--on %w", err)
 			}
 			scopes = append(scopes, s)
 		}
@@ -137,6 +130,21 @@ func (p *usersPage) bindings() ([]access.Binding, error) {
 		}
 	}
 	return out, nil
+}
+
+// parseScope reads tenant, tenant/database or tenant/database/collection.
+func parseScope(text string) (s access.Scope, err error) {
+	parts := strings.Split(text, "/")
+	if len(parts) > 3 {
+		return s, fmt.Errorf("%q: tenant/database/collection, and no more", text)
+	}
+	for i, to := range []*string{&s.Tenant, &s.Database, &s.Collection}[:len(parts)] {
+		if parts[i] == "" {
+			return s, fmt.Errorf("%q: write * for any", text)
+		}
+		*to = parts[i]
+	}
+	return s, nil
 }
 
 // policyOf is the policy of a store, which a server may have open, and how to
@@ -155,7 +163,7 @@ func (c *changeFlags) with(ctx context.Context, dir string, do func(policyOf) er
 	if server != nil {
 		return do(server)
 	}
-	keeper, err := access.Open(ctx, db)
+	keeper, err := access.Open(ctx, db, access.Outside{})
 	if err == nil {
 		err = do(keeper)
 	}

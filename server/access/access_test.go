@@ -26,7 +26,7 @@ func aKey(t testing.TB, expires time.Time) (Key, string) {
 
 func directoryOf(t testing.TB, users ...User) *Directory {
 	t.Helper()
-	d, err := NewDirectory(&Policy{Version: 1, Users: users})
+	d, err := NewDirectory(&Policy{Version: 1, Users: users}, Outside{})
 	check(t, err)
 	return d
 }
@@ -84,9 +84,9 @@ func TestMay(t *testing.T) {
 		{"namer", Scope{}, Get, "acme/main/c", false},
 	} {
 		d, err := NewDirectory(&Policy{Version: 1, Roles: custom, Users: []User{
-			{Name: "u", Certificates: []string{"u"}, Roles: []Binding{{c.role, c.on}}}}})
+			{Name: "u", Certificates: []string{"u"}, Roles: []Binding{{c.role, c.on}}}}}, Outside{})
 		check(t, err)
-		p, err := d.Authenticate(Credential{Certificate: "u"})
+		p, err := d.Authenticate(t.Context(), Credential{Certificate: "u"})
 		check(t, err)
 		if got := p.May(c.action, at(c.target)); got != c.want {
 			t.Errorf("%s on %v, %s at %s: %v", c.role, c.on, c.action, c.target, got)
@@ -104,7 +104,7 @@ func TestMay(t *testing.T) {
 // the public one and ask who he is.
 func TestActions(t *testing.T) {
 	d := directoryOf(t, User{Name: "u", Certificates: []string{"u"}})
-	p, err := d.Authenticate(Credential{Certificate: "u"})
+	p, err := d.Authenticate(t.Context(), Credential{Certificate: "u"})
 	check(t, err)
 	seen := map[Action]bool{}
 	for _, a := range Actions() {
@@ -150,7 +150,7 @@ func TestKeys(t *testing.T) {
 	other, otherSecret := aKey(t, time.Time{})
 	d := directoryOf(t, User{Name: "ada", Keys: []Key{k, old}}, User{Name: "bob", Keys: []Key{other}, Disabled: true})
 	d.now = func() time.Time { return now }
-	if p, err := d.Authenticate(Credential{Key: secret}); err != nil || p.Name != "ada" || p.Key != k.ID || p.Method != "key" {
+	if p, err := d.Authenticate(t.Context(), Credential{Key: secret}); err != nil || p.Name != "ada" || p.Key != k.ID || p.Method != "key" {
 		t.Errorf("%+v, %v", p, err)
 	}
 	swapped := secret[:len(keyPrefix)] + other.ID + secret[len(keyPrefix)+8:]
@@ -160,17 +160,17 @@ func TestKeys(t *testing.T) {
 		"expired": oldSecret, "of a disabled user": otherSecret, "another's id": swapped, "a wrong letter": string(wrong), "its id": k.ID, "its hash": k.Hash,
 		"short": secret[:len(secret)-1], "long": secret + "x", "empty": "", "prefix": keyPrefix, "unknown": keyPrefix + "AAAAAAAA_" + strings.Repeat("A", 43),
 	} {
-		if p, err := d.Authenticate(Credential{Key: text}); !errors.Is(err, ErrDenied) {
+		if p, err := d.Authenticate(t.Context(), Credential{Key: text}); !errors.Is(err, ErrDenied) {
 			t.Errorf("%s: %+v, %v", name, p, err)
 		}
 	}
 	d.now = func() time.Time { return now.Add(-time.Second) }
-	if _, err := d.Authenticate(Credential{Key: oldSecret}); err != nil {
+	if _, err := d.Authenticate(t.Context(), Credential{Key: oldSecret}); err != nil {
 		t.Errorf("a second before it expires: %v", err)
 	}
 	// Revoked at the next request.
 	check(t, d.Use(&Policy{Version: 1, Users: []User{{Name: "ada", Keys: []Key{old}}}}))
-	if _, err := d.Authenticate(Credential{Key: secret}); !errors.Is(err, ErrDenied) {
+	if _, err := d.Authenticate(t.Context(), Credential{Key: secret}); !errors.Is(err, ErrDenied) {
 		t.Errorf("revoked: %v", err)
 	}
 }
@@ -196,7 +196,7 @@ func TestPasswords(t *testing.T) {
 	d.now = func() time.Time { return now }
 	try := func(name, text string, ok bool) {
 		t.Helper()
-		p, err := d.Authenticate(Credential{Name: name, Password: text})
+		p, err := d.Authenticate(t.Context(), Credential{Name: name, Password: text})
 		if ok && (err != nil || p.Name != name) || !ok && !errors.Is(err, ErrDenied) {
 			t.Errorf("%s with %q: %+v, %v", name, text, p, err)
 		}
@@ -216,7 +216,7 @@ func TestPasswords(t *testing.T) {
 	for range passwordsAtOnce {
 		d.hashing <- struct{}{}
 	}
-	if _, err := d.Authenticate(Credential{Name: "ada", Password: "another password"}); !errors.Is(err, ErrBusy) {
+	if _, err := d.Authenticate(t.Context(), Credential{Name: "ada", Password: "another password"}); !errors.Is(err, ErrBusy) {
 		t.Errorf("all places are taken: %v", err)
 	}
 	for _, text := range []string{"short", strings.Repeat("x", maxPassword+1)} {
@@ -228,13 +228,13 @@ func TestPasswords(t *testing.T) {
 
 func TestOpen(t *testing.T) {
 	d := directoryOf(t)
-	p, err := d.Authenticate(Credential{Key: "anything"})
+	p, err := d.Authenticate(t.Context(), Credential{Key: "anything"})
 	check(t, err)
 	if !d.Open() || !p.May(Reset, Target{}) || p.Name != "" {
 		t.Errorf("%+v", p)
 	}
 	check(t, d.Use(&Policy{Version: 1, Users: []User{{Name: "ada"}}}))
-	if _, err := d.Authenticate(Credential{}); d.Open() || !errors.Is(err, ErrDenied) {
+	if _, err := d.Authenticate(t.Context(), Credential{}); d.Open() || !errors.Is(err, ErrDenied) {
 		t.Errorf("with a user: %v", err)
 	}
 	if d.Use(&Policy{Version: 2}) == nil || d.Open() {
@@ -316,7 +316,7 @@ func TestDecodeRefuses(t *testing.T) {
 func TestMight(t *testing.T) {
 	d := directoryOf(t, User{Name: "u", Certificates: []string{"u"}, Roles: []Binding{
 		{"reader", Scope{Tenant: "acme", Database: "main", Collection: "docs-*"}}}})
-	p, err := d.Authenticate(Credential{Certificate: "u"})
+	p, err := d.Authenticate(t.Context(), Credential{Certificate: "u"})
 	check(t, err)
 	for _, c := range []struct {
 		action Action
@@ -355,7 +355,7 @@ func (k kept) ChangeSetting(_ context.Context, name string, change func([]byte) 
 // Commands change what is stored and what is used, or neither.
 func TestCommands(t *testing.T) {
 	ctx, store := t.Context(), kept{}
-	k, err := Open(ctx, store)
+	k, err := Open(ctx, store, Outside{})
 	check(t, err)
 	run := func(c Command) Result {
 		t.Helper()
@@ -372,7 +372,7 @@ func TestCommands(t *testing.T) {
 	}
 	is := func(key, name string) {
 		t.Helper()
-		p, err := k.Authenticate(Credential{Key: key})
+		p, err := k.Authenticate(t.Context(), Credential{Key: key})
 		if name == "" && !errors.Is(err, ErrDenied) || name != "" && (err != nil || p.Name != name) {
 			t.Errorf("%+v, %v", p, err)
 		}
@@ -431,13 +431,13 @@ func TestCommands(t *testing.T) {
 	refused(Command{Do: "import"}, "without users")
 	refused(Command{Do: "import", Policy: &Policy{Version: 1}}, "without users")
 	run(Command{Do: "import", Policy: p})
-	again, err := Open(ctx, store)
+	again, err := Open(ctx, store, Outside{})
 	check(t, err)
-	if q, err := again.Authenticate(Credential{Name: "bob", Password: "a long password"}); err != nil || q.Name != "bob" || again.Open() {
+	if q, err := again.Authenticate(t.Context(), Credential{Name: "bob", Password: "a long password"}); err != nil || q.Name != "bob" || again.Open() {
 		t.Errorf("%+v, %v", q, err)
 	}
 	store[setting] = []byte("{")
-	if _, err := Open(ctx, store); err == nil {
+	if _, err := Open(ctx, store, Outside{}); err == nil {
 		t.Error("a policy that cannot be read is taken for none")
 	}
 }
@@ -450,7 +450,7 @@ func FuzzDecodeCommand(f *testing.F) {
 		if err != nil {
 			return
 		}
-		k, err := Open(t.Context(), kept{})
+		k, err := Open(t.Context(), kept{}, Outside{})
 		check(t, err)
 		if _, err := k.Run(t.Context(), c); err == nil {
 			p, err := k.Policy(t.Context())

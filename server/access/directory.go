@@ -1,6 +1,7 @@
 package access
 
 import (
+	"context"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -14,8 +15,8 @@ import (
 // valid. It does not say which: that goes to the log, by Denied.Reason.
 var ErrDenied = errors.New("authentication failed")
 
-// ErrBusy says that too many passwords are being checked already: try again.
-var ErrBusy = errors.New("too many passwords are being checked")
+// ErrBusy says that a credential could not be checked now: try again.
+var ErrBusy = errors.New("the credential cannot be checked now")
 
 // Denied is the error of a credential that is not accepted.
 type Denied struct{ Reason string }
@@ -30,13 +31,37 @@ func (d *Denied) Is(target error) bool { return target == ErrDenied }
 type Credential struct {
 	Key            string // an API key
 	Name, Password string
+	Token          string // a bearer token that is no API key
 	Certificate    string // common name of a verified client certificate
+}
+
+// Token is what a verified bearer token says.
+type Token struct {
+	Name   string
+	Roles  []Binding
+	Strong bool // several factors were used
+}
+
+// Verifier verifies bearer tokens of others.
+type Verifier interface {
+	Verify(ctx context.Context, raw string) (*Token, error)
+}
+
+// Outside is who is let in beside the users of the policy, and what is asked
+// of everybody. It does not change while a server runs.
+type Outside struct {
+	Tokens Verifier // nil: tokens are not accepted
+	// Strong are the actions that only a token may do that says that several
+	// factors were used.
+	Strong []Action
 }
 
 // Directory turns credentials into principals by the policy of the moment. It
 // is safe for concurrent use.
 type Directory struct {
 	current atomic.Pointer[directory]
+	outside Outside
+	weak    map[Action]bool // Outside.Strong, for everybody but strong tokens
 	now     func() time.Time
 
 	hashing chan struct{} // a place for each password that is being hashed
@@ -48,6 +73,7 @@ type Directory struct {
 // directory is a policy made ready for looking up. It is never changed.
 type directory struct {
 	open   bool
+	roles  map[string]Role
 	byKey  map[string]*entry // by the key's id
 	byName map[string]*entry
 	byCert map[string]*entry
@@ -57,6 +83,7 @@ type entry struct {
 	user     *User
 	grants   []granted
 	password password
+	weak     map[Action]bool
 }
 
 // verified is a password that was right, until when that may be believed, and
@@ -73,10 +100,13 @@ const (
 )
 
 // NewDirectory makes a directory of a policy.
-func NewDirectory(p *Policy) (*Directory, error) {
-	d := &Directory{now: time.Now, hashing: make(chan struct{}, passwordsAtOnce), known: map[[32]byte]verified{}}
+func NewDirectory(p *Policy, outside Outside) (*Directory, error) {
+	d := &Directory{outside: outside, weak: map[Action]bool{}, now: time.Now, hashing: make(chan struct{}, passwordsAtOnce), known: map[[32]byte]verified{}}
 	if _, err := rand.Read(d.secret[:]); err != nil {
 		return nil, err
+	}
+	for _, a := range outside.Strong {
+		d.weak[a] = true
 	}
 	return d, d.Use(p)
 }
@@ -90,10 +120,10 @@ func (d *Directory) Use(p *Policy) error {
 	for _, r := range append(BuiltIn(), p.Roles...) {
 		roles[r.Name] = r
 	}
-	next := &directory{open: len(p.Users) == 0, byKey: map[string]*entry{}, byName: map[string]*entry{}, byCert: map[string]*entry{}}
+	next := &directory{open: len(p.Users) == 0 && d.outside.Tokens == nil, roles: roles, byKey: map[string]*entry{}, byName: map[string]*entry{}, byCert: map[string]*entry{}}
 	for i := range p.Users {
 		u := p.Users[i] // a copy: the caller may change his
-		e := &entry{user: &u, grants: grantsOf(&u, roles)}
+		e := &entry{user: &u, grants: grantsOf(u.Roles, roles), weak: d.weak}
 		if u.Password != "" {
 			e.password, _ = parsePassword(u.Password) // Check has read it
 		}
@@ -128,8 +158,8 @@ func (d *Directory) Nobody() *Principal {
 }
 
 // Authenticate returns who shows a credential. The error is a *Denied, or
-// ErrBusy.
-func (d *Directory) Authenticate(c Credential) (*Principal, error) {
+// ErrBusy, or what keeps a Verifier from telling.
+func (d *Directory) Authenticate(ctx context.Context, c Credential) (*Principal, error) {
 	at := d.current.Load()
 	switch {
 	case at.open:
@@ -138,6 +168,8 @@ func (d *Directory) Authenticate(c Credential) (*Principal, error) {
 		return at.key(c.Key, d.now())
 	case c.Name != "":
 		return d.password(at, c.Name, c.Password)
+	case c.Token != "":
+		return d.token(ctx, at, c.Token)
 	case c.Certificate != "":
 		e := at.byCert[c.Certificate]
 		if e == nil {
@@ -146,6 +178,24 @@ func (d *Directory) Authenticate(c Credential) (*Principal, error) {
 		return e.principal("certificate", "")
 	}
 	return nil, &Denied{"no credential"}
+}
+
+func (d *Directory) token(ctx context.Context, at *directory, raw string) (*Principal, error) {
+	if d.outside.Tokens == nil {
+		return nil, &Denied{"neither an API key, nor are tokens accepted"}
+	}
+	t, err := d.outside.Tokens.Verify(ctx, raw)
+	if errors.Is(err, ErrBusy) {
+		return nil, err
+	}
+	if err != nil {
+		return nil, &Denied{err.Error()}
+	}
+	p := &Principal{Name: t.Name, Method: "token", grants: grantsOf(t.Roles, at.roles)}
+	if !t.Strong {
+		p.weak = d.weak
+	}
+	return p, nil
 }
 
 func (at *directory) key(secret string, now time.Time) (*Principal, error) {
@@ -231,5 +281,5 @@ func (e *entry) principal(method, key string) (*Principal, error) {
 	if e.user.Disabled {
 		return nil, &Denied{"user " + e.user.Name + " is disabled"}
 	}
-	return &Principal{Name: e.user.Name, Method: method, Key: key, Tenant: e.user.Tenant, Database: e.user.Database, grants: e.grants}, nil
+	return &Principal{Name: e.user.Name, Method: method, Key: key, Tenant: e.user.Tenant, Database: e.user.Database, grants: e.grants, weak: e.weak}, nil
 }

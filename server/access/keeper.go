@@ -25,13 +25,13 @@ type Keeper struct {
 
 // Open reads the policy of a store. One that cannot be read is an error and
 // not an empty policy, with which everybody could do everything.
-func Open(ctx context.Context, store Settings) (*Keeper, error) {
+func Open(ctx context.Context, store Settings, outside Outside) (*Keeper, error) {
 	k := &Keeper{store: store}
 	p, err := k.Policy(ctx)
 	if err != nil {
 		return nil, err
 	}
-	k.Directory, err = NewDirectory(p)
+	k.Directory, err = NewDirectory(p, outside)
 	return k, err
 }
 

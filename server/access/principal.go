@@ -7,7 +7,8 @@ type Principal struct {
 	Key              string // id of the API key, when it was one
 	Tenant, Database string // the answer of /auth/identity
 	grants           []granted
-	open             bool // everything is allowed: there are no users
+	weak             map[Action]bool // what is refused because only one factor was used
+	open             bool            // everything is allowed: there are no users
 }
 
 // granted is a grant of a role within the scope of its binding.
@@ -41,6 +42,9 @@ func (p *Principal) may(a Action, t Target, known int) bool {
 	if a == Identify {
 		return p.Name != ""
 	}
+	if p.weak[a] {
+		return false
+	}
 	for _, g := range p.grants {
 		if a.level() == 0 && !(g.role.whole() && g.on.whole()) {
 			continue
@@ -60,10 +64,14 @@ func (p *Principal) MayAll(a Action, tenant, database string) bool {
 	return p.May(a, Target{tenant, database, "\x00"}) // which no pattern but * stands for
 }
 
-// grantsOf are what a user's bindings come to.
-func grantsOf(u *User, roles map[string]Role) []granted {
+// Weak reports whether the action is refused, whatever is granted, because it
+// takes a token that says that several factors were used.
+func (p *Principal) Weak(a Action) bool { return p.weak[a] }
+
+// grantsOf are what bindings come to; those of roles that are not there, to nothing.
+func grantsOf(bindings []Binding, roles map[string]Role) []granted {
 	var out []granted
-	for _, b := range u.Roles {
+	for _, b := range bindings {
 		for _, g := range roles[b.Role].Grants {
 			out = append(out, granted{g.Actions, g.On, b.On})
 		}

@@ -56,7 +56,7 @@ func serve(t *testing.T, store admin.Store) (c *admin.Client, url string, a *adm
 	ctx, stop := context.WithCancel(context.Background())
 	var who admin.Access
 	if db, ok := store.(*engine.DB); ok {
-		keeper, err := access.Open(ctx, db)
+		keeper, err := access.Open(ctx, db, access.Outside{})
 		if err != nil {
 			t.Fatal(err)
 		}

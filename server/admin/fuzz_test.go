@@ -39,7 +39,7 @@ func FuzzAdmin(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Cleanup(func() { db.Close() })
-	keeper, err := access.Open(f.Context(), db)
+	keeper, err := access.Open(f.Context(), db, access.Outside{})
 	if err != nil {
 		f.Fatal(err)
 	}
