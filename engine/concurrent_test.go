@@ -157,6 +157,7 @@ func TestIterationAbandoned(t *testing.T) {
 	ctx := t.Context()
 	fs := faultfs.New(1)
 	db := openOn(t, fs, Options{OpenSegments: 1})
+	db.jobs.stop() // nobody merges, and holds segments for it
 	c := newCollection(t, db, "c")
 	for i := range 30 {
 		check(t, c.Add(ctx, rec(fmt.Sprint(i), float32(i))))

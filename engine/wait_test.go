@@ -78,6 +78,7 @@ func TestSlowDisk(t *testing.T) {
 				disk := faultfs.New(1)
 				db := openOn(t, disk, Options{})
 				c := newCollection(t, db, "c")
+				db.jobs.ask(func() { c.jobs.damaged = true }) // so that nobody else merges it
 				newCollection(t, db, "other")
 				newCollection(t, db, "third")
 				for i := range 4 {
