@@ -25,7 +25,7 @@ var hopGeneric = hopForm{gatherGeneric, scoreGeneric, offerGeneric, prefetchGene
 // gathered first and scored later, so that the codes, whose fetching Gather
 // starts, arrive while something else is done.
 //
-// Assembly knows the places of the fields; see hop_amd64.go.
+// Assembly knows the places of the fields; see hop_layout.go.
 type Hop struct {
 	query   *int8
 	codes   *byte

@@ -15,7 +15,6 @@ func forms() []form {
 	checked.floatForm = floatForm{Dot, L2Squared, DotRows, L2Rows,
 		func(q, data []float32, stride int, out []float32) { DotRange(q, data, stride, 0, out) },
 		func(q, data []float32, stride int, out []float32) { L2Range(q, data, stride, 0, out) }}
-	checked.hopForm = active.hopForm
 	return append(supported(), checked)
 }
 
