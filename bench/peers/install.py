@@ -26,7 +26,13 @@ def python() -> None:
     if have.exists() and have.read_bytes() == wanted.read_bytes():
         return
     venv.create(BUILD / "python", clear=True, with_pip=True)
-    run(BUILD / "python/bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", wanted)
+    pip = [BUILD / "python/bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    try:
+        run(*pip, "-r", wanted)
+    except subprocess.CalledProcessError:  # one that has no wheel for this machine must not keep the others away
+        for line in wanted.read_text().splitlines():
+            if not line.startswith("#"):
+                attempt(line, lambda: run(*pip, line))
     have.write_bytes(wanted.read_bytes())
 
 

@@ -95,6 +95,7 @@ class Question:
         self.run, self.name, self.adapter = run, name, run.adapters[name]
         self.column, self.below = column, below
         self.count = min(queries, len(run.truth.queries))
+        self.span = PASS if queries > FILTERED_QUERIES else PASS / 2
         self.known: dict[int, float] = {}
         self.seconds = 1.0
 
@@ -106,7 +107,7 @@ class Question:
             for _ in range(2):  # a slow peer is noticed before it is asked everything; what it loads first does not count
                 took, found = self.adapter.search(ef, min(self.count, 20))
             each = took["wall"] / len(found)
-            self.count = max(min(20, self.count), min(self.count, int(PASS / each))) if each > 0 else self.count
+            self.count = max(min(20, self.count), min(self.count, int(self.span / each))) if each > 0 else self.count
             took, found = self.adapter.search(ef, self.count)
             self.seconds = took["cpu"] or took["wall"]
             self.known[ef] = self.run.truth.recall(found, self.column or None, self.below)
@@ -163,8 +164,10 @@ def interleaved(run: Run, questions: dict[str, tuple[Question, int]], rounds: in
                 run.drop(name, e)
                 questions = {n: q for n, q in questions.items() if n != name}
     out = {}
-    for name, (_, ef) in questions.items():
-        out[name] = {"ef": ef, "queries": questions[name][0].count, **summary(measured[name], measured.get(OURS))}
+    for name, (question, ef) in questions.items():
+        out[name] = {"ef": ef, "queries": question.count, **summary(measured[name], measured.get(OURS))}
+        if peer_of(run, name).ours and not out[name]["steady"]:
+            run.out.setdefault("faults", []).append(f"{run.set.name}: {name}: the same question had different answers")
     return out
 
 

@@ -173,6 +173,8 @@ def notes(results: list[dict]) -> str:
     for p in PEERS:
         if any(p.name in r["peers"] for r in results):
             failed = [f"{r['set']}: {r['peers'][p.name]['error']}" for r in results if "error" in r["peers"].get(p.name, {})]
+            unsteady = [r["set"] for r in results if any(not s.get("steady", True) for s in r["peers"].get(p.name, {}).get("search", {}).values())]
+            failed += [f"recall differed between rounds on {', '.join(unsteady)}"] if unsteady else []
             lines.append([p.title, p.note + ("; " + "; ".join(failed) if failed else "")])
     return table(["peer", "how it is measured"], [[c.replace("|", "\\|").replace("\n", " ") for c in line] for line in lines])
 

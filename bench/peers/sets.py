@@ -151,12 +151,12 @@ def read(path: Path) -> tuple[np.ndarray, np.ndarray | None, str]:
 # Name: rows, dimensions, metric, what it is. Rows and dimensions of 0 are those of the source.
 SETS = {
     "A": (200_000, 128, "l2", "clustered synthetic, 40-d latent surface"),
-    "E600k": (600_000, 128, "l2", "clustered synthetic, 40-d latent surface"),
-    "E1M": (1_000_000, 128, "l2", "clustered synthetic, 40-d latent surface"),
     "wordnet": (0, 384, "cosine", "WordNet glosses, all-MiniLM-L6-v2 (make data)"),
     "lsa384": (100_000, 384, "cosine", "LSA of Go's sources"),
     "lsa768": (100_000, 768, "cosine", "LSA of Go's sources"),
     "mnist": (0, 784, "l2", "MNIST test images (--mnist PATH)"),
+    "E600k": (600_000, 128, "l2", "clustered synthetic, 40-d latent surface"),
+    "E1M": (1_000_000, 128, "l2", "clustered synthetic, 40-d latent surface"),
 }
 
 

@@ -11,7 +11,7 @@ import (
 
 const (
 	m              = 16
-	efConstruction = 100
+	efConstruction = 200
 )
 
 // A Graph is built once and then searched, by one goroutine at a time.

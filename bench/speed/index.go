@@ -25,10 +25,10 @@ type ours struct {
 	rows    []uint32
 }
 
-func buildOurs(s *set, rows int) (*ours, error) {
-	v := hnsw.Vectors{Metric: s.metric, Data: s.data[:rows*s.dim], Rows: rows, Dim: s.dim, Stride: s.dim}
+func buildOurs(s *set) (*ours, error) {
+	v := hnsw.Vectors{Metric: s.metric, Data: s.data, Rows: s.rows, Dim: s.dim, Stride: s.dim}
 	if s.metric == kernel.Cosine {
-		for row := range rows {
+		for row := range s.rows {
 			v.InvNorms = append(v.InvNorms, kernel.InvNorm(s.vector(row)))
 		}
 	}
@@ -40,7 +40,7 @@ func buildOurs(s *set, rows int) (*ours, error) {
 	if err != nil {
 		return nil, err
 	}
-	g, err := hnsw.Decode(bytes, rows)
+	g, err := hnsw.Decode(bytes, s.rows)
 	return &ours{graph: g, vectors: v}, err
 }
 

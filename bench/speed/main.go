@@ -17,11 +17,10 @@ import (
 )
 
 const (
-	wanted    = 0.95
-	rounds    = 15
-	passes    = 4    // over the queries in a round
-	buildRows = 6000 // of the smaller set's rows that builds are compared on
-	builds    = 3
+	wanted = 0.95
+	rounds = 15
+	passes = 4 // over the queries in a round
+	builds = 3
 )
 
 func main() {
@@ -67,11 +66,11 @@ func small() *set { return newSet(20_000, 128, kernel.L2) }
 func measure() (map[string]float64, error) {
 	out := map[string]float64{}
 	for _, s := range []*set{small(), newSet(8_000, 384, kernel.Cosine)} {
-		o, err := buildOurs(s, s.rows)
+		o, t, build, err := s.builds()
 		if err != nil {
 			return nil, err
 		}
-		t := &textbook{graph: plain.Build(s.data, s.dim, 1)}
+		out[fmt.Sprintf("build %d", s.dim)] = build
 		name := fmt.Sprintf("search %d", s.dim)
 		if out[name], err = s.searches(name, o, t, false); err != nil {
 			return nil, err
@@ -80,9 +79,6 @@ func measure() (map[string]float64, error) {
 			continue
 		}
 		if out["filtered 128"], err = s.searches("filtered 128", o, t, true); err != nil {
-			return nil, err
-		}
-		if out["build 128"], err = s.builds(); err != nil {
 			return nil, err
 		}
 		if kernel.Name() == "avx512" {
@@ -119,18 +115,21 @@ func (s *set) searches(name string, o, t index, filtered bool) (float64, error) 
 	return median(ratios), nil
 }
 
-func (s *set) builds() (float64, error) {
+// builds builds both, some times in turn, and returns the ratio of processor
+// times and the last pair.
+func (s *set) builds() (o *ours, t *textbook, ratio float64, err error) {
 	var ratios []float64
 	for range builds {
 		began := serve.CPU()
-		if _, err := buildOurs(s, buildRows); err != nil {
-			return 0, err
+		if o, err = buildOurs(s); err != nil {
+			return nil, nil, 0, err
 		}
 		between := serve.CPU()
-		plain.Build(s.data[:buildRows*s.dim], s.dim, 1)
+		t = &textbook{graph: plain.Build(s.data, s.dim, 1)}
 		ratios = append(ratios, (serve.CPU()-between)/(between-began))
+		fmt.Fprintf(os.Stderr, "build %d: %.2f and %.2f s\n", s.dim, between-began, serve.CPU()-between)
 	}
-	return median(ratios), nil
+	return o, t, median(ratios), nil
 }
 
 // forms is how fast searches are with AVX2, in terms of those with AVX-512:
@@ -186,7 +185,7 @@ func (s *set) forms(o index) (float64, error) {
 // answer is the child's part of forms.
 func answer() error {
 	s := small()
-	o, err := buildOurs(s, s.rows)
+	o, err := buildOurs(s)
 	if err != nil {
 		return err
 	}

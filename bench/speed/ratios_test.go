@@ -49,7 +49,7 @@ func TestRemember(t *testing.T) {
 // and without the filter.
 func TestSmallest(t *testing.T) {
 	s := newSet(3000, 16, 0)
-	o, err := buildOurs(s, s.rows)
+	o, err := buildOurs(s)
 	if err != nil {
 		t.Fatal(err)
 	}
