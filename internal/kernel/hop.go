@@ -69,7 +69,8 @@ func (h *Hop) Gather(links []uint32) {
 	}
 }
 
-// Add adds a row without a look at visited.
+// Add adds a row without a look at visited. It must be the number of a row, as
+// in Gather.
 func (h *Hop) Add(row uint32) {
 	roomFor(1, h.Room())
 	h.rows[h.n] = row
