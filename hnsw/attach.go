@@ -31,5 +31,6 @@ func (b *builder) attach() error {
 	}
 	g.codec, g.codes = codec, codes
 	g.setCoarsest()
+	g.setLong()
 	return nil
 }

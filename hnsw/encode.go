@@ -172,6 +172,7 @@ func decode(b []byte, rows int) (*Graph, error) {
 		return nil, err
 	}
 	g.entrySeat = g.seat(g.entry)
+	g.setLong()
 	return g, g.checkLinks()
 }
 

@@ -29,6 +29,9 @@ type Graph struct {
 
 	codec *quant.Codec // nil without rows or without dimensions: searches scan
 	codes kernel.Codes // of all rows, unless codec is nil
+	// long are the rows of longLevel or more, when uneven.
+	long      []uint32
+	longLevel int
 	// coarsest is the greatest step of a code, the B of its meta.
 	coarsest float32
 }
@@ -50,6 +53,33 @@ func (g *Graph) Fits(m kernel.Metric, dim int) error {
 		return fmt.Errorf("graph: codes of %d numbers for %v, not of %d for %v", g.codec.Dim(), g.codec.Metric(), dim, m)
 	}
 	return nil
+}
+
+// longRows is the number of the longest rows that every search for the inner
+// product compares.
+const longRows = 8192
+
+// setLong finds the lowest level of at most longRows rows. A decoded graph may
+// have more at its highest.
+func (g *Graph) setLong() {
+	g.long, g.longLevel = nil, 0
+	if !g.uneven {
+		return
+	}
+	var at [maxLevel + 1]int // seats whose highest level it is
+	for s := range uint32(len(g.seatRow)) {
+		at[g.seatLevel(s)]++
+	}
+	level, rows := g.top(), 0
+	for ; level > 1 && rows+at[level]+at[level-1] <= longRows; level-- {
+		rows += at[level]
+	}
+	for s, row := range g.seatRow {
+		if g.seatLevel(uint32(s)) >= level {
+			g.long = append(g.long, row)
+		}
+	}
+	g.longLevel = level
 }
 
 // setCoarsest looks at all codes.

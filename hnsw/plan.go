@@ -35,13 +35,23 @@ const (
 )
 
 // What a walk costs, in codes that a scan of scattered rows compares in the
-// time: for each row that the walk keeps. A scan of all rows in order is nearly
-// twice as fast.
+// time, for each row that the walk keeps: at level 0, and of a beam above it.
+// A scan of all rows in order is nearly twice as fast.
 const (
-	walkCodes   = 50
-	unevenCodes = 170 // with a beam at level 1
-	inOrder     = 1.7
+	walkCodes = 50
+	beamCodes = 120
+	inOrder   = 1.7
 )
+
+// walkCost is the number of codes that could be compared in the time of a
+// walk that keeps width rows.
+func (g *Graph) walkCost(width int) int {
+	cost := walkCodes*width + len(g.long)
+	if g.longLevel > 1 {
+		cost += beamCodes * width * (g.longLevel - 1)
+	}
+	return cost
+}
 
 // follow fills the pool by way of the graph, unless a scan is better or turns
 // out to be.
@@ -52,19 +62,15 @@ const (
 // the filter has to do with the query. When they are not, the share of
 // allowed rows near the query says how wide the next walk has to be.
 func (g *Graph) follow(s *Scratch, allowed []uint64, k, ef, matches int) bool {
-	cost := walkCodes
-	if g.uneven {
-		cost = unevenCodes
-	}
 	if allowed == nil {
-		if float64(matches) <= inOrder*float64(cost*ef) {
+		if float64(matches) <= inOrder*float64(g.walkCost(ef)) {
 			return false
 		}
 		s.trace.Plan = "walk"
 		g.walk(s, ef)
 		return s.pool.n >= k
 	}
-	for width := ef + 2*k*(g.rows-matches)/matches; width <= matches/cost; {
+	for width := ef + 2*k*(g.rows-matches)/matches; g.walkCost(width) <= matches; {
 		s.trace.Plan = "sweep"
 		g.walk(s, width)
 		s.pool.keep(allowed)

@@ -63,3 +63,15 @@ func (p *pool) insert(key uint64) {
 	copy(p.keys[at+1:p.n], p.keys[at:])
 	p.keys[at] = key
 }
+
+// keep drops the rows that are not allowed.
+func (p *pool) keep(allowed []uint64) {
+	n := 0
+	for _, key := range p.keys[:p.n] {
+		if has(allowed, nodeOf(key)) {
+			p.keys[n] = key
+			n++
+		}
+	}
+	p.n = n
+}

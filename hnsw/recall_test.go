@@ -5,9 +5,8 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"testing"
-
-	"github.com/chromad/chromad/internal/kernel"
 )
 
 // meanDegree is the number of links of a row at level 0.
@@ -38,46 +37,140 @@ func TestRecall(t *testing.T) {
 	}
 }
 
-// TestRecallFiltered asks for rows that are allowed at random, and for those
-// of one region, the rows nearest to some other row, which may be anywhere
-// seen from the query.
+// TestRecallFiltered asks for rows that are allowed at random, for those of
+// one region, which may be anywhere seen from the query, for the rows nearest
+// to the query and for those farthest from it. It sees every plan.
 func TestRecallFiltered(t *testing.T) {
-	const n, dim = 20000, 32
-	base, queries := split(clustered(11, n+40, dim), 40)
+	const n, dim, queries = 24000, 32, 30
+	base, held := split(clustered(11, n+queries, dim), queries)
 	for _, m := range metrics {
 		v := matrix(m, base, dim, 0)
-		g := mustBuild(t, v, Params{EFConstruction: 100})
+		g := mustBuild(t, v, Params{})
 		mustReach(t, g)
-		for _, share := range []float64{0.9, 0.5, 0.2, 0.1, 0.03, 0.01, 0.001} {
-			r := rand.New(rand.NewPCG(12, uint64(share*1e6)))
-			scattered := make([]uint64, (n+63)/64)
-			for row := range n {
-				if r.Float64() < share {
-					scattered[row>>6] |= 1 << (row & 63)
+		var se Scratch
+		r := rand.New(rand.NewPCG(12, uint64(m)))
+		lot := make([]Neighbor, n)
+		for i, row := range r.Perm(n) {
+			lot[i].Row = uint32(row)
+		}
+		plans := map[string]int{}
+		for kind, order := range map[string]func(i int) []Neighbor{
+			"scattered": func(int) []Neighbor { return lot },
+			"region":    func(i int) []Neighbor { return exactly(v, v.row(uint32(i*37)), n, nil, &se) },
+			"near":      func(i int) []Neighbor { return exactly(v, held[i], n, nil, &se) },
+			"far": func(i int) []Neighbor {
+				all := exactly(v, held[i], n, nil, &se)
+				slices.Reverse(all)
+				return all
+			},
+		} {
+			var orders [queries][]Neighbor
+			for i := range orders {
+				orders[i] = order(i)
+			}
+			for _, share := range []float64{0.95, 0.8, 0.5, 0.2, 0.03, 0.001, 0.0001} {
+				allowed := func(i int) []uint64 {
+					set := make([]uint64, (n+63)/64)
+					for _, nb := range orders[i][:max(1, int(share*n))] {
+						set[nb.Row>>6] |= 1 << (nb.Row & 63)
+					}
+					return set
 				}
-			}
-			var se Scratch
-			region := func(i int) []uint64 {
-				set := make([]uint64, (n+63)/64)
-				for _, nb := range exactly(v, v.row(uint32(i*37)), int(share*n), nil, &se) {
-					set[nb.Row>>6] |= 1 << (nb.Row & 63)
+				traced := func(g *Graph, v Vectors, q []float32, k, ef int, allowed []uint64, s *Scratch) []Neighbor {
+					got := search(g, v, q, k, ef, allowed, s)
+					plans[s.Trace().Plan]++
+					return got
 				}
-				return set
-			}
-			random := recall(t, search, g, v, queries, 10, 100, func(int) []uint64 { return scattered })
-			inside := recall(t, search, g, v, queries, 10, 100, region)
-			t.Logf("%v %5.1f %%: scattered %.3f, region %.3f", m, 100*share, random, inside)
-			least, leastInside := 0.97, 0.97
-			if m == kernel.IP {
-				least, leastInside = 0.93, 0.85
-			}
-			if random < least {
-				t.Errorf("%v %g: recall %.3f among scattered rows", m, share, random)
-			}
-			if inside < leastInside {
-				t.Errorf("%v %g: recall %.3f in a region", m, share, inside)
+				if got := recall(t, traced, g, v, held, 10, 100, allowed); got < 0.97 {
+					t.Errorf("%v %s %g: recall %.3f", m, kind, share, got)
+				}
 			}
 		}
+		t.Log(m, plans)
+		if plans["exact"] == 0 || plans["scan"] == 0 || plans["sweep"] == 0 {
+			t.Errorf("%v: plans %v", m, plans)
+		}
+	}
+}
+
+// TestBound: rows at the bound or beyond are left out, wherever it comes
+// from, and no others.
+func TestBound(t *testing.T) {
+	const n, dim = 12000, 16
+	base, held := split(clustered(18, n+20, dim), 20)
+	few := make([]uint64, (n+63)/64)
+	for w := range few {
+		few[w] = 1 << (w % 64)
+	}
+	for _, m := range metrics {
+		v := matrix(m, base, dim, 0)
+		g := mustBuild(t, v, Params{})
+		var s Scratch
+		for _, q := range held {
+			for name, query := range map[string]Query{
+				"walk": {K: 10, EF: 60}, "scan": {K: 10, EF: 60, Allowed: few}, "exact": {K: 10, Exact: true},
+			} {
+				query.Vector = q
+				full := all(g.Search(nil, v, query, &s))
+				if plan := s.Trace().Plan; plan != name {
+					t.Fatalf("%v: %s instead of %s", m, plan, name)
+				}
+				reranked := s.Trace().Reranked
+				query.HasBound, query.Bound = true, full[4].Distance
+				want := full[:slices.IndexFunc(full, func(x Neighbor) bool { return x.Distance >= query.Bound })]
+				if got := all(g.Search(nil, v, query, &s)); !slices.Equal(got, want) {
+					t.Fatalf("%v %s: bound %v of %v gives %v", m, name, query.Bound, full, got)
+				}
+				if s.Trace().Reranked > reranked {
+					t.Errorf("%v %s: a bound makes %d vectors of %d", m, name, s.Trace().Reranked, reranked)
+				}
+				asked := 0
+				query.HasBound = false
+				query.Late = func() (float32, bool) { asked++; return full[4].Distance, true }
+				if got := all(g.Search(nil, v, query, &s)); !slices.Equal(got, want) || asked != 1 {
+					t.Fatalf("%v %s: late bound %v of %v gives %v, asked %d times", m, name, full[4], full, got, asked)
+				}
+			}
+		}
+	}
+}
+
+// TestConcurrent: searches share a graph, and each gives the answer that it
+// gives alone.
+func TestConcurrent(t *testing.T) {
+	const n, dim = 12000, 16
+	base, held := split(clustered(19, n+40, dim), 40)
+	half := make([]uint64, (n+63)/64)
+	for w := range half {
+		half[w] = 0x5555555555555555
+	}
+	for _, m := range metrics {
+		v := matrix(m, base, dim, 0)
+		g := mustBuild(t, v, Params{})
+		ask := func(i int, s *Scratch) []Neighbor {
+			set := half
+			if i%2 == 0 {
+				set = nil
+			}
+			return search(g, v, held[i], 10, 60, set, s)
+		}
+		want := make([][]Neighbor, len(held))
+		for i := range want {
+			want[i] = ask(i, new(Scratch))
+		}
+		var wg sync.WaitGroup
+		for worker := range 4 {
+			wg.Go(func() {
+				var s Scratch
+				for i := range held {
+					at := (i + worker*7) % len(held)
+					if got := ask(at, &s); !slices.Equal(got, want[at]) {
+						t.Errorf("%v query %d: %v, alone %v", m, at, got, want[at])
+					}
+				}
+			})
+		}
+		wg.Wait()
 	}
 }
 
@@ -168,23 +261,34 @@ func TestExact(t *testing.T) {
 	}
 }
 
+// TestSearchAllocations goes all ways: a walk, a sweep, a scan, one that goes
+// on until it is sure, and by vectors.
 func TestSearchAllocations(t *testing.T) {
-	const n, dim = 5000, 16
+	const n, dim = 9000, 16
 	for _, m := range metrics {
 		v := matrix(m, clustered(17, n, dim), dim, 0)
-		g := mustBuild(t, v, Params{EFConstruction: 40})
-		half := make([]uint64, (n+63)/64)
+		g := mustBuild(t, v, Params{Bits: 2})
+		q := v.row(9)
+		half, few, far := make([]uint64, (n+63)/64), make([]uint64, (n+63)/64), make([]uint64, (n+63)/64)
 		for w := range half {
-			half[w] = 0x5555555555555555
+			half[w], few[w] = 0x5555555555555555, 0x10001
+		}
+		for _, nb := range exactly(v, q, n, nil, nil)[n/2:] {
+			far[nb.Row>>6] |= 1 << (nb.Row & 63)
 		}
 		var s Scratch
 		dst := make([]Neighbor, 0, 10)
-		for _, allowed := range [][]uint64{nil, half} {
-			q := v.row(9)
-			got := testing.AllocsPerRun(50, func() { dst = all(g.Search(dst[:0], v, Query{Vector: q, K: 10, EF: 50, Allowed: allowed}, &s)) })
-			exact := testing.AllocsPerRun(5, func() { dst = all(Exact(dst[:0], v, Query{Vector: q, K: 10, Allowed: allowed}, &s)) })
-			if got != 0 || exact != 0 {
-				t.Errorf("%v, filter %v: %v allocations in a search, %v in a scan", m, allowed != nil, got, exact)
+		for name, query := range map[string]Query{"walk": {}, "sweep": {Allowed: half}, "scan": {Allowed: few}, "rescan": {Allowed: far}, "exact": {Exact: true}} {
+			query.Vector, query.K, query.EF = q, 10, 40
+			dst = all(g.Search(dst[:0], v, query, &s))
+			if trace := s.Trace(); trace.Plan != name && (name != "rescan" || trace.Scored < 2*trace.Matches) {
+				t.Errorf("%v %s: %+v", m, name, trace)
+			}
+			if got := testing.AllocsPerRun(20, func() { dst = all(g.Search(dst[:0], v, query, &s)) }); got != 0 {
+				t.Errorf("%v %s: %v allocations", m, name, got)
+			}
+			if got := testing.AllocsPerRun(5, func() { dst = all(Exact(dst[:0], v, query, &s)) }); got != 0 {
+				t.Errorf("%v %s: %v allocations by vectors", m, name, got)
 			}
 		}
 	}

@@ -17,28 +17,34 @@ const (
 )
 
 // rerank computes the exact distances of rows of the pool, in the order of
-// their estimates, until no further one can be among the best: the next
-// estimate is too far beyond the worst of those, even if it is as wrong as
-// estimates are. It reports whether it came that far; otherwise rows that were
-// not in the pool may be among the best too.
+// their estimates, but for those that cannot be among the best: their estimate
+// is too far beyond the worst of these, even if it is as wrong as estimates
+// are. It reports whether rows that were not in the pool cannot be among them
+// either; their codes are taken to be no coarser than those in the pool.
 func (g *Graph) rerank(s *Scratch) (sure bool) {
 	s.dist = slices.Grow(s.dist[:0], scanBlock)[:scanBlock]
 	s.rows = s.rows[:0]
-	size := min(max(rerankBlock, s.best.k), scanBlock)
-	e := g.margin(s)
-	for _, key := range s.pool.keys[:s.pool.n] {
+	size, step := min(max(rerankBlock, s.best.k), scanBlock), float32(0)
+	m := g.margin(s)
+	keys := s.pool.keys[:s.pool.n]
+	for _, key := range keys {
 		row := nodeOf(key)
-		if e.tooFar(distanceOf(key), g.codes.Meta[row].B) {
-			sure = true
-			break
+		own := g.codes.Meta[row].B
+		step = max(step, own)
+		if m.tooFar(distanceOf(key), own) {
+			continue
 		}
 		if s.rows = append(s.rows, row); len(s.rows) == size {
 			s.rerankRows()
-			e, size = g.margin(s), rerankBlock
+			m, size = g.margin(s), rerankBlock
 		}
 	}
 	s.rerankRows()
-	return sure || s.pool.n < s.pool.limit
+	if len(keys) < s.pool.limit {
+		return true
+	}
+	m = g.margin(s)
+	return m.tooFar(distanceOf(keys[len(keys)-1]), step)
 }
 
 // rescan compares the codes of all allowed rows again, and the vectors of

@@ -7,18 +7,16 @@ import (
 	"github.com/chromad/chromad/internal/quant"
 )
 
-// Scratch is the memory of one search at a time: one or two bits per row and
+// Scratch is the memory of one search at a time: one bit per row and
 // some 30 bytes per unit of ef. The zero value is ready. Keeping it for the
 // next search saves the allocations; beside the trace it holds nothing that
 // matters between searches.
 type Scratch struct {
 	query     quant.Query
 	visited   []uint64
-	bridged   []uint64 // rows that are allowed or were looked through, see hop
 	pool      pool
 	hops      [2]kernel.Hop // one is being gathered while the other waits to be scored
 	rows      []uint32
-	bridges   []uint32
 	elsewhere []uint64   // keys, see lookElsewhere
 	block     [64]uint32 // rows of one word of a set
 	dist      []float32
@@ -32,8 +30,8 @@ type Scratch struct {
 // Trace is what a search did.
 type Trace struct {
 	// Plan is the way it took last: "exact" compared vectors only, "scan" all
-	// allowed codes, "walk" went through the graph, and "hop" and "sweep" did
-	// with a filter. A way that came to nothing before is counted below too.
+	// allowed codes, "walk" went through the graph, and "sweep" did with a
+	// filter. A way that came to nothing before is counted below too.
 	Plan     string
 	Matches  int // rows that were allowed
 	Expanded int // rows whose links were followed

@@ -142,28 +142,20 @@ func (g *Graph) lookElsewhere(s *Scratch) {
 // enter offers the entry and walks greedily down the upper levels. All rows
 // that it meets stay in the pool: they were scored, and some are good places
 // to begin from. Those that were expanded are marked.
-//
-// Where the rows of level 1 are the longest ones, many of them may be near by
-// inner product and lead nowhere: there, the walk keeps a beam of rows too.
 func (g *Graph) enter(s *Scratch) {
-	h, p := &s.hops[0], &s.pool
-	limit, beam := p.limit, 1
 	if g.uneven {
-		beam = min(max(limit*beamShare/100, beamLeast), beamMost)
-		p.reset(max(limit, beam))
+		g.enterByLength(s)
+		return
 	}
+	h, p := &s.hops[0], &s.pool
 	s.mark(g.entry)
 	h.Add(g.entry)
 	if s.offer(h); p.n == 0 {
 		p.insert(pack(float32(math.Inf(1)), g.entry)) // its code is too far away for a number: begin from it all the same
 	}
-	for level := g.top(); level > 1; level-- {
+	for level := g.top(); level > 0; level-- {
 		g.climb(s, level, 1)
 	}
-	if g.top() > 0 {
-		g.climb(s, 1, beam)
-	}
-	p.limit, p.n = limit, min(p.n, limit)
 }
 
 // The width of the beam grows with the walk's, in percent.
@@ -172,6 +164,30 @@ const (
 	beamLeast = 64
 	beamMost  = 1024
 )
+
+// enterByLength compares the longest rows, and goes through the levels
+// between them and level 0 with a beam: many of them may be near by inner
+// product and lead nowhere.
+func (g *Graph) enterByLength(s *Scratch) {
+	h, p := &s.hops[0], &s.pool
+	limit := p.limit
+	beam := min(max(limit*beamShare/100, beamLeast), beamMost)
+	p.reset(max(limit, beam))
+	for rest := g.long; len(rest) > 0; {
+		n := min(len(rest), h.Room())
+		h.Gather(rest[:n])
+		s.offer(h)
+		rest = rest[n:]
+	}
+	if p.n == 0 {
+		s.mark(g.entry)
+		p.insert(pack(float32(math.Inf(1)), g.entry))
+	}
+	for level := g.longLevel - 1; level > 0; level-- {
+		g.climb(s, level, beam)
+	}
+	p.limit, p.n = limit, min(p.n, limit)
+}
 
 // climb expands at an upper level until the nearest rows of the pool, so many
 // of them, are expanded.
