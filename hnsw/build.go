@@ -16,15 +16,7 @@ func Build(ctx context.Context, v Vectors, p Params) (*Graph, error) {
 	b.drawLevels(b.rows, levels)
 	b.g = newGraph(levels, b.p.M)
 	b.g.uneven = b.uneven
-	if v.Rows > 0 {
-		b.g.setEntry(b.highest())
-	}
-	for level := b.g.top(); level >= 0 && len(b.rows) > 0; level-- {
-		if err := b.bulkLink(level, b.nodesOf(level)); err != nil {
-			return nil, err
-		}
-	}
-	return b.finish()
+	return b.finish(nil)
 }
 
 // A builder is one run of Build or Extend.
@@ -40,26 +32,26 @@ type builder struct {
 	grid    *grid
 	workers []*worker
 	done    int // rows' worth of work that was reported
-	batch   batch
-	edges   edges
 }
 
 // A worker is the memory of one goroutine of a build.
 type worker struct {
-	grid  *grid
-	query []int8 // the row that distances are measured from
-	bias  int32  // of it
-	point []float32
-	panel panel
-	quad  quad
-	lists [][]uint64
-	seen  seenSet
-	keys  []uint64
-	rows  []uint32
-	dots  []int32
-	list  []uint32
-	pick  picker
-	walk  walk
+	grid   *grid
+	query  []int8 // the row that distances are measured from
+	bias   int32  // of it
+	point  []float32
+	panel  panel
+	quad   quad
+	lists  [][]uint64
+	seen   seenSet
+	keys   []uint64
+	rows   []uint32
+	dots   []int32
+	list   []uint32
+	chosen []uint32
+	asking []int // members of a group
+	pick   picker
+	walk   walk
 }
 
 func newBuilder(ctx context.Context, v Vectors, p Params) (*builder, error) {
@@ -183,17 +175,34 @@ func (b *builder) nodesOf(level int) []uint32 {
 	return nodes
 }
 
-// finish links what is apart and encodes the rows for searches.
-func (b *builder) finish() (*Graph, error) {
+// finish links the nodes, all or those that ask at their level, then what that
+// leaves apart, and encodes the rows for searches.
+func (b *builder) finish(asks func(level int, node uint32) bool) (*Graph, error) {
+	if b.v.Rows > 0 {
+		b.g.setEntry(b.highest())
+	}
+	for level := b.g.top(); level >= 0 && len(b.rows) > 0; level-- {
+		nodes := b.nodesOf(level)
+		var asking []bool
+		if asks != nil {
+			asking = make([]bool, len(nodes))
+			for i, n := range nodes {
+				asking[i] = asks(level, n)
+			}
+		}
+		if err := b.bulkLink(level, nodes, asking); err != nil {
+			return nil, err
+		}
+	}
 	for _, group := range b.equal.groups {
 		b.linkEquals(group)
 	}
 	for level := b.g.top(); level >= 0; level-- {
-		if err := b.reach(level, nil); err != nil {
+		if err := b.reach(level); err != nil {
 			return nil, err
 		}
 	}
-	b.grid = nil
+	b.grid, b.squares = nil, nil
 	if err := b.attach(); err != nil {
 		return nil, err
 	}

@@ -10,9 +10,11 @@ import (
 // A bulk links all nodes of one level at once, without searching: rows that
 // are near to each other are near to the same leaders, so the nodes are put
 // into overlapping groups around leaders, and all nodes of a group are
-// compared with each other (Rubel et al., "PiPNN: Ultra-Scalable Graph-Based
-// Nearest Neighbor Indexing", arXiv 2602.21247). That turns nearly all of the
-// work into products of matrices.
+// compared with each other (PiPNN, arXiv 2602.21247). That turns the bulk of
+// the work into products of matrices.
+//
+// Beside the grid and the links it takes some 200 bytes a node: its groups
+// and, for a part of the nodes at a time, what was found there.
 type bulk struct {
 	*builder
 	level int
@@ -20,84 +22,121 @@ type bulk struct {
 	rows  []uint32 // of nodes
 	fan   int      // groups that a node is in
 	near  int      // nearest nodes that it takes from each
+	asks  []bool   // which of nodes look for links; nil: all
 
 	groupOf []uint32 // fan of each node, that of the nearest leader first
 	first   []uint32 // one more than groups: where the members of a group begin
 	member  []uint32 // places in nodes, ascending in each group
-	found   []uint16 // near of each node in each of its groups: places in the group
+	from    int      // the part of the nodes that is being linked
+	to      int
+	found   []uint16 // near of each node of the part in each of its groups: places in the group
 }
 
 const (
+	fan       = 8             // groups of a node
 	groupSize = 1024          // mean size of a group
 	groupMost = 4 * groupSize // larger ones are split
-	groupOnly = 1024          // as many nodes are one group
+	groupOnly = groupSize     // as many nodes are one group
 	noMember  = math.MaxUint16
+
+	// More nodes are linked in parts, to save memory.
+	fewNodes  = 1 << 14
+	bulkParts = 4
 )
 
+// nearOf is what a node takes from each of its groups. A bulk keeps no pool, so
+// EFConstruction stands for the number of candidates: 32 in each of 8 groups
+// for the usual values, 100 to 200, in proportion to it below and beyond.
+func nearOf(p Params) int {
+	near := max(8, min(p.EFConstruction/3, 32), p.EFConstruction*4/25)
+	return min(max(near, p.M), 128)
+}
+
 // bulkLink links the nodes of level, of which the levels above are linked.
-func (b *builder) bulkLink(level int, nodes []uint32) error {
-	k := &bulk{builder: b, level: level, nodes: nodes, rows: nodes, fan: 8, near: 32}
+// Those for which asks is false have links already and get more from the
+// others only; nil stands for true.
+func (b *builder) bulkLink(level int, nodes []uint32, asks []bool) error {
+	k := &bulk{builder: b, level: level, nodes: nodes, rows: nodes, asks: asks, fan: fan, near: nearOf(b.p)}
 	if level > 0 {
 		k.rows = make([]uint32, len(nodes))
 		for i, n := range nodes {
 			k.rows[i] = b.g.rowOf(level, n)
 		}
 	}
-	for _, step := range []func() error{k.partition, k.compare, k.linkOut, k.linkIn} {
-		if err := step(); err != nil {
+	if err := k.partition(); err != nil {
+		return err
+	}
+	n, parts := len(nodes), 1
+	if n > fewNodes {
+		parts = bulkParts
+	}
+	for i := range parts {
+		k.from, k.to = i*n/parts, (i+1)*n/parts
+		if err := k.compare(); err != nil {
+			return err
+		}
+		if err := k.linkOut(); err != nil {
 			return err
 		}
 	}
-	return nil
+	k.found, k.groupOf, k.member, k.first = nil, nil, nil, nil
+	return k.linkIn()
 }
 
-// compare finds the nearest nodes of every node in its groups.
+// compare finds the nearest nodes of every node of the part in its groups.
 func (k *bulk) compare() error {
-	k.found = make([]uint16, len(k.nodes)*k.fan*k.near)
-	return k.told(len(k.first)-1, 1, k.worth(4), func(w *worker, i int) { k.compareGroup(w, uint32(i)) })
+	if n := (k.to - k.from) * k.fan * k.near; cap(k.found) < n {
+		k.found = make([]uint16, n)
+	}
+	return k.told(len(k.first)-1, 1, k.worth(6), func(w *worker, i int) { k.compareGroup(w, uint32(i)) })
 }
 
-// worth is the rows' worth of a step that takes so many tenths of the time.
+// worth is the rows' worth of a step on a part that takes so many tenths of
+// the time.
 func (k *bulk) worth(tenths int) int {
 	if k.level > 0 {
 		return 0
 	}
-	return len(k.nodes) / 10 * tenths
+	return (k.to - k.from) * tenths / 10
 }
 
 func (k *bulk) compareGroup(w *worker, group uint32) {
 	members := k.member[k.first[group]:k.first[group+1]]
-	w.rows = w.rows[:0]
-	for _, m := range members {
+	w.rows, w.asking = w.rows[:0], w.asking[:0]
+	for i, m := range members {
 		w.rows = append(w.rows, k.rows[m])
+		if int(m) >= k.from && int(m) < k.to && (k.asks == nil || k.asks[m]) {
+			w.asking = append(w.asking, i)
+		}
+	}
+	if len(w.asking) == 0 {
+		return
 	}
 	w.panel.fill(k.grid, w.rows)
-	far := int32(math.MaxInt32)
-	for i := 0; i < len(members); i += 4 {
+	for i := 0; i < len(w.asking); i += 4 {
 		if i%64 == 0 && k.ctx.Err() != nil {
 			return
 		}
-		four := w.rows[i:min(i+4, len(members))]
-		w.quad.aim(k.grid, four)
+		four := w.asking[i:min(i+4, len(w.asking))]
+		w.list = w.list[:0]
+		for _, at := range four {
+			w.list = append(w.list, w.rows[at])
+		}
+		w.quad.aim(k.grid, w.list)
 		w.quad.score(&w.panel, 0, 0, w.panel.size)
-		for j, row := range four {
+		for j, at := range four {
 			keys := w.quad.of(j)[:len(members)]
-			keys[i+j] = math.MaxInt32
-			bias := k.grid.bias[row]
-			w.keys = smallest(w.keys[:0], keys, k.near, saturate(int64(far)-int64(bias)))
-			k.store(members[i+j], group, w.keys)
-			if len(w.keys) == k.near {
-				far = saturate((int64(unbiased(w.keys[k.near-1])) + int64(bias)) * 9 / 8)
-			}
+			keys[at] = math.MaxInt32
+			w.keys = smallest(w.keys[:0], keys, k.near)
+			k.store(members[at], group, w.keys)
 		}
 	}
 }
 
 // store writes the nearest of a node in a group.
 func (k *bulk) store(node, group uint32, keys []uint64) {
-	at := int(node) * k.fan
-	at += slices.Index(k.groupOf[at:at+k.fan], group)
-	list := k.found[at*k.near : (at+1)*k.near]
+	rank := slices.Index(k.groupOf[int(node)*k.fan:][:k.fan], group)
+	list := k.foundBy(int(node), rank)
 	for i := range list {
 		list[i] = noMember
 		if i < len(keys) {
@@ -106,14 +145,81 @@ func (k *bulk) store(node, group uint32, keys []uint64) {
 	}
 }
 
+// foundBy is what the i-th node has found in one of its groups.
+func (k *bulk) foundBy(i, rank int) []uint16 {
+	at := ((i-k.from)*k.fan + rank) * k.near
+	return k.found[at : at+k.near]
+}
+
 // smallest returns the limit smallest of d with their indexes, as keys that
-// sort by both. They are likely to be below guess: a wrong one costs time
-// only.
-func smallest(keys []uint64, d []int32, limit int, guess int32) []uint64 {
-	if keys = keepSmallest(keys[:0], d, 0, limit, guess); len(keys) < limit && guess < math.MaxInt32 {
-		keys = keepSmallest(keys[:0], d, 0, limit, math.MaxInt32)
+// sort by both, in no order.
+func smallest(keys []uint64, d []int32, limit int) []uint64 {
+	guess := bound(d, limit)
+	keys = keys[:0]
+	for i := kernel.NextBelow(d, 0, guess); i < len(d); i = kernel.NextBelow(d, i+1, guess) {
+		keys = append(keys, biased(d[i], i))
+	}
+	if len(keys) < limit && guess < math.MaxInt32 {
+		return keepSmallest(keys[:0], d, 0, limit, math.MaxInt32)
+	}
+	if len(keys) > limit {
+		selectSmallest(keys, limit)
+		keys = keys[:limit]
 	}
 	return keys
+}
+
+// bound guesses a number that is greater than the limit smallest of d, and
+// than few others: the fourth smallest of every so many.
+func bound(d []int32, limit int) int32 {
+	every := max(1, limit*5/8)
+	if len(d) < 8*every {
+		return math.MaxInt32
+	}
+	a, b, c, e := int32(math.MaxInt32), int32(math.MaxInt32), int32(math.MaxInt32), int32(math.MaxInt32)
+	for i := every / 2; i < len(d); i += every {
+		if x := d[i]; x < e {
+			e = max(x, c)
+			if x < c {
+				c = max(x, b)
+				if x < b {
+					a, b = min(x, a), max(x, a)
+				}
+			}
+		}
+	}
+	return e
+}
+
+// selectSmallest moves the n smallest of keys, which are all different, to the
+// front.
+func selectSmallest(keys []uint64, n int) {
+	for len(keys) > 1 {
+		a, b, c := keys[0], keys[len(keys)/2], keys[len(keys)-1]
+		pivot := max(min(a, b), min(max(a, b), c))
+		i, j := 0, len(keys)-1
+		for i <= j {
+			for keys[i] < pivot {
+				i++
+			}
+			for keys[j] > pivot {
+				j--
+			}
+			if i <= j {
+				keys[i], keys[j] = keys[j], keys[i]
+				i++
+				j--
+			}
+		}
+		switch {
+		case n <= j:
+			keys = keys[:j+1]
+		case n > i:
+			keys, n = keys[i:], n-i
+		default:
+			return
+		}
+	}
 }
 
 // keepSmallest merges the numbers of d that are less than below into keys,

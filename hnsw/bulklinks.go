@@ -5,19 +5,19 @@ import (
 	"slices"
 )
 
-// linkOut gives every node its first links: the best among those found in its
-// groups and, on the ways of long range that lie there, the neighbours that it
-// has a level above.
+// linkOut gives every node of the part its first links: the best among those
+// found in its groups and, on the ways of long range that lie there, the
+// neighbours that it has a level above.
 func (k *bulk) linkOut() error {
-	err := k.told(len(k.nodes), 8, k.worth(3), func(w *worker, i int) {
-		node := k.nodes[i]
+	return k.told(k.to-k.from, 8, k.worth(2), func(w *worker, i int) {
+		if i += k.from; k.asks != nil && !k.asks[i] {
+			return
+		}
 		w.aim(k.grid, k.rows[i])
 		k.candidates(w, i)
-		w.list = k.choose(w, k.level, w.keys, k.p.M, w.list[:0])
-		k.g.setNeighbours(k.level, node, w.list)
+		w.chosen = k.choose(w, k.level, w.keys, k.p.M, w.chosen[:0])
+		k.linkBack(w, k.level, k.nodes[i], w.chosen) // it may have links already
 	})
-	k.found, k.groupOf, k.member, k.first = nil, nil, nil, nil
-	return err
 }
 
 // candidates sets w.keys to the keys of the i-th node's candidates, each once
@@ -27,8 +27,7 @@ func (k *bulk) candidates(w *worker, i int) {
 	list := w.list[:0]
 	for rank, group := range k.groupOf[i*k.fan : (i+1)*k.fan] {
 		members := k.member[k.first[group]:]
-		at := (i*k.fan + rank) * k.near
-		for _, m := range k.found[at : at+k.near] {
+		for _, m := range k.foundBy(i, rank) {
 			if m == noMember {
 				break
 			}
@@ -71,34 +70,61 @@ func (k *bulk) above(node uint32) []uint32 {
 	return list
 }
 
-// linkIn adds to every node links to those that link to it.
+// linkIn adds to every node links to those that have asked and link to it.
 func (k *bulk) linkIn() error {
 	g := k.g
-	ends := make([]uint32, g.nodes(k.level))
-	for _, n := range k.nodes {
-		for _, t := range g.neighbours(k.level, n) {
-			ends[t]++
+	each := func(f func(source, target uint32)) {
+		for i, n := range k.nodes {
+			if k.asks == nil || k.asks[i] {
+				for _, t := range g.neighbours(k.level, n) {
+					f(n, t)
+				}
+			}
 		}
 	}
+	ends := make([]uint32, g.nodes(k.level))
+	each(func(_, t uint32) { ends[t]++ })
 	sum := uint32(0)
 	for t, n := range ends {
 		ends[t] = sum
 		sum += n
 	}
 	sources := make([]uint32, sum)
-	for _, n := range k.nodes {
-		for _, t := range g.neighbours(k.level, n) {
-			sources[ends[t]] = n
-			ends[t]++
-		}
-	}
-	return k.told(len(k.nodes), 8, k.worth(2), func(w *worker, i int) {
+	each(func(n, t uint32) {
+		sources[ends[t]] = n
+		ends[t]++
+	})
+	k.from, k.to = 0, len(k.nodes)
+	return k.told(len(k.nodes), 8, k.worth(1), func(w *worker, i int) {
 		n, from := k.nodes[i], uint32(0)
 		if n > 0 {
 			from = ends[n-1]
 		}
-		k.linkBack(w, k.level, n, sources[from:ends[n]])
+		if from < ends[n] {
+			k.linkBack(w, k.level, n, sources[from:ends[n]])
+		}
 	})
+}
+
+// mostBack bounds the links back that one node considers at a time: beyond
+// it, only the nearest matter.
+const mostBack = 512
+
+// linkBack adds sources to the links of node and, when they do not fit,
+// chooses among all of them.
+func (b *builder) linkBack(w *worker, level int, node uint32, sources []uint32) {
+	list := append(w.list[:0], b.g.neighbours(level, node)...)
+	had := len(list)
+	for _, s := range sources {
+		if !slices.Contains(list[:had], s) {
+			list = append(list, s)
+		}
+	}
+	w.list = list
+	if len(list) > b.g.width(level) {
+		list = b.chooseAmong(w, level, node, list)
+	}
+	b.g.setNeighbours(level, node, list)
 }
 
 // A seenSet is a set of some hundred numbers that is emptied in no time.

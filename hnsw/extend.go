@@ -13,9 +13,9 @@ const NoRow = math.MaxUint32
 // Extend builds the graph of v from that of fewer or other rows: old[r] is
 // the row in v of base's row r, or NoRow when it was dropped. The links of
 // base are kept, rows that had links to dropped ones take over those of the
-// dropped, and the rows of v that are not in base are inserted. When base
-// gives less than half of v's rows, or was built with another M, Extend is
-// Build.
+// dropped, and only the rows of v that are not in base, or lost a third of their
+// links, look for neighbours among all. When base gives less than half of v's
+// rows, or was built with another M, Extend is Build.
 func Extend(ctx context.Context, base *Graph, old []uint32, v Vectors, p Params) (*Graph, error) {
 	kept, err := checkMap(base, old, v.Rows)
 	if err != nil {
@@ -35,20 +35,10 @@ func Extend(ctx context.Context, base *Graph, old []uint32, v Vectors, p Params)
 		return Build(ctx, v, p)
 	}
 	e := extension{builder: b, base: base, old: old}
-	if err := e.keep(kept); err != nil {
+	if err := e.keep(); err != nil {
 		return nil, err
 	}
-	if kept < base.rows {
-		for level := b.g.top(); level >= 0; level-- {
-			if err := b.reach(level, e.absent); err != nil {
-				return nil, err
-			}
-		}
-	}
-	if err := b.insert(e.added, kept); err != nil {
-		return nil, err
-	}
-	return b.finish()
+	return b.finish(e.asks)
 }
 
 // checkMap returns the number of rows that old keeps.
@@ -73,34 +63,28 @@ func checkMap(base *Graph, old []uint32, rows int) (int, error) {
 
 type extension struct {
 	*builder
-	base   *Graph
-	old    []uint32
-	absent []uint64 // rows of v that base does not have
-	added  []uint32 // those of them to insert, in order
+	base *Graph
+	old  []uint32
+	from []uint32 // of each row of v, the row of base; NoRow when it is not there
+	lost [][]bool // by level and node of v: more than a third of the links
 }
 
 // keep makes the graph of the rows that base has.
-func (e *extension) keep(kept int) error {
+func (e *extension) keep() error {
 	b, base := e.builder, e.base
-	levels := make([]uint8, b.v.Rows)
-	e.absent = make([]uint64, (b.v.Rows+63)/64)
-	for r := range b.v.Rows {
-		e.absent[r>>6] |= 1 << (r & 63)
+	e.from = make([]uint32, b.v.Rows)
+	for r := range e.from {
+		e.from[r] = NoRow
 	}
-	for _, to := range e.old {
+	for r, to := range e.old {
 		if to != NoRow {
-			e.absent[to>>6] &^= 1 << (to & 63)
+			e.from[to] = uint32(r)
 		}
 	}
-	b.equal.prefer(func(r uint32) bool { return !has(e.absent, r) })
-	for r := range uint32(b.v.Rows) {
-		if has(e.absent, r) && !b.equal.is(r) {
-			e.added = append(e.added, r)
-		}
-	}
+	b.equal.prefer(func(r uint32) bool { return e.from[r] != NoRow })
 	b.listRows()
+	levels := make([]uint8, b.v.Rows)
 	b.drawLevels(b.rows, levels)
-	b.sort(e.added, levels)
 	for _, to := range e.old {
 		if to != NoRow {
 			levels[to] = 0
@@ -113,39 +97,27 @@ func (e *extension) keep(kept int) error {
 	}
 	b.g = newGraph(levels, b.p.M)
 	b.g.uneven = b.uneven
-	b.done = kept
-	if err := b.each(base.rows, func(w *worker, i int) { e.take(w, 0, uint32(i)) }); err != nil {
-		return err
-	}
-	err := b.each(len(base.seatRow), func(w *worker, i int) {
-		for l := 1; l <= base.seatLevel(uint32(i)); l++ {
-			e.take(w, l, uint32(i))
+	for level := 0; level == 0 || level <= base.top(); level++ {
+		e.lost = append(e.lost, make([]bool, b.g.nodes(level)))
+		err := b.each(base.nodes(level), func(w *worker, i int) {
+			if level == 0 || base.seatLevel(uint32(i)) >= level {
+				e.take(w, level, uint32(i))
+			}
+		})
+		if err != nil {
+			return err
 		}
-	})
-	if err != nil {
-		return err
 	}
-	b.g.setEntry(e.highest())
+	// A row that has the place of its group now may have hung below another.
+	for _, group := range b.equal.groups {
+		e.lost[0][group[0]] = true
+	}
 	return nil
 }
 
-// highest returns the kept row of the highest level: base's entry if it was
-// kept, else the first.
-func (e *extension) highest() uint32 {
-	if to := e.old[e.base.entry]; to != NoRow {
-		return to
-	}
-	best, level := uint32(NoRow), 0
-	for s, r := range e.base.seatRow {
-		if l := e.base.seatLevel(uint32(s)); l > level && e.old[r] != NoRow {
-			best, level = e.old[r], l
-		}
-	}
-	if level > 0 {
-		return best
-	}
-	at := slices.IndexFunc(e.old, func(to uint32) bool { return to != NoRow })
-	return e.old[at]
+// asks reports whether a node needs links: it is new, or lost many of its own.
+func (e *extension) asks(level int, node uint32) bool {
+	return e.from[e.g.rowOf(level, node)] == NoRow || e.lost[level][node]
 }
 
 // node translates a node of base, if it was kept.
@@ -172,7 +144,8 @@ func (e *extension) take(w *worker, level int, from uint32) {
 			list = append(list, to)
 		}
 	}
-	if len(list) < len(e.base.neighbours(level, from)) {
+	if had := len(e.base.neighbours(level, from)); len(list) < had {
+		e.lost[level][node] = 3*len(list) < 2*had
 		stay := slices.Clone(list)
 		for _, n := range e.base.neighbours(level, from) {
 			if _, ok := e.node(level, n); ok {

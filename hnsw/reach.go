@@ -10,9 +10,8 @@ type reacher struct {
 	queue   []uint32
 }
 
-// reach links the nodes of level that cannot be reached. Those in absent, a
-// set of rows, are not in the graph yet.
-func (b *builder) reach(level int, absent []uint64) error {
+// reach links the nodes of level that cannot be reached.
+func (b *builder) reach(level int) error {
 	g := b.g
 	if b.v.Rows == 0 {
 		return nil
@@ -22,7 +21,7 @@ func (b *builder) reach(level int, absent []uint64) error {
 	r.mark(g.entryNode(level), g.entryNode(level))
 	r.flood()
 	for node := range uint32(n) {
-		if has(r.reached, node) || level > 0 && g.seatLevel(node) < level || has(absent, g.rowOf(level, node)) {
+		if has(r.reached, node) || level > 0 && g.seatLevel(node) < level {
 			continue
 		}
 		if err := b.ctx.Err(); err != nil {
