@@ -240,8 +240,9 @@ def filters(run: Run, names: set[str]) -> None:
 
 
 def merge(run: Run, parts: int = 4) -> None:
-    """Segments joined into one, as the engine does in the background, beside hnswlib's build of all rows."""
-    for name, adapter in run.each({"ours-engine"}):
+    """Segments joined into one, as the engine does in the background, beside hnswlib's build of all rows. Ours answers from the merged one
+    afterwards, so nothing else comes after this."""
+    for name, adapter in run.each({OURS}):
         try:
             took = adapter.ask(f"merge {parts}", run.limits.build)
         except Broken as e:

@@ -202,7 +202,7 @@ def text(results: list[dict], http: dict | None, images: list[str]) -> str:
     for r in results:
         if "merge" in r:
             m = r["merge"]
-            parts.append(f"### Merge\n\n{m['parts']} segments of {r['rows'] // m['parts']:,} rows of set {r['set']} into one, by the engine: {number(m['cpu'])} s of the processor; recall at ef 100 is {m['recall'].get('100', 0):.4f}.")
+            parts.append(f"### Merge\n\n{m['parts']} segments of {r['rows'] // m['parts']:,} rows of set {r['set']} into one (`segment.Merge`: graph, vectors and ids): {number(m['cpu'])} s of the processor; recall at ef 100 is {m['recall'].get('100', 0):.4f}.")
             break
     if http:
         rows = [[key, number(f["chromad"]), number(f["chroma"]), times(f["ratio"])] for key, f in http["figures"].items()]

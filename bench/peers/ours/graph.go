@@ -9,6 +9,7 @@ import (
 	"github.com/chromad/chromad/hnsw"
 	"github.com/chromad/chromad/internal/kernel"
 	"github.com/chromad/chromad/internal/vfs"
+	"github.com/chromad/chromad/segment"
 )
 
 // graph is package hnsw: built, encoded, and decoded in memory like that of a
@@ -22,6 +23,7 @@ type graph struct {
 	set     *serve.Set
 	scratch hnsw.Scratch
 	found   []hnsw.Neighbor
+	merged  *merged // nil: searches look at graph
 }
 
 func (g *graph) Build(ctx context.Context, s *serve.Set) error {
@@ -53,7 +55,10 @@ func (g *graph) Build(ctx context.Context, s *serve.Set) error {
 	return err
 }
 
-func (g *graph) Search(_ context.Context, query []float32, ef int, out []uint32) (int, error) {
+func (g *graph) Search(ctx context.Context, query []float32, ef int, out []uint32) (int, error) {
+	if g.merged != nil {
+		return g.merged.search(ctx, segment.Query{Vector: query, K: serve.K, EF: ef}, out)
+	}
 	var err error
 	q := hnsw.Query{Vector: query, K: serve.K, EF: ef, Allowed: g.allowed}
 	g.found, err = g.graph.Search(g.found[:0], g.vectors, q, &g.scratch)

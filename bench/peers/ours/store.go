@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"path/filepath"
 	"strconv"
-	"time"
 
 	"github.com/chromad/chromad/bench/peers/serve"
 	"github.com/chromad/chromad/engine"
@@ -66,32 +65,6 @@ func (x *store) Build(ctx context.Context, s *serve.Set) error {
 		return err
 	}
 	return errors.Join(x.db.Flush(ctx), x.db.Compact(ctx))
-}
-
-// Merge makes a segment of each part, which nothing merges before it is told
-// to, and measures the merge: graphs, vectors, ids and metadata.
-func (x *store) Merge(ctx context.Context, s *serve.Set, parts int) (cpu, wall float64, err error) {
-	if x.db != nil {
-		if err := x.db.Close(); err != nil {
-			return 0, 0, err
-		}
-	}
-	o := engine.Options{Workers: 1, MemtableRows: s.Rows, MemtableBytes: 1 << 34, MemoryLimit: 1 << 34, LogLimit: 1 << 34}
-	if err := x.open(ctx, s, "merged", o); err != nil {
-		return 0, 0, err
-	}
-	for part := range parts {
-		if err := x.add(ctx, part*s.Rows/parts, (part+1)*s.Rows/parts); err != nil {
-			return 0, 0, err
-		}
-		if err := x.db.Flush(ctx); err != nil {
-			return 0, 0, err
-		}
-	}
-	cpu = serve.CPU()
-	began := time.Now()
-	err = x.db.Compact(ctx)
-	return serve.CPU() - cpu, time.Since(began).Seconds(), err
 }
 
 func (x *store) Search(ctx context.Context, query []float32, ef int, out []uint32) (int, error) {
