@@ -88,6 +88,7 @@ func (r *Reader) decodeGraph(s *disk.Section, b []byte) (*hnsw.Graph, error) {
 func (r *Reader) nearest(g *hnsw.Graph, v hnsw.Vectors, q *Query, allowed []uint64, s *scratch, dst []hnsw.Neighbor) (_ []hnsw.Neighbor, err error) {
 	ask := hnsw.Query{Vector: q.Vector, K: q.K, EF: q.EF, Allowed: allowed, Late: q.Late, Exact: q.Exact}
 	if g == nil {
+		ask.Late = nil // a scan reads all vectors, and need not wait for what others find
 		dst, err = hnsw.Exact(dst, v, ask, &s.hnsw)
 	} else {
 		dst, err = g.Search(dst, v, ask, &s.hnsw)

@@ -25,8 +25,9 @@ type Query struct {
 	Dense   []uint64        // the same as a bit for each row, for who asks again and again
 	Matches int             // bits set in Dense
 	Exact   bool            // look at every allowed row
-	// Late, when set, is asked once, before the search looks at vectors: rows
-	// at that distance or beyond are not needed. It may wait.
+	// Late, when set, is asked at most once, after the graph was walked and before
+	// the search looks at vectors: rows at that distance or beyond are not needed.
+	// It may wait.
 	Late func() (bound float32, ok bool)
 	// Trace, when set, is told what the search did.
 	Trace *Trace
