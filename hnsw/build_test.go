@@ -23,7 +23,7 @@ func TestSameBytes(t *testing.T) {
 	for _, m := range metrics {
 		v := matrix(m, rows, dim, 0)
 		var first []byte
-		for _, workers := range []int{1, 2, 4} {
+		for _, workers := range []int{1, 2, 5} {
 			g := mustBuild(t, v, Params{EFConstruction: 50, Workers: workers, Seed: 3})
 			b, _ := g.AppendBinary(nil)
 			if first == nil {
