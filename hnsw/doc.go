@@ -13,7 +13,10 @@
 // different directions. One row in M also has a seat at level 1, one in M² at
 // level 2 and so on; a search walks greedily down the levels and then keeps
 // the ef nearest rows it has met at level 0, expanding the nearest first,
-// until all of them are expanded.
+// until all of them are expanded. It compares codes of a few bits a number,
+// which are part of the graph (internal/quant), and computes exact distances
+// for the best of them at the end. With few rows, or few allowed by a filter,
+// it compares the codes of all instead; docs/vector-index.md tells when.
 //
 // Words used in the code:
 //
