@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"testing"
 
 	"github.com/chromad/chromad/internal/disk"
@@ -71,8 +72,18 @@ func TestResident(t *testing.T) {
 			if err := f.Close(); err != nil || b.Used() != 0 {
 				t.Errorf("closed: %d bytes are counted, %v", b.Used(), err)
 			}
+			if own && !gone(got) {
+				t.Error("closed: the memory is still there")
+			}
 		})
 	}
+}
+
+// gone reports whether reading b faults.
+func gone(b []byte) (faulted bool) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() { faulted = recover() != nil }()
+	return b[0] == b[len(b)-1]
 }
 
 // TestResidentCut: a file that is truncated while it is copied gives an error,
