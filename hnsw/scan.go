@@ -36,6 +36,10 @@ func (g *Graph) scanBatches(s *Scratch, allowed []uint64, score func(h *kernel.H
 				break
 			}
 		}
+		if word == ^uint64(0) {
+			next.AddRange(uint32(w*64), 64)
+			continue
+		}
 		n := 0
 		for ; word != 0; word &= word - 1 {
 			s.block[n&63] = uint32(w*64 + bits.TrailingZeros64(word))

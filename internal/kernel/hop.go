@@ -77,6 +77,16 @@ func (h *Hop) Add(row uint32) {
 	h.n++
 }
 
+// AddRange adds n rows from first on without a look at visited. It fetches
+// nothing: the processor sees for itself what is read in order.
+func (h *Hop) AddRange(first uint32, n int) {
+	roomFor(n, h.Room())
+	for i := range h.rows[h.n : h.n+n] {
+		h.rows[h.n+i] = first + uint32(i)
+	}
+	h.n += n
+}
+
 // Len is the number of rows in the batch.
 func (h *Hop) Len() int { return h.n }
 
