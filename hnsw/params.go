@@ -53,8 +53,8 @@ func (v *Vectors) row(r uint32) []float32 {
 // Params says how to build. The zero value asks for the defaults.
 type Params struct {
 	M              int    // links of a new node; level 0 has room for 2M. 2 to 64, default 16
-	EFConstruction int    // rows kept while a neighbourhood is searched. 1 to 4096, default 200
-	Seed           uint64 // decides levels and the order of insertion
+	EFConstruction int    // how many candidates a node has, see nearOf: 96 to 200 mean the same. 1 to 4096, default 200
+	Seed           uint64 // decides levels, leaders and rotations
 	Bits           int    // of a number in the codes that searches walk over: 2, 4 or 8; default: chosen from the vectors
 	Workers        int    // goroutines; default GOMAXPROCS. The result does not depend on it
 	// Progress, when set, is called from the goroutine that called Build.
