@@ -63,6 +63,7 @@ neon: ## the arm64 kernels, under an emulator where this is another machine
 
 compat: ## Chroma's Python and JavaScript clients against chromad
 	sh server/clients/run.sh
+	bash server/clients/secured.sh
 
 data: ## WordNet with embeddings into data/ (resumable)
 	bench/data/build.sh
@@ -76,6 +77,7 @@ bench-peers: ## other vector indexes on the same data, hours; PEERS='--quick' tr
 docs: ## links, file names and snippets of the pages
 	go test -run '^Test(Docs|ImportsListed)' ./engine
 	bash docs/readme_check.sh
+	bash docs/security_check.sh
 
 cover: ## coverage of each package, and a page in build/cover.html
 	@mkdir -p build

@@ -12,6 +12,7 @@ start_server() {
   [ -x "$work/chromad" ] || go build -o "$work/chromad" ./cmd/chromad || return 1
   port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
   url=http://127.0.0.1:$port
+  case " $* " in *" --tls-cert "*) url=https://localhost:$port ;; esac # SSL_CERT_FILE says whom to trust
   "$work/chromad" run --path "$dir" --port "$port" "$@" >"$work/server.log" 2>&1 &
   server=$!
   wait_for_server "$url" "$server" || { tail -20 "$work/server.log"; return 1; }

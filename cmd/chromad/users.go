@@ -65,6 +65,7 @@ WHERE is TENANT, TENANT/DATABASE or TENANT/DATABASE/COLLECTION; * stands for any
 
 Ten minutes to a server with users:
 
+  chromad run --path ./chroma      makes the store; stop it again, or leave it running for the next two
   chromad users add ./chroma ada --role admin --key
   chromad users add ./chroma app --role editor --on default_tenant/default_database --key
   chromad certs dev --out ./certs
