@@ -10,8 +10,10 @@ of those of each round, of processor time. Results are kept in build/peers/resul
 """
 
 import argparse
+import fcntl
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -21,11 +23,26 @@ HERE = Path(__file__).resolve().parent
 PYTHON = HERE.parent.parent / "build" / "peers" / "python" / "bin" / "python"
 
 
+def alone() -> None:
+    """Only one run at a time, until this process ends: two would measure each other."""
+    build = PYTHON.parent.parent.parent
+    build.mkdir(parents=True, exist_ok=True)
+    lock = os.open(build / "lock", os.O_RDWR | os.O_CREAT)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise SystemExit("another run is under way") from None
+    os.set_inheritable(lock, True)  # what this process becomes keeps it; adapters do not get it
+    shutil.rmtree(build / "work", ignore_errors=True)  # of runs that were killed
+
+
 def bootstrap() -> None:
     """Installs what is missing, with whatever Python there is, and goes on with the one that has numpy."""
     if os.environ.get("PEERS_READY") == "1":
         return
     words = sys.argv[1:]
+    if not {"--report", "-h", "--help"} & set(words):
+        alone()
     if "--report" not in words and "--no-install" not in words and not {"-h", "--help"} & set(words):
         subprocess.run([sys.executable, "-B", str(HERE / "install.py")], check=True)
     if PYTHON.exists():

@@ -77,7 +77,7 @@ def chunks(limit: int | None) -> list[str]:
     """Pieces of 14 lines of Go's own sources, in the order of their paths, none twice."""
     root = Path(subprocess.run(["go", "env", "GOROOT"], capture_output=True, text=True, check=True).stdout.strip()) / "src"
     out: dict[str, None] = {}
-    for path in sorted(root.rglob("*.go")):
+    for path in sorted(p for p in root.rglob("*.go") if p.is_file()):
         lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
         for at in range(0, len(lines), 14):
             out.setdefault("\n".join(lines[at : at + 14]))
