@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/chromad/chromad/server/limit"
 )
 
 // ErrDenied says that a credential is missing or is not one that is known and
@@ -26,13 +28,14 @@ func (d *Denied) Error() string { return ErrDenied.Error() + ": " + d.Reason }
 // Is makes errors.Is find ErrDenied.
 func (d *Denied) Is(target error) bool { return target == ErrDenied }
 
-// Credential is what a request shows of who it comes from. At most one of
-// the fields is set.
+// Credential is what a request shows of who it comes from. At most one kind
+// of credential is set.
 type Credential struct {
 	Key            string // an API key
 	Name, Password string
 	Token          string // a bearer token that is no API key
 	Certificate    string // common name of a verified client certificate
+	Address        string // where it comes from: failures are counted for it
 }
 
 // Token is what a verified bearer token says.
@@ -54,6 +57,11 @@ type Outside struct {
 	// Strong are the actions that only a token may do that says that several
 	// factors were used.
 	Strong []Action
+	// Limits are how much anybody may ask for of whom the policy says nothing.
+	Limits *limit.Set
+	// Failures is how often a minute authentication may fail from one address,
+	// and for one name a third of that. 0: as often as one likes.
+	Failures float64
 }
 
 // Directory turns credentials into principals by the policy of the moment. It
@@ -63,6 +71,7 @@ type Directory struct {
 	outside Outside
 	weak    map[Action]bool // Outside.Strong, for everybody but strong tokens
 	now     func() time.Time
+	guesses *limit.Guesses
 
 	hashing chan struct{} // a place for each password that is being hashed
 	secret  [32]byte      // what known is keyed with
@@ -84,6 +93,7 @@ type entry struct {
 	grants   []granted
 	password password
 	weak     map[Action]bool
+	limits   *limit.Set
 }
 
 // verified is a password that was right, until when that may be believed, and
@@ -101,7 +111,7 @@ const (
 
 // NewDirectory makes a directory of a policy.
 func NewDirectory(p *Policy, outside Outside) (*Directory, error) {
-	d := &Directory{outside: outside, weak: map[Action]bool{}, now: time.Now, hashing: make(chan struct{}, passwordsAtOnce), known: map[[32]byte]verified{}}
+	d := &Directory{outside: outside, weak: map[Action]bool{}, now: time.Now, guesses: limit.NewGuesses(outside.Failures), hashing: make(chan struct{}, passwordsAtOnce), known: map[[32]byte]verified{}}
 	if _, err := rand.Read(d.secret[:]); err != nil {
 		return nil, err
 	}
@@ -123,7 +133,7 @@ func (d *Directory) Use(p *Policy) error {
 	next := &directory{open: len(p.Users) == 0 && d.outside.Tokens == nil, roles: roles, byKey: map[string]*entry{}, byName: map[string]*entry{}, byCert: map[string]*entry{}}
 	for i := range p.Users {
 		u := p.Users[i] // a copy: the caller may change his
-		e := &entry{user: &u, grants: grantsOf(u.Roles, roles), weak: d.weak}
+		e := &entry{user: &u, grants: grantsOf(u.Roles, roles), weak: d.weak, limits: limitsOf(d.outside.Limits, u.Limits, u.Roles, roles)}
 		if u.Password != "" {
 			e.password, _ = parsePassword(u.Password) // Check has read it
 		}
@@ -157,9 +167,38 @@ func (d *Directory) Nobody() *Principal {
 	return nobody
 }
 
-// Authenticate returns who shows a credential. The error is a *Denied, or
-// ErrBusy, or what keeps a Verifier from telling.
+// Authenticate returns who shows a credential. The error is a
+// *Denied, a *limit.Refused when too many have failed, ErrBusy, or what keeps a
+// Verifier from telling.
 func (d *Directory) Authenticate(ctx context.Context, c Credential) (*Principal, error) {
+	attempt := c.attempt()
+	if err := d.guesses.May(attempt); err != nil {
+		return nil, err
+	}
+	p, err := d.authenticate(ctx, c)
+	switch {
+	case err == nil:
+		d.guesses.Right(attempt)
+	case errors.Is(err, ErrDenied):
+		d.guesses.Failed(attempt)
+	}
+	return p, err
+}
+
+// attempt is what is counted when the credential turns out to be wrong. Names
+// are those of users or of keys, so that nobody's are mixed up.
+func (c Credential) attempt() limit.Attempt {
+	a := limit.Attempt{Address: c.Address, Credential: c.Key + c.Password + c.Token + c.Certificate}
+	if id, ok := keyID(c.Key); ok {
+		a.Name = "key " + id
+	}
+	if c.Name != "" {
+		a.Name = "user " + c.Name
+	}
+	return a
+}
+
+func (d *Directory) authenticate(ctx context.Context, c Credential) (*Principal, error) {
 	at := d.current.Load()
 	switch {
 	case at.open:
@@ -191,7 +230,7 @@ func (d *Directory) token(ctx context.Context, at *directory, raw string) (*Prin
 	if err != nil {
 		return nil, &Denied{err.Error()}
 	}
-	p := &Principal{Name: t.Name, Method: "token", grants: grantsOf(t.Roles, at.roles)}
+	p := &Principal{Name: t.Name, Method: "token", grants: grantsOf(t.Roles, at.roles), Limits: limitsOf(d.outside.Limits, nil, t.Roles, at.roles)}
 	if !t.Strong {
 		p.weak = d.weak
 	}
@@ -281,5 +320,5 @@ func (e *entry) principal(method, key string) (*Principal, error) {
 	if e.user.Disabled {
 		return nil, &Denied{"user " + e.user.Name + " is disabled"}
 	}
-	return &Principal{Name: e.user.Name, Method: method, Key: key, Tenant: e.user.Tenant, Database: e.user.Database, grants: e.grants, weak: e.weak}, nil
+	return &Principal{Name: e.user.Name, Method: method, Key: key, Tenant: e.user.Tenant, Database: e.user.Database, grants: e.grants, weak: e.weak, Limits: e.limits}, nil
 }

@@ -8,6 +8,8 @@ import (
 	"io"
 	"slices"
 	"time"
+
+	"github.com/chromad/chromad/server/limit"
 )
 
 // Policy is what an operator decided: users and roles. Its stored form is
@@ -33,6 +35,9 @@ type User struct {
 	Tenant   string `json:"tenant,omitempty" yaml:"tenant,omitempty"`
 	Database string `json:"database,omitempty" yaml:"database,omitempty"`
 	Disabled bool   `json:"disabled,omitempty" yaml:"disabled,omitempty"`
+	// Limits are how much he may ask for: instead of the server's own bounds,
+	// and at most what his roles say.
+	Limits *limit.Set `json:"limits,omitempty" yaml:"limits,omitempty"`
 }
 
 // Key is an API key, without what is secret of it.
@@ -123,6 +128,9 @@ func (u *User) check(roles map[string]bool, seen unique) error {
 	}
 	if err := seen.take("name", u.Name, u.Name); err != nil {
 		return err
+	}
+	if err := u.Limits.Check(knownPattern); err != nil {
+		return fmt.Errorf("user %q: limits: %w", u.Name, err)
 	}
 	for i, b := range u.Roles {
 		if !roles[b.Role] {

@@ -1,11 +1,14 @@
 package access
 
+import "github.com/chromad/chromad/server/limit"
+
 // Principal is who a request comes from, and what he may do. It is immutable.
 type Principal struct {
-	Name             string // of the user; empty: nobody in particular
-	Method           string // how he showed who he is: "key", "password", "certificate", "none"
-	Key              string // id of the API key, when it was one
-	Tenant, Database string // the answer of /auth/identity
+	Name             string     // of the user; empty: nobody in particular
+	Method           string     // how he showed who he is: "key", "password", "certificate", "none"
+	Key              string     // id of the API key, when it was one
+	Tenant, Database string     // the answer of /auth/identity
+	Limits           *limit.Set // how much he may ask for; nil: whatever he likes
 	grants           []granted
 	weak             map[Action]bool // what is refused because only one factor was used
 	open             bool            // everything is allowed: there are no users
@@ -67,6 +70,17 @@ func (p *Principal) MayAll(a Action, tenant, database string) bool {
 // Weak reports whether the action is refused, whatever is granted, because it
 // takes a token that says that several factors were used.
 func (p *Principal) Weak(a Action) bool { return p.weak[a] }
+
+// limitsOf is how much somebody may ask for who has these roles.
+func limitsOf(byDefault, own *limit.Set, bindings []Binding, roles map[string]Role) *limit.Set {
+	var of []*limit.Set
+	for _, b := range bindings {
+		if l := roles[b.Role].Limits; l != nil {
+			of = append(of, l)
+		}
+	}
+	return limit.Resolve(byDefault, own, of)
+}
 
 // grantsOf are what bindings come to; those of roles that are not there, to nothing.
 func grantsOf(bindings []Binding, roles map[string]Role) []granted {

@@ -3,6 +3,8 @@ package access
 import (
 	"fmt"
 	"strings"
+
+	"github.com/chromad/chromad/server/limit"
 )
 
 // Scope is where something holds. Each field is a pattern in which * stands
@@ -24,6 +26,9 @@ type Grant struct {
 type Role struct {
 	Name   string  `json:"name" yaml:"name"`
 	Grants []Grant `json:"grants" yaml:"grants"`
+	// Limits are how much who has the role may ask for, instead of the server's
+	// own bounds. Of several roles the most generous one counts.
+	Limits *limit.Set `json:"limits,omitempty" yaml:"limits,omitempty"`
 }
 
 // Binding gives a role, everywhere or where On says.
@@ -39,10 +44,10 @@ func BuiltIn() []Role {
 	write := []string{string(CreateCollection), string(UpdateCollection), string(DeleteCollection), string(ForkCollection),
 		string(Add), string(Upsert), string(Update), string(Delete), string(Functions)}
 	return []Role{
-		{"admin", []Grant{{Actions: []string{"*"}}}},
-		{"editor", []Grant{{Actions: append(write, read...)}}},
-		{"reader", []Grant{{Actions: read}}},
-		{"auditor", []Grant{{Actions: []string{string(Metrics), string(ReadAccess)}}}},
+		{Name: "admin", Grants: []Grant{{Actions: []string{"*"}}}},
+		{Name: "editor", Grants: []Grant{{Actions: append(write, read...)}}},
+		{Name: "reader", Grants: []Grant{{Actions: read}}},
+		{Name: "auditor", Grants: []Grant{{Actions: []string{string(Metrics), string(ReadAccess)}}}},
 	}
 }
 
@@ -103,6 +108,9 @@ func (s Scope) check() error {
 func (r Role) check() error {
 	if err := checkName("role", r.Name); err != nil {
 		return err
+	}
+	if err := r.Limits.Check(knownPattern); err != nil {
+		return fmt.Errorf("role %q: limits: %w", r.Name, err)
 	}
 	if len(r.Grants) == 0 {
 		return fmt.Errorf("role %q: grants nothing", r.Name)
