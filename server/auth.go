@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/chromad/chromad/server/access"
+	"github.com/chromad/chromad/server/limit"
 )
 
 // kindDenied is the name that Python's client turns into its AuthorizationError.
@@ -26,8 +27,12 @@ func (c *call) authenticate() error {
 	if err != nil {
 		return err
 	}
+	credential.Address = limit.Prefix(c.r.RemoteAddr)
 	if c.who, err = directory.Authenticate(c.ctx(), credential); err != nil {
 		c.who = directory.Nobody()
+		if _, refused := overload(err); refused != "" {
+			return err
+		}
 		if errors.Is(err, access.ErrBusy) {
 			return &apiError{status: http.StatusTooManyRequests, kind: kindBackoff, cause: err, message: "the credential cannot be checked now; try again"}
 		}

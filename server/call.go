@@ -14,6 +14,7 @@ import (
 
 	"github.com/chromad/chromad/engine"
 	"github.com/chromad/chromad/server/access"
+	"github.com/chromad/chromad/server/limit"
 )
 
 // call is one request on its way.
@@ -36,6 +37,11 @@ type call struct {
 	status   int      // 0: not answered yet
 	sent     int      // bytes of the answer's body
 	cause    error    // for the log
+	of       string   // in whose name the request is counted
+	pass     *limit.Pass
+	held     int64 // bytes of body and answer that are counted
+	rows     int   // records of the answer
+	quiet    bool  // no line of the log is for this request alone
 	borrowed []*[]byte
 }
 
@@ -107,7 +113,7 @@ func (c *call) readBody() error {
 		return c.tooLarge()
 	}
 	buf := c.bufferFor(c.r.ContentLength)
-	err := readAll(buf, http.MaxBytesReader(c.w, c.r.Body, limit), c.r.ContentLength)
+	err := readAll(buf, http.MaxBytesReader(c.w, io.NopCloser(c.counted(c.r.Body)), limit), c.r.ContentLength)
 	c.body = *buf
 	if err == nil {
 		c.read = true
@@ -115,6 +121,9 @@ func (c *call) readBody() error {
 	}
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return c.tooLarge()
+	}
+	if errors.Is(err, errMemory) {
+		return err
 	}
 	if e, ok := errors.AsType[net.Error](err); ok && e.Timeout() {
 		return &apiError{status: http.StatusRequestTimeout, kind: kindChroma, message: "the body did not arrive in time", cause: err}
@@ -271,7 +280,12 @@ func (c *call) send() {
 
 // fail sends an error instead of what the handler may have prepared.
 func (c *call) fail(err error) {
-	e := toAPI(err)
+	e, reason := overload(err)
+	if e == nil {
+		e = toAPI(err)
+	} else {
+		c.refuse(reason)
+	}
 	switch {
 	case e.status == http.StatusBadRequest, e.status == http.StatusNotFound, e.status == http.StatusConflict:
 		// The cause repeats what was sent, which the log does not. The client is told.
@@ -286,8 +300,9 @@ func (c *call) fail(err error) {
 	*b = append(*b, `,"message":`...)
 	*b = append(appendText(*b, e.message), '}')
 	c.w.Header().Set("Chroma-Trace-Id", c.id)
-	if e.status == http.StatusTooManyRequests {
-		c.w.Header().Set("Retry-After", "1")
+	if e.after > 0 || e.status == http.StatusTooManyRequests {
+		seconds := (max(e.after, time.Second) + time.Second - 1) / time.Second
+		c.w.Header().Set("Retry-After", strconv.FormatInt(int64(seconds), 10))
 	}
 	c.media = ""
 	c.json(*b)

@@ -111,7 +111,18 @@ func (s *Server) createCollection(c *call) error {
 		}
 		create = s.store.GetOrCreate
 	}
+	done, err := c.mayMake(at.Tenant, at.Database)
+	if err != nil && getOrCreate {
+		// One that is there already is not made.
+		if made, e := s.store.Collection(c.ctx(), at, name); e == nil {
+			return c.answer(made, nil)
+		}
+	}
+	if err != nil {
+		return err
+	}
 	made, err := create(c.toTheEnd(), at, name, spec)
+	done()
 	if err != nil {
 		if missing(err, "") != err {
 			return &apiError{status: http.StatusBadRequest, kind: kindInvalid, message: "Database [" + at.Database + "] does not exist"}

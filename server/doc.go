@@ -9,6 +9,8 @@
 //	tenants.go, collections.go, records.go, search.go, extensions.go, system.go
 //	             one file per group of routes; get and query are in records.go
 //	metrics.go   GET /metrics
+//	overload.go  whose turn it is, and what is refused because of how much is asked
+//	quota.go     how much a tenant may store
 //	schema*.go   collection configuration and schema, which are the server's
 //	             own: the engine keeps them as bytes and never looks inside
 //	store.go     the engine as the server sees it

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/chromad/chromad/engine"
 	"github.com/chromad/chromad/filter"
@@ -25,7 +26,8 @@ type apiError struct {
 	status  int
 	kind    string
 	message string
-	cause   error // what goes to the log and not to the client
+	cause   error         // what goes to the log and not to the client
+	after   time.Duration // when asking again can succeed; 0: nothing is said
 }
 
 func (e *apiError) Error() string { return e.message }

@@ -90,7 +90,7 @@ func (m *requestMetrics) observe(p *pattern, r *route, status int, took time.Dur
 func (s *Server) scrape(c *call) error {
 	buf := c.buffer()
 	b := appendStoreMetrics(*buf, s.store.Stats())
-	*buf = s.answered.append(b)
+	*buf = s.answered.append(s.appendLoad(b))
 	c.media = metricsType
 	c.json(*buf)
 	return nil

@@ -100,6 +100,8 @@ func TestMetrics(t *testing.T) {
 		requestCount("GET", "/api/v2/version", "2xx"):             1,
 		requestCount("other", "/api/v2/version", "4xx"):           1,
 		requestCount("GET", "/metrics", "2xx"):                    1,
+		`chromad_admission_admitted_total{of="reads"}`:            1,
+		`chromad_admission_admitted_total{of="writes"}`:           3,
 	}
 	for name, v := range after {
 		moved := v - before[name]

@@ -22,6 +22,9 @@ func (s *Server) update(c *call) error {
 
 func (c *call) writeRecords(kind string, update, nulls bool, write func(Collection, context.Context, ...engine.Record) error) error {
 	body, err := c.readWrite(kind, update, nulls)
+	if err == nil {
+		err = c.charge(len(body.records))
+	}
 	if err != nil {
 		return err
 	}
@@ -35,6 +38,11 @@ func (c *call) writeRecords(kind string, update, nulls bool, write func(Collecti
 	if len(body.records) > 0 {
 		ctx, cancel := context.WithTimeout(c.ctx(), c.s.timeouts.Busy)
 		defer cancel()
+		release, err := c.fits(ctx, to, body.records, !update)
+		if err != nil {
+			return c.gone(err)
+		}
+		defer release()
 		if err := write(to, ctx, body.records...); err != nil {
 			return c.gone(err)
 		}
@@ -60,6 +68,9 @@ func (c *call) target(sel *selection) (from Collection, info *engine.Info, where
 
 func (s *Server) deleteRecords(c *call) error {
 	body, err := c.readDelete()
+	if err == nil {
+		err = c.charge(len(body.ids))
+	}
 	if err != nil {
 		return err
 	}
@@ -116,6 +127,9 @@ func readLevel(level string) bool {
 
 func (s *Server) get(c *call) error {
 	body, err := c.readGet()
+	if err == nil {
+		err = c.charge(len(body.ids))
+	}
 	if err != nil {
 		return err
 	}
@@ -144,6 +158,7 @@ func (s *Server) get(c *call) error {
 type table struct {
 	columns []column
 	include *include
+	rows    *int // counts them
 	nested  bool // a query has a list of lists, one for every vector
 }
 
@@ -154,7 +169,7 @@ type column struct {
 }
 
 func (c *call) table(inc *include, nested bool) *table {
-	t := &table{include: inc, nested: nested}
+	t := &table{include: inc, nested: nested, rows: &c.rows}
 	col := func(name string, on bool, value func([]byte, *engine.Record, float32) []byte) column {
 		out := column{name: name, value: value}
 		if on {
@@ -199,6 +214,7 @@ func (t *table) open() {
 
 // add puts a record into the open list.
 func (t *table) add(r *engine.Record, distance float32) {
+	*t.rows++
 	for _, c := range t.columns {
 		if c.buf != nil {
 			*c.buf = append(c.value(*c.buf, r, distance), ',')
@@ -242,6 +258,9 @@ func (t *table) parts() [][]byte {
 
 func (s *Server) query(c *call) error {
 	body, err := c.readQuery()
+	if err == nil {
+		err = c.charge(len(body.vectors) + len(body.ids))
+	}
 	if err != nil {
 		return err
 	}

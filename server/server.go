@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/chromad/chromad/server/access"
+	"github.com/chromad/chromad/server/limit"
 )
 
 // Config says how a server behaves. The zero value of every field but Store
@@ -30,6 +31,9 @@ type Config struct {
 	Access      *access.Directory // who may do what; nil: everybody everything
 	Limits      Limits
 	Timeouts    Timeouts
+	Bounds      *limit.Set // how much may be asked for from one address, by who needs no credential
+	Admission   Admission
+	Quotas      Quotas
 }
 
 // Server answers Chroma's API. It is safe for concurrent use.
@@ -45,6 +49,9 @@ type Server struct {
 	requests atomic.Uint64
 	buffers  buffers
 	answered *requestMetrics
+	load     load
+	refusals refusals
+	allotted allotted
 
 	modify  sync.Mutex // reading, changing and writing back a collection's schema
 	schemas schemaCache
@@ -56,9 +63,10 @@ func New(config Config) *Server {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
+	limits, timeouts := config.Limits.withDefaults(), config.Timeouts.withDefaults()
 	return &Server{
 		store: config.Store, log: log, config: config,
-		limits: config.Limits.withDefaults(), timeouts: config.Timeouts.withDefaults(),
+		limits: limits, timeouts: timeouts, load: newLoad(config.Admission, limits, timeouts),
 		router: newRouter(routes()), threads: runtime.NumCPU(),
 		prefix:   strconv.FormatInt(time.Now().UnixNano(), 36) + "-",
 		answered: newRequestMetrics(routes()),
@@ -154,12 +162,24 @@ func (c *call) run(values []string) (err error) {
 	if err := c.authorize(); err != nil {
 		return err
 	}
+	if err := c.enter(); err != nil {
+		return err
+	}
 	if c.route.body {
 		if err := c.readBody(); err != nil {
 			return err
 		}
 	}
-	return c.route.handle(c.s, c)
+	leave, err := c.admit()
+	if err != nil {
+		return err
+	}
+	defer leave()
+	if err := c.route.handle(c.s, c); err != nil {
+		return err
+	}
+	c.owe()
+	return nil
 }
 
 // finish is the last station of every request: it answers a panic, writes the
@@ -174,7 +194,12 @@ func (c *call) finish() {
 			c.fail(&apiError{status: http.StatusInternalServerError, kind: kindInternal, message: "internal error, request " + c.id})
 		}
 	}
+	c.settle()
 	c.s.answered.observe(c.pattern, c.route, c.status, time.Since(c.start))
+	defer c.release()
+	if c.quiet {
+		return
+	}
 	pattern, action := "", ""
 	if c.pattern != nil {
 		pattern = c.pattern.text
@@ -201,7 +226,6 @@ func (c *call) finish() {
 		attrs = append(attrs, slog.String("error", c.cause.Error()))
 	}
 	c.s.log.LogAttrs(context.Background(), level, "request", attrs...)
-	c.release()
 }
 
 // requestID is the id that the client sent, if it is short and plain, or a new one.

@@ -29,6 +29,8 @@ type Store interface {
 
 	Reset(ctx context.Context) error
 
+	// Usage is what a tenant has stored.
+	Usage(tenant string) (databases int, collections []engine.Usage)
 	// Stats are sums over the whole store; they name nothing in it.
 	Stats() engine.Stats
 	// Err says why no more writes are accepted; nil while they are.

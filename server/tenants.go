@@ -86,6 +86,11 @@ func (s *Server) createDatabase(c *call) error {
 	if err := c.permit(access.CreateDatabase, access.Target{Tenant: c.vars["tenant"], Database: name}); err != nil {
 		return err
 	}
+	done, err := c.mayMake(c.vars["tenant"], "")
+	if err != nil {
+		return err
+	}
+	defer done()
 	if _, err := s.store.CreateDatabase(c.toTheEnd(), c.vars["tenant"], name); err != nil {
 		return taken(err, "Database [%s] already exists", name)
 	}

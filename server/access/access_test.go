@@ -38,9 +38,9 @@ func TestMay(t *testing.T) {
 		return Target{p[0], p[1], p[2]}
 	}
 	custom := []Role{
-		{"docs", []Grant{{Actions: []string{"collection:get", "collection:query"}, On: Scope{Collection: "docs-*"}}}},
-		{"docmaker", []Grant{{Actions: []string{"db:create_collection"}, On: Scope{Collection: "docs-*"}}}},
-		{"namer", []Grant{{Actions: []string{"db:*"}, On: Scope{Database: "main"}}}},
+		{Name: "docs", Grants: []Grant{{Actions: []string{"collection:get", "collection:query"}, On: Scope{Collection: "docs-*"}}}},
+		{Name: "docmaker", Grants: []Grant{{Actions: []string{"db:create_collection"}, On: Scope{Collection: "docs-*"}}}},
+		{Name: "namer", Grants: []Grant{{Actions: []string{"db:*"}, On: Scope{Database: "main"}}}},
 	}
 	for _, c := range []struct {
 		role   string
@@ -261,13 +261,13 @@ func TestPolicyRefused(t *testing.T) {
 		"role":                {Version: 1, Users: []User{{Name: "a", Roles: []Binding{{Role: "none"}}}}},
 		"password":            {Version: 1, Users: []User{{Name: "a", Password: "plain text"}}},
 		"costly password":     {Version: 1, Users: []User{{Name: "a", Password: strings.Replace(hash, "m=65536", "m=9999999", 1)}}},
-		"built-in role":       {Version: 1, Roles: []Role{{"admin", []Grant{{Actions: []string{"*"}}}}}},
-		"role twice":          {Version: 1, Roles: []Role{{"r", []Grant{{Actions: []string{"*"}}}}, {"r", []Grant{{Actions: []string{"*"}}}}}},
-		"unknown action":      {Version: 1, Roles: []Role{{"r", []Grant{{Actions: []string{"collection:fly"}}}}}},
-		"half a group":        {Version: 1, Roles: []Role{{"r", []Grant{{Actions: []string{"collection:g*"}}}}}},
-		"no actions":          {Version: 1, Roles: []Role{{"r", []Grant{{}}}}},
-		"no grants":           {Version: 1, Roles: []Role{{"r", nil}}},
-		"a long pattern":      {Version: 1, Roles: []Role{{"r", []Grant{{Actions: []string{"*"}, On: Scope{Tenant: strings.Repeat("*", maxPattern+1)}}}}}},
+		"built-in role":       {Version: 1, Roles: []Role{{Name: "admin", Grants: []Grant{{Actions: []string{"*"}}}}}},
+		"role twice":          {Version: 1, Roles: []Role{{Name: "r", Grants: []Grant{{Actions: []string{"*"}}}}, {Name: "r", Grants: []Grant{{Actions: []string{"*"}}}}}},
+		"unknown action":      {Version: 1, Roles: []Role{{Name: "r", Grants: []Grant{{Actions: []string{"collection:fly"}}}}}},
+		"half a group":        {Version: 1, Roles: []Role{{Name: "r", Grants: []Grant{{Actions: []string{"collection:g*"}}}}}},
+		"no actions":          {Version: 1, Roles: []Role{{Name: "r", Grants: []Grant{{}}}}},
+		"no grants":           {Version: 1, Roles: []Role{{Name: "r", Grants: nil}}},
+		"a long pattern":      {Version: 1, Roles: []Role{{Name: "r", Grants: []Grant{{Actions: []string{"*"}, On: Scope{Tenant: strings.Repeat("*", maxPattern+1)}}}}}},
 		"too many keys":       {Version: 1, Users: []User{{Name: "a", Keys: make([]Key, maxKeys+1)}}},
 		"a bind's long scope": {Version: 1, Users: []User{{Name: "a", Roles: []Binding{{"admin", Scope{Tenant: strings.Repeat("a", maxPattern+1)}}}}}},
 	} {
@@ -281,7 +281,7 @@ func TestPolicyRefused(t *testing.T) {
 func FuzzDecode(f *testing.F) {
 	k, _ := aKey(f, time.Unix(2e9, 0))
 	b, err := (&Policy{Version: 1, Users: []User{{Name: "ada", Keys: []Key{k}, Roles: []Binding{{"r", Scope{Tenant: "a*"}}}}},
-		Roles: []Role{{"r", []Grant{{Actions: []string{"db:*"}}}}}}).Encode()
+		Roles: []Role{{Name: "r", Grants: []Grant{{Actions: []string{"db:*"}}}}}}).Encode()
 	check(f, err)
 	f.Add(b)
 	f.Add([]byte(`{"version":1,"users":null}`))
@@ -413,7 +413,7 @@ func TestCommands(t *testing.T) {
 	run(Command{Do: "add-user", User: "bob"})
 	run(Command{Do: "set-certificates", User: "bob", Certificates: []string{"bob's laptop"}})
 	refused(Command{Do: "set-certificates", User: "ada", Certificates: []string{"bob's laptop"}}, "already")
-	role := Role{"r", []Grant{{Actions: []string{"db:*"}}}}
+	role := Role{Name: "r", Grants: []Grant{{Actions: []string{"db:*"}}}}
 	run(Command{Do: "set-role", Role: &role})
 	run(Command{Do: "bind", User: "bob", Roles: []Binding{{Role: "r"}, {Role: "r"}}})
 	refused(Command{Do: "remove-role", RoleName: "r"}, "take it from him")
