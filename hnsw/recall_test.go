@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync"
 	"testing"
+
+	"github.com/chromad/chromad/internal/kernel"
 )
 
 // meanDegree is the number of links of a row at level 0.
@@ -291,6 +293,36 @@ func TestSearchAllocations(t *testing.T) {
 			if got := testing.AllocsPerRun(5, func() { dst = all(Exact(dst[:0], v, query, &s)) }); got != 0 {
 				t.Errorf("%v %s: %v allocations by vectors", m, name, got)
 			}
+		}
+	}
+}
+
+// TestRescanKeeps: a row among the best whose estimate is farther off than
+// estimates are does not get lost when codes are compared once more.
+func TestRescanKeeps(t *testing.T) {
+	const n, dim, k = 2000, 16, 10
+	for _, m := range metrics {
+		v := matrix(m, clustered(5, n, dim), dim, 0)
+		g := mustBuild(t, v, Params{M: 8, EFConstruction: 40})
+		q := v.row(17)
+		want := exactly(v, q, k, nil, new(Scratch))
+		for _, hit := range []Neighbor{want[0], want[k-1]} {
+			meta := &g.codes.Meta[hit.Row]
+			was := *meta
+			*meta = kernel.Meta{A: was.A + 1e6}
+			var s Scratch
+			s.aim(v, q)
+			s.best.reset(k)
+			s.aimCodes(g)
+			s.dist = make([]float32, scanBlock)
+			for _, w := range want {
+				s.best.insert(pack(w.Distance, w.Row))
+			}
+			g.rescan(&s, nil)
+			if got := s.best.appendTo(nil); !slices.Equal(got, want) {
+				t.Errorf("%v: %v, the %d nearest are %v", m, got, k, want)
+			}
+			*meta = was
 		}
 	}
 }

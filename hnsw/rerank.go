@@ -48,14 +48,11 @@ func (g *Graph) rerank(s *Scratch) (sure bool) {
 }
 
 // rescan compares the codes of all allowed rows again, and the vectors of
-// those that may be among the best, of which k are known by now. It is for
-// queries from which very many rows are about as far as the best: more than a
-// pool holds lie within the error of their estimates.
+// those that may be among the best. It is for queries from which very many
+// rows are about as far as the best: more than a pool holds lie within the
+// error of their estimates. The best that are known stay: the estimates of
+// some may be so wrong that they would not be looked at again.
 func (g *Graph) rescan(s *Scratch, allowed []uint64) {
-	if len(s.best.keys) == s.best.k {
-		s.best.worst++ // the worst of them is met again
-	}
-	s.best.keys = s.best.keys[:0]
 	s.rows = s.rows[:0]
 	e := g.margin(s)
 	g.scanBatches(s, allowed, func(h *kernel.Hop) {
@@ -128,12 +125,15 @@ func (t *nearest) reset(k int) {
 	t.k, t.keys, t.worst = k, slices.Grow(t.keys[:0], max(2*k, scanBlock)), math.MaxUint64
 }
 
-// insert keeps keys in order, which is right for few.
+// insert keeps keys in order, each once, which is right for few.
 func (t *nearest) insert(key uint64) {
 	if key >= t.worst {
 		return
 	}
-	at, _ := slices.BinarySearch(t.keys, key)
+	at, found := slices.BinarySearch(t.keys, key)
+	if found {
+		return
+	}
 	if len(t.keys) < t.k {
 		t.keys = append(t.keys, 0)
 	}
