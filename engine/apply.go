@@ -172,7 +172,7 @@ func (a *applier) load(p place) (*memRow, error) {
 	return row, nil
 }
 
-// write applies an opWrite.
+// write applies an opWrite, or an opWriteUnder that judge lets through.
 func (a *applier) write(seq uint64, e *writeEntry) error {
 	a.c.mem.touch(seq)
 	for i := range e.records {
@@ -188,6 +188,9 @@ func (a *applier) write(seq uint64, e *writeEntry) error {
 			old, err := a.load(p)
 			if err != nil {
 				return err
+			}
+			if !e.rule.Match(old.metadata, nil) {
+				continue // hidden, so an update: see judge
 			}
 			row := mergeRow(old, r)
 			if mutant.On(mutant.UpdateMoves) {

@@ -186,14 +186,14 @@ func (k *checkup) decodable(payload []byte) (err error) {
 		return fmt.Errorf("%w: empty", ErrCorrupt)
 	}
 	switch o := op(payload[0]).plain(); o {
-	case opWrite, opDelete, opEdit:
+	case opWrite, opWriteUnder, opDelete, opEdit:
 		payload, err = k.db.openEntry(nil, payload)
 		if _, refused := errors.AsType[*refusedError](err); refused {
 			return nil
 		}
 		switch {
 		case err != nil:
-		case o == opWrite:
+		case o.isWrite():
 			_, err = decodeWriteEntry(payload)
 		case o == opDelete:
 			_, err = decodeDeleteEntry(payload)

@@ -34,7 +34,7 @@ func livedHistory(t testing.TB, op OperatorKey) (*faultfs.FS, model, map[string]
 	fs := faultfs.New(1)
 	db := openOn(t, fs, Options{GraphMin: 4, Workers: 1, LogLimit: 1 << 20, Keys: op})
 	db.jobs.stop() // merges happen where they are asked for, and leave nothing half done
-	ops := &opMaker{Rand: rand.New(rand.NewPCG(3, 3)), collections: 3, ids: 60, batch: 8}
+	ops := &opMaker{Rand: rand.New(rand.NewPCG(3, 3)), collections: 3, ids: 60, batch: 8, rules: true}
 	m := model{}
 	for i := range 90 {
 		op := ops.op(m)

@@ -32,6 +32,8 @@
 // newest checkpoint and the log after it. reserve.go keeps room for deletions
 // on a full disk.
 //
+// guarded.go is a collection for who may meet the records of a rule only.
+//
 // An encrypted store (Options.Keys) is the same with other bytes: keys.go has
 // its keys, envelope.go the entries that are sealed under those of their
 // collections, rotate.go changes keys, and encrypts a plain store.

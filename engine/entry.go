@@ -31,6 +31,7 @@ const (
 	opSet              op = 9
 	opWrite            op = 16
 	opDelete           op = 17
+	opWriteUnder       op = 18
 	opEdit             op = 32
 )
 
@@ -40,7 +41,10 @@ const (
 
 // isData tells the entries that change records from those that change the
 // catalog or the files of a collection.
-func (o op) isData() bool { return o.plain() == opWrite || o.plain() == opDelete }
+func (o op) isData() bool { return o.isWrite() || o.plain() == opDelete }
+
+// isWrite tells the entries that are a writeEntry.
+func (o op) isWrite() bool { return o.plain() == opWrite || o.plain() == opWriteUnder }
 
 // decodeOp reads the first byte of an entry that is of one kind.
 func decodeOp(d *disk.Decoder, want op) {
@@ -126,10 +130,12 @@ func decodeInt(d *disk.Decoder) int {
 	return int(v)
 }
 
-// writeEntry is an opWrite: records added, upserted or updated.
+// writeEntry is an opWrite, or an opWriteUnder, which has a rule: records added,
+// upserted or updated.
 type writeEntry struct {
 	collection ID
 	kind       writeKind
+	rule       *Filter // of Guarded; nil: none
 	records    []Record
 }
 
@@ -143,9 +149,17 @@ const (
 )
 
 func (e *writeEntry) append(b []byte) []byte {
-	b = append(b, byte(opWrite))
+	o := opWrite
+	if e.rule != nil {
+		o = opWriteUnder
+	}
+	b = append(b, byte(o))
 	b = append(b, e.collection[:]...)
 	b = append(b, byte(e.kind))
+	if e.rule != nil {
+		rule, _ := filter.AppendExpr(nil, e.rule) // Under has seen that it has a stored form
+		b = appendBlob(b, rule)
+	}
 	b = binary.AppendUvarint(b, uint64(len(e.records)))
 	for i := range e.records {
 		r := &e.records[i]
@@ -182,10 +196,23 @@ func (e *writeEntry) append(b []byte) []byte {
 
 func decodeWriteEntry(b []byte) (*writeEntry, error) {
 	d := disk.NewDecoder(b)
-	decodeOp(d, opWrite)
+	o := op(d.Byte())
+	if o != opWriteUnder && o != opWrite && d.Err() == nil {
+		d.Fail("operation %d in the place of %d", o, opWrite)
+	}
 	e := &writeEntry{}
 	copy(e.collection[:], d.Bytes(len(e.collection)))
 	e.kind = writeKind(d.Byte())
+	if o == opWriteUnder {
+		blob := d.Blob()
+		if err := d.Err(); err != nil {
+			return nil, err
+		}
+		var err error
+		if e.rule, err = filter.DecodeExpr(blob); err != nil {
+			return nil, fmt.Errorf("rule: %w", err)
+		}
+	}
 	n := d.Count(2)
 	e.records = make([]Record, 0, n)
 	for range n {

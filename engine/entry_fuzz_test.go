@@ -64,6 +64,10 @@ func exampleSpec() Spec {
 	return Spec{Metric: Cosine, M: 16, EFConstruction: 100, EFSearch: 300, Metadata: exampleMetadata(), Extension: []byte("{}")}
 }
 
+func exampleRule() *Filter {
+	return filter.Or(filter.In("team", filter.String("a"), filter.String("b")), filter.And(filter.Ne("owner", filter.String("x")), filter.Gte("year", filter.Float(1.5))), filter.Or())
+}
+
 func exampleManifest() *manifest {
 	many := roaring.New()
 	many.AddRange(0, 5000)
@@ -102,6 +106,7 @@ func FuzzDecodeWriteEntry(f *testing.F) {
 			{ID: "b"},
 		}}).append(nil))
 	}
+	addDamaged(f, (&writeEntry{collection: ID{1}, kind: writeUpsert, rule: exampleRule(), records: []Record{{ID: "a", Embedding: []float32{1}}}}).append(nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var e *writeEntry
 		var err error
@@ -269,6 +274,7 @@ func TestEntriesRefused(t *testing.T) {
 		return b
 	}
 	zero := (&writeEntry{collection: ID{1}, kind: writeAdd, records: []Record{{ID: "a", Metadata: Metadata{"k": filter.Float(0)}}}}).append(nil)
+	under := (&writeEntry{collection: ID{1}, kind: writeUpdate, rule: filter.Eq("k", filter.Int(1)), records: []Record{{ID: "a"}}}).append(nil)
 	tryWrite := func(b []byte) error { _, err := decodeWriteEntry(b); return err }
 	tryEdit := func(b []byte) error { _, _, err := decodeEdit(b); return err }
 	keys := edit(&manifest{keys: map[string]KindSet{"a": 2, "b": 2}})
@@ -282,6 +288,11 @@ func TestEntriesRefused(t *testing.T) {
 		"nothing":                {true, tryEdit(edit(&manifest{}))},
 		"a segment":              {true, tryEdit(edit(&manifest{segments: part[:1]}))},
 		"write as delete":        {false, tryWrite(with(write, 0, byte(opDelete)))},
+		"write under a rule":     {true, tryWrite(under)},
+		"rule without the op":    {false, tryWrite(with(under, 0, byte(opWrite)))},
+		"rule of another op":     {false, tryWrite(with(under, 19, 10))},
+		"rule beyond its blob":   {false, tryWrite(with(under, 18, 4))},
+		"rule on a null":         {true, tryWrite(slices.Concat(under[:18], []byte{4}, under[19:22], []byte{0}, under[24:]))},
 		"write of kind 4":        {false, tryWrite(with(write, 17, 4))},
 		"record with flag 16":    {false, tryWrite(with(write, 19, 16))},
 		"metadata without a key": {false, tryWrite(append(slices.Clone(write[:22]), 0))},

@@ -27,6 +27,9 @@ var (
 	ErrTooLarge = errors.New("too large")
 	// ErrDimension: nothing was written; errors.As a DimensionError says which was wanted.
 	ErrDimension = errors.New("dimension mismatch")
+	// ErrRule: nothing was written; a record is not one that the rule of
+	// Collection.Under lets its user write. errors.As a RuleError says which.
+	ErrRule = errors.New("not allowed by the rule")
 	// ErrFailed is returned by every write after the disk refused to make
 	// bytes durable. Reads go on. Closing and opening the store again
 	// recovers what is really on disk.
@@ -86,6 +89,15 @@ func (e *DimensionError) Error() string {
 }
 
 func (e *DimensionError) Unwrap() error { return ErrDimension }
+
+// RuleError is a record that may not be written under a rule: because of what
+// it says, or because somebody else's record has its id. errors.Is(err, ErrRule)
+// holds.
+type RuleError struct{ Index int } // position of the record in the call
+
+func (e *RuleError) Error() string { return fmt.Sprintf("record %d: %v", e.Index, ErrRule) }
+
+func (e *RuleError) Unwrap() error { return ErrRule }
 
 // logError translates what the log said of an entry.
 func logError(err error) error {

@@ -105,6 +105,17 @@ func entryExample(t *testing.T, files *manifest) string {
 	}
 	d.done(t)
 
+	d.begin("write under a rule", (&writeEntry{collection: docs, kind: writeUpdate, rule: filter.In("team", filter.String("red")), records: []Record{{ID: "a", Document: Optional("hi")}}}).append(nil))
+	d.field(1, "op 18: write under a rule")
+	d.field(16, "collection")
+	d.field(1, "kind 3: update")
+	d.blob("rule: team $in red")
+	d.number("records")
+	d.field(1, "flags: document")
+	d.text("id")
+	d.text("document")
+	d.done(t)
+
 	d.begin("delete", (&deleteEntry{collection: docs, ids: []string{"b"}}).append(nil))
 	d.field(1, "op 17: delete")
 	d.field(16, "collection")

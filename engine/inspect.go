@@ -338,7 +338,7 @@ func (in *inspection) showSections(v *Inspection, s *SegmentView, h disk.Header)
 var kindNames = map[op]string{
 	opCreateTenant: "create tenant", opSetTenant: "set tenant", opCreateDatabase: "create database", opDeleteDatabase: "delete database",
 	opCreateCollection: "create collection", opModifyCollection: "modify collection", opDeleteCollection: "delete collection",
-	opReset: "reset", opSet: "set", opWrite: "write", opDelete: "delete records", opEdit: "edit of files",
+	opReset: "reset", opSet: "set", opWrite: "write", opDelete: "delete records", opWriteUnder: "write under a rule", opEdit: "edit of files",
 }
 
 func (in *inspection) showLog(ctx context.Context, v *Inspection) error {

@@ -61,7 +61,7 @@ func metamorphicOne(seed uint64) error {
 		r := rand.New(rand.NewPCG(seed, 11))
 		run := &metamorphicRun{
 			variant: v, fs: faultfs.New(seed), m: model{},
-			ops: &opMaker{Rand: r, collections: 2, ids: 60, batch: 12},
+			ops: &opMaker{Rand: r, collections: 2, ids: 60, batch: 12, rules: true},
 			ask: &opMaker{Rand: rand.New(rand.NewPCG(seed, 12))},
 		}
 		answers, err := run.do(ctx)

@@ -107,6 +107,7 @@ type opMaker struct {
 	collections int
 	ids         int
 	batch       int
+	rules       bool // some of the writes are under a rule
 }
 
 func (r *opMaker) collection() string { return fmt.Sprintf("%sc%d", r.prefix, r.IntN(r.collections)) }
@@ -158,6 +159,8 @@ func (r *opMaker) op(m model) modelOp {
 		return r.create(name)
 	}
 	switch n := r.IntN(20); {
+	case n < 4 && r.rules:
+		return r.writeUnder(name, c, r.rule())
 	case n < 13:
 		return r.write(name, c)
 	case n < 16:

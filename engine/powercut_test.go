@@ -72,7 +72,7 @@ func powerCutOne(seed uint64) error {
 	ctx := context.Background()
 	r := rand.New(rand.NewPCG(seed, 1))
 	fs := faultfs.New(seed)
-	ops := &opMaker{Rand: r, collections: 3, ids: 40, batch: 6}
+	ops := &opMaker{Rand: r, collections: 3, ids: 40, batch: 6, rules: true}
 	m := model{}
 	for cut := range 1 + r.IntN(3) {
 		fs.CrashAt(fs.Ops() + r.IntN(250))
@@ -229,7 +229,7 @@ func writeTogether(ctx context.Context, seed uint64, r *rand.Rand, fs *faultfs.F
 	fillNowAndThen(r, fs)
 	var wg sync.WaitGroup
 	for i := range models {
-		ops := &opMaker{Rand: rand.New(rand.NewPCG(r.Uint64(), uint64(i))), prefix: prefixOf(i), collections: 1, ids: 12, batch: 3}
+		ops := &opMaker{Rand: rand.New(rand.NewPCG(r.Uint64(), uint64(i))), prefix: prefixOf(i), collections: 1, ids: 12, batch: 3, rules: true}
 		wg.Go(func() {
 			m := models[i]
 			for range 25 {

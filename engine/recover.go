@@ -213,7 +213,7 @@ func (db *DB) replayRecords(seq uint64, o op, payload []byte) error {
 		db.opened = payload
 	}
 	t := &ticket{seq: seq}
-	if o.plain() == opWrite {
+	if o.isWrite() {
 		t.write, err = decodeWriteEntry(payload)
 	} else {
 		t.del, err = decodeDeleteEntry(payload)

@@ -125,6 +125,7 @@ type source struct {
 	created   uint64          // sequence number of its creation, 0: before the log
 	versions  map[string]bool // ids that were seen, when nothing tells which rows are dead
 	lost      map[string]bool // ids of rows that are lost
+	partly    map[string]bool // ids of rows of which a part is
 	nameless  int             // rows that are lost with their ids
 	out       RepairedCollection
 }

@@ -111,7 +111,7 @@ func (r *repair) body(fs vfs.FS, name string, h disk.Header, want disk.Info) ([]
 func (r *repair) source(c *Collection) *source {
 	s := r.byID[c.id]
 	if s == nil {
-		s = &source{c: c, lost: map[string]bool{}}
+		s = &source{c: c, lost: map[string]bool{}, partly: map[string]bool{}}
 		r.byID[c.id] = s
 	}
 	s.c = c

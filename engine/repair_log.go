@@ -94,6 +94,9 @@ func (r *repair) write(db *DB, s *source, seq uint64, o op, payload []byte) erro
 	if err != nil {
 		return lost(err)
 	}
+	if e.rule != nil && s.unjudged(e) {
+		return lost(errors.New("it was written under a rule about records that are lost, in part or with their ids: whether the rule allowed it cannot be told"))
+	}
 	records := e.records[:0]
 	for _, rec := range e.records {
 		if s.lost[rec.ID] {
@@ -109,11 +112,33 @@ func (r *repair) write(db *DB, s *source, seq uint64, o op, payload []byte) erro
 		}
 		records = append(records, rec)
 	}
-	err = c.write(r.ctx, e.kind, records)
+	g, err := c.Under(e.rule)
+	if err == nil {
+		err = c.writeUnder(r.ctx, g, e.kind, records)
+	}
+	if errors.Is(err, ErrRule) {
+		return nil // as it was then
+	}
 	if errors.Is(err, ErrInvalid) || errors.Is(err, ErrDimension) || errors.Is(err, ErrTooLarge) {
 		return lost(err)
 	}
 	return err
+}
+
+// unjudged reports whether an entry under a rule meets records that are not
+// what they were. It is as if it were lost then: nobody may get to what a rule
+// had kept from him. What later entries say of its records is in doubt too.
+func (s *source) unjudged(e *writeEntry) bool {
+	doubt := s.nameless > 0
+	for i := range e.records {
+		doubt = doubt || s.lost[e.records[i].ID] || s.partly[e.records[i].ID]
+	}
+	if doubt {
+		for i := range e.records {
+			s.lost[e.records[i].ID] = true
+		}
+	}
+	return doubt
 }
 
 // unheard is a collection that only entries of records speak of.

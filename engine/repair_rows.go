@@ -133,6 +133,7 @@ func (r *repair) lostRow(s *source, number uint64, row segment.Salvaged, p *plac
 		l.Text = "the record's place in the order of insertion: it comes last now"
 	default:
 		l.Text = "parts of a record, which is kept without them"
+		s.partly[row.ID] = true
 	}
 	r.lose(s, l)
 }

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
@@ -99,6 +100,11 @@ func (p *pendingWrites) whenIdle() <-chan struct{} {
 }
 
 func (c *Collection) write(ctx context.Context, kind writeKind, recs []Record) error {
+	return c.writeUnder(ctx, nil, kind, recs)
+}
+
+// writeUnder is write for who may meet the records of g only; nil: all.
+func (c *Collection) writeUnder(ctx context.Context, g *Guarded, kind writeKind, recs []Record) error {
 	if err := c.db.enterWrite(ctx); err != nil {
 		return err
 	}
@@ -114,9 +120,18 @@ func (c *Collection) write(ctx context.Context, kind writeKind, recs []Record) e
 		return nil
 	}
 	if mutant.On(mutant.BatchSplit) && len(recs) > 1 {
-		return errors.Join(c.write(ctx, kind, recs[:1]), c.write(ctx, kind, recs[1:]))
+		return errors.Join(c.writeUnder(ctx, g, kind, recs[:1]), c.writeUnder(ctx, g, kind, recs[1:]))
 	}
 	e := &writeEntry{collection: c.id, kind: kind, records: cloneRecords(recs)}
+	if g != nil && g.rule != nil {
+		if err := g.admit(ctx, kind, e.records); err != nil {
+			return err
+		}
+		if kind != writeAdd {
+			e.rule = g.rule
+			size += g.size + binary.MaxVarintLen64
+		}
+	}
 	if err := c.db.room(ctx, c); err != nil {
 		return err
 	}
@@ -268,11 +283,20 @@ func failTickets(batch []*ticket, err error) {
 }
 
 func (a *applier) apply(t *ticket) (err error) {
-	if t.write != nil {
-		return a.write(t.seq, t.write)
+	if t.write == nil {
+		t.deleted, err = a.delete(t.seq, t.del)
+		return err
 	}
-	t.deleted, err = a.delete(t.seq, t.del)
-	return err
+	refused, err := a.judge(t.write)
+	if err != nil {
+		return err
+	}
+	if refused >= 0 {
+		a.c.mem.touch(t.seq) // it is done with, like those that change something
+		t.err = &RuleError{Index: refused}
+		return nil
+	}
+	return a.write(t.seq, t.write)
 }
 
 // wait returns when the write is applied. A context that ends first does not
