@@ -14,14 +14,14 @@ import (
 
 // Quota is how much a tenant may store. Zero fields: as much as it likes.
 type Quota struct {
-	Databases           int64 `yaml:"databases"`
-	Collections         int64 `yaml:"collections"`          // of all its databases
-	DatabaseCollections int64 `yaml:"database_collections"` // of one of them
-	Records             int64 `yaml:"records"`              // of all its collections
-	CollectionRecords   int64 `yaml:"collection_records"`   // of one of them
-	Bytes               int64 `yaml:"bytes"`                // of all its collections, see engine.Usage
-	CollectionBytes     int64 `yaml:"collection_bytes"`     // of one of them
-	Dimensions          int64 `yaml:"dimensions"`           // of embeddings
+	Databases           int64
+	Collections         int64 // of all its databases
+	DatabaseCollections int64 // of one of them
+	Records             int64 // of all its collections
+	CollectionRecords   int64 // of one of them
+	Bytes               int64 // of all its collections, see engine.Usage
+	CollectionBytes     int64 // of one of them
+	Dimensions          int64 // of embeddings
 }
 
 // Quotas are what tenants may store: all of them, and those that have a

@@ -19,8 +19,8 @@ import (
 	"github.com/chromad/chromad/engine"
 )
 
-// limit sets a soft limit of a running process.
-func limit(t testing.TB, p *process, resource int, n uint64) {
+// rlimit sets a soft limit of a running process.
+func rlimit(t testing.TB, p *process, resource int, n uint64) {
 	t.Helper()
 	var old unix.Rlimit
 	if err := unix.Prlimit(p.cmd.Process.Pid, resource, nil, &old); err != nil {
@@ -117,7 +117,7 @@ func TestFileSizeLimit(t *testing.T) {
 	promised := map[string]bool{}
 	refused := 0
 	for round, room := range []uint64{0, 1, 39, 40, 41, 100, 1000, 4000, 4096, 5100, 12000, 20000} {
-		limit(t, p, unix.RLIMIT_FSIZE, newestLog(t, path)+room)
+		rlimit(t, p, unix.RLIMIT_FSIZE, newestLog(t, path)+room)
 		var wg sync.WaitGroup
 		var mu sync.Mutex
 		for w := range 4 {
@@ -138,7 +138,7 @@ func TestFileSizeLimit(t *testing.T) {
 		}
 		wg.Wait()
 		agree(t, "under the limit", idsIn(t, p, docs), promised)
-		limit(t, p, unix.RLIMIT_FSIZE, unlimited)
+		rlimit(t, p, unix.RLIMIT_FSIZE, unlimited)
 		id := fmt.Sprint(round, "-after")
 		p.must(t, "POST", docs+"/add", string(addBody(id, 10)))
 		promised[id] = true
@@ -200,7 +200,7 @@ func TestHandleLimit(t *testing.T) {
 		before = slices.DeleteFunc(before, func(name string) bool { // of a compaction that is under way
 			return strings.HasPrefix(name, path+"/") && !strings.HasSuffix(name, ".wal") && !strings.HasSuffix(name, "LOCK")
 		})
-		limit(t, p, unix.RLIMIT_NOFILE, uint64(next+extra))
+		rlimit(t, p, unix.RLIMIT_NOFILE, uint64(next+extra))
 		var wg sync.WaitGroup
 		for c := range names {
 			wg.Go(func() {
@@ -226,7 +226,7 @@ func TestHandleLimit(t *testing.T) {
 				refused++
 			}
 		}
-		limit(t, p, unix.RLIMIT_NOFILE, unlimited)
+		rlimit(t, p, unix.RLIMIT_NOFILE, unlimited)
 		wg.Wait()
 		for c := range names {
 			agree(t, fmt.Sprintf("%d handles more", extra), idsIn(t, &reader, names[c]), promised[c])

@@ -101,6 +101,16 @@ func TestConfigurationFileRefused(t *testing.T) {
 		{"memory: much\n", `f.yaml:1: memory: "much" is not a size`},
 		{"drain: soon\n", "f.yaml:1: drain: "},
 		{"cors_allow_origins: {a: b}\n", "f.yaml:1: cors_allow_origins: "},
+		{"limits: {request: 1}\n", "f.yaml:1: limits: field request not found"},
+		{"limits: {requests: -2}\n", "f.yaml:1: limits: requests: -2 is no bound"},
+		{"limits: {bytes: many}\n", `f.yaml:1: limits: "many" is not a size`},
+		{"limits: {actions: {\"collection:fly\": {rows: 1}}}\n", `f.yaml:1: limits: unknown action "collection:fly"`},
+		{"auth_failures: -1\n", "f.yaml:1: auth_failures: "},
+		{"admission: {reads: -1}\n", "f.yaml:1: admission: "},
+		{"admission: {places: 1}\n", "f.yaml:1: admission: field places not found"},
+		{"quotas: {tenants: {acme: {recordss: 1}}}\n", "f.yaml:1: quotas: field recordss not found"},
+		{"quotas: {tenants: {acme: {records: -1}}}\n", `f.yaml:1: quotas: tenant "acme": -1 is no quota`},
+		{"circuit_breaker: {}\n", "f.yaml:1: circuit_breaker has no meaning here: use admission"},
 		{"- port\n", "f.yaml:1: expected settings"},
 		{"port: [\n", "f.yaml: yaml: "},
 		{"port: 1\n---\nport: 2\n", "more than one YAML document"},
@@ -114,6 +124,24 @@ func TestConfigurationFileRefused(t *testing.T) {
 		if err := defaultOptions().readYAML("f.yaml", []byte(text)); err != nil {
 			t.Errorf("%q: %v", text, err)
 		}
+	}
+}
+
+func TestLimitSettings(t *testing.T) {
+	o := defaultOptions()
+	text := `
+limits: {requests: 100, bytes: 20MiB, concurrent: -1, actions: {"collection:query": {requests: 5.5}}}
+auth_failures: 12
+admission: {reads: 4, writes: 16, memory: 64MiB}
+quotas: {collections: 3, bytes: 1KiB, tenants: {acme: {records: 1000}}}
+`
+	if err := o.readYAML("f.yaml", []byte(text)); err != nil {
+		t.Fatal(err)
+	}
+	want := "{Requests:100 Rows:0 Bytes:2.097152e+07 Concurrent:-1} {Requests:5.5 Rows:0 Bytes:0 Concurrent:0} 12 {Reads:4 Writes:16 Memory:67108864} 3 1024 1000"
+	if got := fmt.Sprintf("%+v %+v %v %+v %d %d %d", o.limits.Bounds, o.limits.Actions["collection:query"], o.failures, o.admitted(),
+		o.quotas.Collections, o.quotas.Bytes, o.quotas.Tenants["acme"].Records); got != want {
+		t.Errorf("\n got %s\nwant %s", got, want)
 	}
 }
 

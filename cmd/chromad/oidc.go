@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"slices"
@@ -34,17 +33,12 @@ type issuerSetting struct {
 
 // readIssuers reads the setting oidc.
 func readIssuers(o *options, n *yaml.Node) error {
-	text, err := yaml.Marshal(n)
-	if err != nil {
-		return err
-	}
-	d := yaml.NewDecoder(bytes.NewReader(text))
-	d.KnownFields(true) // which a node's own Decode does not have
 	var list []issuerSetting
-	if err := d.Decode(&list); err != nil {
+	if err := strictly(n, &list); err != nil {
 		return err
 	}
 	for _, s := range list {
+		var err error
 		i := oidc.Issuer{URL: s.Issuer, Audience: s.Audience, Algorithms: s.Algorithms, Hosts: s.Hosts, NameClaim: s.NameClaim, AMR: s.AMR, ACR: s.ACR}
 		if s.Skew != "" {
 			if i.Skew, err = time.ParseDuration(s.Skew); err != nil {
@@ -62,7 +56,7 @@ func readIssuers(o *options, n *yaml.Node) error {
 		}
 		o.issuers = append(o.issuers, i)
 	}
-	_, err = oidc.New(o.issuers...)
+	_, err := oidc.New(o.issuers...)
 	return err
 }
 
@@ -84,7 +78,7 @@ func readStrong(o *options, n *yaml.Node) error {
 
 // openAccess reads who may use the store in db.
 func (o *options) openAccess(ctx context.Context, db *engine.DB) (*access.Keeper, error) {
-	outside := access.Outside{Strong: o.strong}
+	outside := access.Outside{Strong: o.strong, Limits: o.limits, Failures: o.failures}
 	if len(o.issuers) == 0 {
 		return access.Open(ctx, db, outside)
 	}

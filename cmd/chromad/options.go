@@ -10,7 +10,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/chromad/chromad/server"
 	"github.com/chromad/chromad/server/access"
+	"github.com/chromad/chromad/server/limit"
 	"github.com/chromad/chromad/server/oidc"
 )
 
@@ -29,6 +31,10 @@ type options struct {
 	tls       tlsFiles
 	issuers   []oidc.Issuer // providers whose tokens are accepted; the file alone has them
 	strong    []access.Action
+	limits    *limit.Set // these four too
+	failures  float64    // of authentication, a minute
+	admission server.Admission
+	quotas    server.Quotas
 	reset     bool
 	maxBody   size
 	cors      []string
@@ -43,7 +49,7 @@ type options struct {
 
 func defaultOptions() *options {
 	return &options{path: "./chroma", host: "127.0.0.1", port: 8000, maxBody: 40 << 20, tls: tlsFiles{min: "1.3"},
-		logLevel: "info", logFormat: "text", drain: 30 * time.Second, eraseWithin: within(24 * time.Hour)}
+		logLevel: "info", logFormat: "text", drain: 30 * time.Second, failures: 30, eraseWithin: within(24 * time.Hour)}
 }
 
 func generationFlag(f *flag.FlagSet, n *uint64) {
@@ -147,7 +153,8 @@ Flags (--flag value and --flag=value both work; they win over the file):
 	b.WriteString(`
 The file has the settings of Chroma's single-node server: port, listen_address, persist_path,
 allow_reset, max_payload_size_bytes, cors_allow_origins; and ours: keys, expect_generation, insecure,
-log_level, log_format, memory, memtable_rows, drain, erase_within, tls_cert, tls_key, tls_client_ca, tls_min, oidc, require_mfa.
+log_level, log_format, memory, memtable_rows, drain, erase_within, tls_cert, tls_key, tls_client_ca, tls_min, oidc, require_mfa,
+limits, auth_failures, admission, quotas.
 
 Examples:
 

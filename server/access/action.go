@@ -83,6 +83,9 @@ func (a Action) matches(pattern string) bool {
 	return string(a) == pattern
 }
 
+// Known reports whether a name, or one that ends in a star, stands for any action.
+func Known(pattern string) bool { return knownPattern(pattern) }
+
 // knownPattern reports whether a pattern of actions stands for any.
 func knownPattern(pattern string) bool {
 	if prefix, ok := strings.CutSuffix(pattern, "*"); ok && prefix != "" && !strings.HasSuffix(prefix, ":") {
