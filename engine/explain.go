@@ -20,10 +20,9 @@ type SegmentPlan struct {
 	Segment uint64 // number in the file's name
 	Rows    int    // dead ones included
 	Matches int    // rows that were allowed: alive, and what ids and filter select
-	// Plan is "walk" (along the graph), "hop" (along the graph through rows
-	// that are not allowed), "sweep" (along the graph, keeping what is
-	// allowed), "scan" (codes of all that is allowed), or "exact" (vectors of
-	// all that is allowed).
+	// Plan is "walk" (along the graph), "sweep" (along the graph, keeping what
+	// is allowed), "scan" (codes of all that is allowed), or "exact" (vectors
+	// of all that is allowed).
 	Plan      string
 	Expanded  int // rows whose links were followed
 	Scored    int // rows whose distance was estimated from their codes

@@ -46,7 +46,7 @@ type Record struct {
 // query's Include.
 type Match struct {
 	Record
-	Distance float32
+	Distance float32 // the greatest or least float32 where it leaves their range
 }
 
 // Include says which fields of a record a read fills beside its ID. Fields

@@ -3,6 +3,7 @@ package engine
 import (
 	"cmp"
 	"context"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -194,6 +195,9 @@ func (s *search) searchOne(ctx context.Context, w *worker, i int, q []float32) (
 		query.Trace = &lane.trace
 	}
 	lane.hits, err = t.reader.Search(ctx, query, lane.hits[:0])
+	for n := len(lane.hits) - 1; n >= 0 && lane.hits[n].Distance != lane.hits[n].Distance; n-- {
+		lane.hits[n].Distance = orderable(lane.hits[n].Distance) // those are the last
+	}
 	if s.explain != nil {
 		s.explain.add(t.reader, &lane.trace)
 	}
@@ -268,6 +272,7 @@ func (s *search) searchMemory(ctx context.Context, w *worker, q []float32) error
 		default:
 			hit.Distance = 1 - kernel.Dot(q, r.vector)
 		}
+		hit.Distance = orderable(hit.Distance)
 		if full && compare(hit, worst) >= 0 {
 			continue
 		}
@@ -285,10 +290,20 @@ func (s *search) searchMemory(ctx context.Context, w *worker, q []float32) error
 	return nil
 }
 
-// visible keeps a cosine distance within 0 to 2, where rounding may lead out of it.
+// orderable is d, or infinity where vectors are so long that d is no number: it
+// has to have a place in the order.
+func orderable(d float32) float32 {
+	if d != d {
+		return float32(math.Inf(1))
+	}
+	return d
+}
+
+// visible keeps a cosine distance within 0 to 2, where rounding may lead out of
+// it, and others finite: JSON has no infinity.
 func (s *search) visible(d float32) float32 {
 	if s.metric == Cosine {
 		return min(max(d, 0), 2)
 	}
-	return d
+	return min(max(d, -math.MaxFloat32), math.MaxFloat32)
 }
