@@ -25,7 +25,7 @@ type bulk struct {
 	asks  []bool   // which of nodes look for links; nil: all
 
 	groupOf []uint32 // fan of each node, that of the nearest leader first
-	first   []uint32 // one more than groups: where the members of a group begin
+	first   []int    // one more than groups: where the members of a group begin
 	member  []uint32 // places in nodes, ascending in each group
 	from    int      // the part of the nodes that is being linked
 	to      int
@@ -250,8 +250,6 @@ func keepSmallest(keys []uint64, d []int32, from, limit int, below int32) []uint
 func biased(d int32, i int) uint64 { return uint64(uint32(d)^1<<31)<<32 | uint64(uint32(i)) }
 
 func unbiased(key uint64) int32 { return int32(uint32(key>>32) ^ 1<<31) }
-
-func saturate(x int64) int32 { return int32(min(max(x, math.MinInt32), math.MaxInt32)) }
 
 // A panel is rows side by side, to be compared with four others at a time.
 type panel struct {

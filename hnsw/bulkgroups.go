@@ -95,7 +95,7 @@ func (k *bulk) nearestLeaders(w *worker, places []uint32, p *panel, leaders, mos
 
 // layOut lists the members of groups by groupOf.
 func (k *bulk) layOut(groups int) error {
-	k.first = make([]uint32, groups+1)
+	k.first = make([]int, groups+1)
 	for _, g := range k.groupOf {
 		k.first[g+1]++
 	}

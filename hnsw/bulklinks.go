@@ -82,9 +82,9 @@ func (k *bulk) linkIn() error {
 			}
 		}
 	}
-	ends := make([]uint32, g.nodes(k.level))
+	ends := make([]int, g.nodes(k.level)) // all links may be more than 2^32
 	each(func(_, t uint32) { ends[t]++ })
-	sum := uint32(0)
+	sum := 0
 	for t, n := range ends {
 		ends[t] = sum
 		sum += n
@@ -96,7 +96,7 @@ func (k *bulk) linkIn() error {
 	})
 	k.from, k.to = 0, len(k.nodes)
 	return k.told(len(k.nodes), 8, k.worth(1), func(w *worker, i int) {
-		n, from := k.nodes[i], uint32(0)
+		n, from := k.nodes[i], 0
 		if n > 0 {
 			from = ends[n-1]
 		}

@@ -272,7 +272,8 @@ func (b *builder) buildMapped(ctx context.Context, v hnsw.Vectors, build graphBu
 		}
 	}
 	p.Guard(func() { g, err = build(ctx, v, p) })
-	if context.Cause(ctx) == errCut {
+	// A build that the fault ended returned nothing; ctx may have ended before.
+	if context.Cause(ctx) == errCut || g == nil && err == nil {
 		err = errCut
 	}
 	return g, joinClose(err, mapping)
