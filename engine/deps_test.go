@@ -50,7 +50,7 @@ var places = map[string]place{
 	"engine":                       {3, []string{"*"}, "joins log and segments into collections"},
 	"server":                       {4, []string{"engine", "filter", "server/access", "server/limit"}, "sees the engine through an interface of its own"},
 	"server/limit":                 {2, nil, "counts what somebody asks for, by his name; knows neither HTTP nor a store"},
-	"server/access":                {3, []string{"server/limit"}, "decides about names of users, actions and targets; knows neither HTTP nor a store"},
+	"server/access":                {3, []string{"server/limit", "filter"}, "decides about names of users, actions and targets, and says which records; knows neither HTTP nor a store"},
 	"server/oidc":                  {4, []string{"server/access"}, "tokens of identity providers; what they allow is up to server/access"},
 	"server/admin":                 {4, []string{"engine", "server/access"}, "what the owner of a running server's store asks it, beside the API and never on its port"},
 	"cmd/chromad":                  {5, []string{"server", "server/access", "server/limit", "server/oidc", "server/admin", "engine", "engine/keys", "engine/keys/all"}, "flags and signals"},
@@ -60,6 +60,7 @@ var places = map[string]place{
 	"bench/peers/serve":            {4, nil, "the protocol of the peers' adapters, a copy of theirs"},
 	"bench/peers/ours":             {5, []string{"*"}, "index and engine as one of the peers"},
 	"fuzz":                         {5, []string{"*"}, "decodes every format"},
+	"fuzz/attack":                  {5, nil, "attacks the binary from outside: nothing of ours can help it"},
 }
 
 // A restriction is an import that only some places may have.
@@ -71,17 +72,17 @@ type restriction struct {
 }
 
 var restrictions = []restriction{
-	{[]string{"os", "os/"}, []string{"internal/vfs", "engine/keys", "engine/keys/", "internal/mutant/", "cmd/", "bench", "bench/"}, false,
+	{[]string{"os", "os/"}, []string{"internal/vfs", "engine/keys", "engine/keys/", "internal/mutant/", "cmd/", "bench", "bench/", "fuzz/attack"}, false,
 		"the operator's key is not of the store; every byte of a store goes through internal/vfs, where faults can be put in its way"},
-	{[]string{"path/filepath"}, []string{"internal/vfs", "engine/keys", "internal/mutant/run", "cmd/", "bench", "bench/"}, false,
+	{[]string{"path/filepath"}, []string{"internal/vfs", "engine/keys", "internal/mutant/run", "cmd/", "bench", "bench/", "fuzz/attack"}, false,
 		"names inside a store are slash-separated and relative"},
 	{[]string{"io/ioutil", "log", "math/rand", "encoding/gob", "plugin", "C"}, nil, true,
 		"superseded, unseeded, unbounded or not Go"},
-	{[]string{"net", "net/http", "net/http/"}, []string{"server", "server/admin", "server/oidc", "engine/keys/gcpkms", "engine/keys/vault", "engine/keys/internal/remote", "cmd/", "bench"}, false,
+	{[]string{"net", "net/http", "net/http/"}, []string{"server", "server/admin", "server/oidc", "engine/keys/gcpkms", "engine/keys/vault", "engine/keys/internal/remote", "cmd/", "bench", "fuzz/attack"}, false,
 		"a program that embeds the engine gets no network with it"},
 	{[]string{"log/slog"}, []string{"server", "server/", "cmd/"}, false,
 		"a library reports through its errors and events, it does not print"},
-	{[]string{"crypto/", "github.com/tink-crypto/"}, []string{"internal/seal", "internal/keys", "internal/keys/keytest", "internal/mutant/", "engine/keys", "engine/keys/", "engine/id.go", "engine/receipt.go", "server/server.go", "server/auth.go", "server/access", "cmd/chromad"}, false,
+	{[]string{"crypto/", "github.com/tink-crypto/"}, []string{"internal/seal", "internal/keys", "internal/keys/keytest", "internal/mutant/", "engine/keys", "engine/keys/", "engine/id.go", "engine/receipt.go", "server/server.go", "server/auth.go", "server/access", "cmd/chromad", "fuzz/attack"}, false,
 		"secrets are handled in one place; engine/id.go draws random ids, receipts hold hashes in the place of names, and a server has certificates"},
 	{[]string{"github.com/aws/", "github.com/hashicorp/", "golang.org/x/oauth2", "golang.org/x/oauth2/"},
 		[]string{"engine/keys/awskms", "engine/keys/gcpkms", "engine/keys/vault"}, true,

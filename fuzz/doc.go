@@ -9,5 +9,6 @@
 //	FuzzWhere       filters over segments and memory, and row by row
 //
 // All of them work on real stores in temporary directories. There is no code
-// here but tests: go test ./fuzz runs the seeds, make fuzz searches on.
+// here but tests: go test ./fuzz runs the seeds, make fuzz searches on. The
+// command in attack looks at the running binary from outside.
 package fuzz
