@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"fmt"
+	"iter"
 	"maps"
 	"math"
 	"net/http"
@@ -83,17 +84,23 @@ type allotted struct {
 }
 
 // exceeded is the answer to what a quota does not allow. Chroma's clients look
-// for the first two words.
-func (c *call) exceeded(name string, allowed, there, more int64) error {
+// for the first two words. How much is there is not said: not everybody may see it.
+func (c *call) exceeded(name string, allowed, more int64) error {
 	c.s.refusals.count("quota")
 	return &apiError{status: http.StatusUnprocessableEntity, kind: kindChroma,
-		message: fmt.Sprintf("Quota exceeded: %s: %d are allowed, %d are there, and %d more were asked for", name, allowed, there, more)}
+		message: fmt.Sprintf("Quota exceeded: %s: %d are allowed, and %d more were asked for", name, allowed, more)}
+}
+
+// sized is what a quota has to know of a collection.
+type sized interface {
+	Info() engine.Info
+	Get(ctx context.Context, sel engine.Selection, inc engine.Include) iter.Seq2[engine.Record, error]
 }
 
 // fits refuses a write that would bring its collection or tenant above a
 // quota, before anything of it is written. release must be called when the
 // write has ended.
-func (c *call) fits(ctx context.Context, to Collection, records []engine.Record, adds bool) (release func(), err error) {
+func (c *call) fits(ctx context.Context, to Records, records []engine.Record, adds bool) (release func(), err error) {
 	info := to.Info()
 	quota := c.s.config.Quotas.of(info.Tenant)
 	release = func() {}
@@ -102,7 +109,7 @@ func (c *call) fits(ctx context.Context, to Collection, records []engine.Record,
 	}
 	for i := range records {
 		if n := int64(len(records[i].Embedding)); quota.Dimensions > 0 && n > quota.Dimensions {
-			return release, c.exceeded("dimensions", quota.Dimensions, int64(info.Dimension), n)
+			return release, c.exceeded("dimensions", quota.Dimensions, n)
 		}
 	}
 	more := engine.Usage{Bytes: int64(len(c.body))}
@@ -177,7 +184,7 @@ func (c *call) overQuota(q *Quota, id engine.ID, tenant string, more engine.Usag
 		{"collection_bytes", q.CollectionBytes, one.Bytes, more.Bytes}, {"bytes", q.Bytes, all.Bytes, more.Bytes},
 	} {
 		if x.allowed > 0 && x.more > 0 && x.more > max(x.allowed-x.there, 0) {
-			return c.exceeded(x.name, x.allowed, x.there, x.more)
+			return c.exceeded(x.name, x.allowed, x.more)
 		}
 	}
 	return nil
@@ -185,7 +192,7 @@ func (c *call) overQuota(q *Quota, id engine.ID, tenant string, more engine.Usag
 
 // existing is how many of the records replace one that is there, or stand
 // earlier in the same write.
-func existing(ctx context.Context, in Collection, records []engine.Record) (int64, error) {
+func existing(ctx context.Context, in Records, records []engine.Record) (int64, error) {
 	ids := make([]string, len(records)) // as many as the request has brought
 	for i := range records {
 		ids[i] = records[i].ID
@@ -211,18 +218,17 @@ func (c *call) mayMake(tenant, database string) (done func(), err error) {
 		return func() {}, nil
 	}
 	c.s.allotted.making.Lock()
-	done = c.s.allotted.making.Unlock
 	defer func() {
 		if err != nil {
-			done()
+			c.s.allotted.making.Unlock()
 		}
 	}()
 	databases, used := c.s.store.Usage(tenant)
 	if database == "" {
 		if int64(databases) >= q.Databases {
-			return nil, c.exceeded("databases", q.Databases, int64(databases), 1)
+			return nil, c.exceeded("databases", q.Databases, 1)
 		}
-		return done, nil
+		return c.s.allotted.making.Unlock, nil
 	}
 	here := int64(0)
 	for _, u := range used {
@@ -231,12 +237,12 @@ func (c *call) mayMake(tenant, database string) (done func(), err error) {
 		}
 	}
 	if n := int64(len(used)); n >= or(q.Collections) {
-		return nil, c.exceeded("collections", q.Collections, n, 1)
+		return nil, c.exceeded("collections", q.Collections, 1)
 	}
 	if here >= or(q.DatabaseCollections) {
-		return nil, c.exceeded("database_collections", q.DatabaseCollections, here, 1)
+		return nil, c.exceeded("database_collections", q.DatabaseCollections, 1)
 	}
-	return done, nil
+	return c.s.allotted.making.Unlock, nil
 }
 
 // or is a quota, or one that nobody reaches.
