@@ -10,7 +10,7 @@ N           ?= 10000
 SEED        ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help build install clean test race lint generate check-generate fuzz soak crash mutants neon compat data bench bench-peers docs cover ci vuln
+.PHONY: help build install clean test race lint generate check-generate fuzz soak crash mutants neon compat data bench pgo bench-peers docs cover ci vuln
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,6 +70,9 @@ data: ## WordNet with embeddings into data/ (resumable)
 
 bench: ## the full WordNet set through HTTP and engine
 	sh bench/run.sh
+
+pgo: ## the profile that chromad is built with, made anew
+	bench/pgo.sh
 
 bench-peers: ## other vector indexes on the same data, hours; PEERS='--quick' tries it
 	python3 bench/peers/run.py $(PEERS)

@@ -39,6 +39,33 @@ func TestPlanMemory(t *testing.T) {
 	}
 }
 
+// TestCollectLater: the heap may grow further where a limit holds it, and only
+// there, and not against GOGC.
+func TestCollectLater(t *testing.T) {
+	limit, percent := debug.SetMemoryLimit(-1), debug.SetGCPercent(100)
+	defer func() { debug.SetMemoryLimit(limit); debug.SetGCPercent(percent) }()
+	t.Setenv("GOMEMLIMIT", "")
+	for _, c := range []struct {
+		gogc  string
+		asked int64
+		want  int
+	}{{"", 1 << 30, gcPercent}, {"50", 1 << 30, 50}, {"", 0, 100}} {
+		if c.asked == 0 && containerLimit() != 0 {
+			continue // the container has a limit of its own
+		}
+		t.Setenv("GOGC", c.gogc)
+		set := 100
+		if c.gogc != "" {
+			set = c.want // what the runtime does when it starts
+		}
+		debug.SetGCPercent(set)
+		planMemory(c.asked)
+		if got := debug.SetGCPercent(100); got != c.want {
+			t.Errorf("GOGC %q, --memory %d: %d, want %d", c.gogc, c.asked, got, c.want)
+		}
+	}
+}
+
 func TestParseLimit(t *testing.T) {
 	for in, want := range map[string]int64{
 		"max\n": 0, "1073741824\n": 1 << 30, "9223372036854771712\n": 0, "": 0, "-1": 0, "0": 0, "1 GB": 0,
