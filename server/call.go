@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/chromad/chromad/engine"
+	"github.com/chromad/chromad/filter"
 	"github.com/chromad/chromad/server/access"
 	"github.com/chromad/chromad/server/limit"
 )
@@ -201,28 +202,51 @@ func (c *call) place() (Place, error) {
 	return p, nil
 }
 
-// collection finds the collection whose id the path names.
-func (c *call) collection() (Collection, error) {
+// collection finds the collection whose id the path names, as far as the
+// principal may do to its records what the route does.
+func (c *call) collection() (Records, error) {
+	found, rule, ruled, err := c.find()
+	if err != nil || !ruled {
+		return found, err
+	}
+	return found.Under(rule)
+}
+
+// whole is collection for what is done to all of it.
+func (c *call) whole() (Collection, error) {
+	found, _, ruled, err := c.find()
+	if err == nil && ruled {
+		return nil, c.forbidden(c.route.action)
+	}
+	return found, err
+}
+
+// find looks the collection of the path up, and the rule about its records.
+func (c *call) find() (found Collection, rule *filter.Expr, ruled bool, err error) {
 	at, err := c.place()
 	if err != nil {
-		return nil, err
+		return nil, nil, false, err
 	}
 	id, err := engine.ParseID(c.vars["collection"])
 	if err != nil {
-		return nil, invalid("Collection ID is not a valid UUIDv4")
+		return nil, nil, false, invalid("Collection ID is not a valid UUIDv4")
 	}
 	absent := notFound("Collection [%s] does not exist.", id)
-	found, err := c.s.store.CollectionByID(c.ctx(), at, id)
+	found, err = c.s.store.CollectionByID(c.ctx(), at, id)
 	if errors.Is(err, engine.ErrNotFound) {
 		err = absent
 	}
-	if err == nil && !c.who.MayAll(c.route.action, at.Tenant, at.Database) {
-		err = c.hidden(found.Info().Name, absent)
-	}
 	if err != nil {
-		return nil, err
+		return nil, nil, false, err
 	}
-	return found, nil
+	if all := c.who.MayAll(c.route.action, at.Tenant, at.Database); !all || c.who.Ruled() {
+		name := found.Info().Name // once: it may change, and both decisions are about the same
+		if err := c.hidden(name, absent); err != nil {
+			return nil, nil, false, err
+		}
+		rule, ruled = c.who.Rule(c.route.action, access.Target{Tenant: at.Tenant, Database: at.Database, Collection: name})
+	}
+	return found, rule, ruled, nil
 }
 
 // query reads the parameters of the query string that a route knows.

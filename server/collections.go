@@ -136,9 +136,24 @@ func (s *Server) createCollection(c *call) error {
 // collectionJSON answers with a collection.
 func (c *call) collectionJSON(info *engine.Info) error {
 	b := c.buffer()
-	*b = c.s.appendCollection(*b, info)
+	*b = c.s.appendCollection(*b, c.shown(info))
 	c.json(*b)
 	return nil
+}
+
+// shown is info for the principal: the keys that metadata have ever had are
+// none of his business when a rule hides records from him.
+func (c *call) shown(info *engine.Info) *engine.Info {
+	if !c.who.Ruled() {
+		return info
+	}
+	at := access.Target{Tenant: info.Tenant, Database: info.Database, Collection: info.Name}
+	for _, a := range []access.Action{access.Get, access.Query, access.Count} {
+		if _, ruled := c.who.Rule(a, at); ruled {
+			info.Keys = nil
+		}
+	}
+	return info
 }
 
 func (s *Server) appendCollection(b []byte, info *engine.Info) []byte {
@@ -176,7 +191,7 @@ func (s *Server) listCollections(c *call) error {
 		return err
 	}
 	return list(c, c.visible(at), limit, offset, func(b []byte, info engine.Info) []byte {
-		return s.appendCollection(b, &info)
+		return s.appendCollection(b, c.shown(&info))
 	})
 }
 
@@ -315,7 +330,7 @@ func (s *Server) updateCollection(c *call) error {
 	if err != nil {
 		return err
 	}
-	found, err := c.collection()
+	found, err := c.whole()
 	if err != nil {
 		return err
 	}

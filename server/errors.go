@@ -101,6 +101,8 @@ func toAPI(err error) *apiError {
 		return answer(http.StatusBadRequest, kindInvalid, filter.ErrFullTextDisabled.Error())
 	case errors.Is(err, engine.ErrInvalid), errors.Is(err, engine.ErrTooLarge):
 		return answer(http.StatusBadRequest, kindInvalid, err.Error())
+	case errors.Is(err, engine.ErrRule):
+		return answer(http.StatusForbidden, kindDenied, "Forbidden: the rule about records does not let you write this")
 	case errors.Is(err, engine.ErrNotFound):
 		return answer(http.StatusNotFound, kindNotFound, err.Error())
 	case errors.Is(err, engine.ErrExists):

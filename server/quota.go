@@ -87,6 +87,10 @@ type allotted struct {
 // for the first two words. How much is there is not said: not everybody may see it.
 func (c *call) exceeded(name string, allowed, more int64) error {
 	c.s.refusals.count("quota")
+	if c.who.Ruled() { // how many are there counts records that are hidden from him
+		return &apiError{status: http.StatusUnprocessableEntity, kind: kindChroma,
+			message: fmt.Sprintf("Quota exceeded: %s: %d are allowed", name, allowed)}
+	}
 	return &apiError{status: http.StatusUnprocessableEntity, kind: kindChroma,
 		message: fmt.Sprintf("Quota exceeded: %s: %d are allowed, and %d more were asked for", name, allowed, more)}
 }

@@ -9,18 +9,18 @@ import (
 )
 
 func (s *Server) add(c *call) error {
-	return c.writeRecords("AddCollectionRecordsPayload", false, false, Collection.Add)
+	return c.writeRecords("AddCollectionRecordsPayload", false, false, Records.Add)
 }
 
 func (s *Server) upsert(c *call) error {
-	return c.writeRecords("UpsertCollectionRecordsPayload", false, true, Collection.Upsert)
+	return c.writeRecords("UpsertCollectionRecordsPayload", false, true, Records.Upsert)
 }
 
 func (s *Server) update(c *call) error {
-	return c.writeRecords("UpdateCollectionRecordsPayload", true, true, Collection.Update)
+	return c.writeRecords("UpdateCollectionRecordsPayload", true, true, Records.Update)
 }
 
-func (c *call) writeRecords(kind string, update, nulls bool, write func(Collection, context.Context, ...engine.Record) error) error {
+func (c *call) writeRecords(kind string, update, nulls bool, write func(Records, context.Context, ...engine.Record) error) error {
 	body, err := c.readWrite(kind, update, nulls)
 	if err == nil {
 		err = c.charge(len(body.records))
@@ -57,7 +57,7 @@ func (c *call) gone(err error) error {
 
 // target is the collection of the path, and the condition of sel, which its
 // schema must allow.
-func (c *call) target(sel *selection) (from Collection, info *engine.Info, where *filter.Expr, err error) {
+func (c *call) target(sel *selection) (from Records, info *engine.Info, where *filter.Expr, err error) {
 	if from, err = c.collection(); err != nil {
 		return nil, nil, nil, err
 	}
@@ -290,7 +290,7 @@ func (s *Server) query(c *call) error {
 }
 
 // matches asks the engine, unless the answer is empty in any case.
-func (c *call) matches(from Collection, info *engine.Info, body *queryBody, where *filter.Expr) ([][]engine.Match, error) {
+func (c *call) matches(from Records, info *engine.Info, body *queryBody, where *filter.Expr) ([][]engine.Match, error) {
 	k := body.results // may be anything: the engine returns no more than it has
 	if k == 0 || len(body.vectors) == 0 || info.Dimension == 0 || body.ids != nil && len(body.ids) == 0 {
 		return nil, nil

@@ -42,8 +42,16 @@ type Place struct{ Tenant, Database string }
 
 // Collection is one collection of a Store; *engine.Collection is one.
 type Collection interface {
-	Info() engine.Info
+	Records
 	Modify(ctx context.Context, ch engine.Change) error
+	// Under is the collection as far as its records match a rule.
+	Under(rule *engine.Filter) (*engine.Guarded, error)
+}
+
+// Records are those of a collection that somebody may meet: all, or with an
+// *engine.Guarded those of his rule. Routes about records get nothing else.
+type Records interface {
+	Info() engine.Info
 	Add(ctx context.Context, recs ...engine.Record) error
 	Upsert(ctx context.Context, recs ...engine.Record) error
 	Update(ctx context.Context, recs ...engine.Record) error

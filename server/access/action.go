@@ -74,6 +74,15 @@ func (a Action) level() int {
 	return 0
 }
 
+// onRecords reports whether the action is about single records.
+func (a Action) onRecords() bool {
+	switch a {
+	case Add, Upsert, Update, Delete, Get, Query, Count, Search:
+		return true
+	}
+	return false
+}
+
 // matches reports whether an action is one that pattern stands for: its name,
 // "db:*" for all that begin so, or "*".
 func (a Action) matches(pattern string) bool {

@@ -42,7 +42,8 @@ type Credential struct {
 type Token struct {
 	Name   string
 	Roles  []Binding
-	Strong bool // several factors were used
+	Strong bool                // several factors were used
+	Claims map[string][]string // what rules about records may ask, see Where
 }
 
 // Verifier verifies bearer tokens of others.
@@ -133,7 +134,7 @@ func (d *Directory) Use(p *Policy) error {
 	next := &directory{open: len(p.Users) == 0 && d.outside.Tokens == nil, roles: roles, byKey: map[string]*entry{}, byName: map[string]*entry{}, byCert: map[string]*entry{}}
 	for i := range p.Users {
 		u := p.Users[i] // a copy: the caller may change his
-		e := &entry{user: &u, grants: grantsOf(u.Roles, roles), weak: d.weak, limits: limitsOf(d.outside.Limits, u.Limits, u.Roles, roles)}
+		e := &entry{user: &u, grants: grantsOf(u.Roles, roles, valuesOf(u.Name, u.Attributes, nil)), weak: d.weak, limits: limitsOf(d.outside.Limits, u.Limits, u.Roles, roles)}
 		if u.Password != "" {
 			e.password, _ = parsePassword(u.Password) // Check has read it
 		}
@@ -230,7 +231,7 @@ func (d *Directory) token(ctx context.Context, at *directory, raw string) (*Prin
 	if err != nil {
 		return nil, &Denied{err.Error()}
 	}
-	p := &Principal{Name: t.Name, Method: "token", grants: grantsOf(t.Roles, at.roles), Limits: limitsOf(d.outside.Limits, nil, t.Roles, at.roles)}
+	p := &Principal{Name: t.Name, Method: "token", grants: grantsOf(t.Roles, at.roles, valuesOf(t.Name, nil, t.Claims)), Limits: limitsOf(d.outside.Limits, nil, t.Roles, at.roles)}
 	if !t.Strong {
 		p.weak = d.weak
 	}

@@ -6,6 +6,7 @@
 //	policy.go      what an operator decided, as it is kept and exported
 //	role.go        which actions, where; the built-in roles
 //	secret.go      API keys and passwords: made, hashed, compared
+//	where.go       which records: conditions with the principal's values
 //	principal.go   who asks, and whether he may
 //	directory.go   the policy of a running server, credentials to principals
 //

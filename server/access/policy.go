@@ -35,6 +35,8 @@ type User struct {
 	Tenant   string `json:"tenant,omitempty" yaml:"tenant,omitempty"`
 	Database string `json:"database,omitempty" yaml:"database,omitempty"`
 	Disabled bool   `json:"disabled,omitempty" yaml:"disabled,omitempty"`
+	// Attributes are what rules about records may ask about him, see Where.
+	Attributes Attributes `json:"attributes,omitempty" yaml:"attributes,omitempty"`
 	// Limits are how much he may ask for: instead of the server's own bounds,
 	// and at most what his roles say.
 	Limits *limit.Set `json:"limits,omitempty" yaml:"limits,omitempty"`
@@ -139,6 +141,9 @@ func (u *User) check(roles map[string]bool, seen unique) error {
 		if err := b.On.check(); err != nil {
 			return fmt.Errorf("user %q: roles[%d]: on: %w", u.Name, i, err)
 		}
+	}
+	if err := u.Attributes.check(); err != nil {
+		return fmt.Errorf("user %q: %w", u.Name, err)
 	}
 	if len(u.Keys) > maxKeys {
 		return fmt.Errorf("user %q: %d keys, at most %d: revoke those that nobody uses", u.Name, len(u.Keys), maxKeys)

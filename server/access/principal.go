@@ -1,5 +1,12 @@
 package access
 
+import (
+	"iter"
+	"slices"
+
+	"github.com/chromad/chromad/filter"
+)
+
 import "github.com/chromad/chromad/server/limit"
 
 // Principal is who a request comes from, and what he may do. It is immutable.
@@ -18,6 +25,8 @@ type Principal struct {
 type granted struct {
 	actions  []string
 	role, on Scope
+	ruled    bool         // only records that match rule
+	rule     *filter.Expr // with his values in it
 }
 
 // May reports whether the principal may do the action to the target.
@@ -48,17 +57,48 @@ func (p *Principal) may(a Action, t Target, known int) bool {
 	if p.weak[a] {
 		return false
 	}
-	for _, g := range p.grants {
-		if a.level() == 0 && !(g.role.whole() && g.on.whole()) {
-			continue
-		}
-		for _, pattern := range g.actions {
-			if a.matches(pattern) && g.role.holds(t, known) && g.on.holds(t, known) {
-				return true
+	for range p.holding(a, t, known) {
+		return true
+	}
+	return false
+}
+
+// holding yields the grants of the action on the target.
+func (p *Principal) holding(a Action, t Target, known int) iter.Seq[*granted] {
+	return func(yield func(*granted) bool) {
+		for i := range p.grants {
+			g := &p.grants[i]
+			if a.level() == 0 && !(g.role.whole() && g.on.whole()) {
+				continue
+			}
+			if slices.ContainsFunc(g.actions, a.matches) && g.role.holds(t, known) && g.on.holds(t, known) && !yield(g) {
+				return
 			}
 		}
 	}
-	return false
+}
+
+// Ruled reports whether there are records that the principal may not meet
+// although he may do something to others: Rule has to be asked.
+func (p *Principal) Ruled() bool {
+	return slices.ContainsFunc(p.grants, func(g granted) bool { return g.ruled })
+}
+
+// Rule is what the records must match to which the principal may do the
+// action; not ruled: he may do it to all. One whom May refuses gets a rule that
+// nothing matches.
+func (p *Principal) Rule(a Action, t Target) (rule *filter.Expr, ruled bool) {
+	if p.open {
+		return nil, false
+	}
+	var rules []*filter.Expr
+	for g := range p.holding(a, t, a.level()) {
+		if !g.ruled {
+			return nil, false
+		}
+		rules = append(rules, g.rule)
+	}
+	return filter.Or(rules...), true
 }
 
 // MayAll is May for every collection of the database, so that nobody need
@@ -82,12 +122,17 @@ func limitsOf(byDefault, own *limit.Set, bindings []Binding, roles map[string]Ro
 	return limit.Resolve(byDefault, own, of)
 }
 
-// grantsOf are what bindings come to; those of roles that are not there, to nothing.
-func grantsOf(bindings []Binding, roles map[string]Role) []granted {
+// grantsOf are what bindings come to for who has the values; those of roles
+// that are not there, to nothing.
+func grantsOf(bindings []Binding, roles map[string]Role, values func(reference string) []string) []granted {
 	var out []granted
 	for _, b := range bindings {
 		for _, g := range roles[b.Role].Grants {
-			out = append(out, granted{g.Actions, g.On, b.On})
+			to := granted{actions: g.Actions, role: g.On, on: b.On, ruled: g.Where != nil}
+			if to.ruled {
+				to.rule = g.Where.bind(values)
+			}
+			out = append(out, to)
 		}
 	}
 	return out

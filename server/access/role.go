@@ -20,6 +20,9 @@ type Scope struct {
 type Grant struct {
 	Actions []string `json:"actions" yaml:"actions"`
 	On      Scope    `json:"on,omitzero" yaml:"on,omitempty"`
+	// Where confines actions on records to those that match; nil: all. Of
+	// several grants each adds what it lets through.
+	Where Where `json:"where,omitempty" yaml:"where,omitempty"`
 }
 
 // Role is a set of grants with a name.
@@ -119,7 +122,15 @@ func (r Role) check() error {
 		if len(g.Actions) == 0 {
 			return fmt.Errorf("role %q: grants[%d]: no actions", r.Name, i)
 		}
+		if g.Where != nil {
+			if err := g.Where.check(); err != nil {
+				return fmt.Errorf("role %q: grants[%d]: %w", r.Name, i, err)
+			}
+		}
 		for _, a := range g.Actions {
+			if g.Where != nil && !Action(a).onRecords() {
+				return fmt.Errorf("role %q: grants[%d]: %q beside a where, which is about records: name the actions on records, and grant others without it", r.Name, i, a)
+			}
 			if !knownPattern(a) {
 				return fmt.Errorf("role %q: grants[%d]: unknown action %q; docs/security.md lists them", r.Name, i, a)
 			}
