@@ -23,6 +23,7 @@ type issuerSetting struct {
 	Skew       string   `yaml:"skew"`
 	AMR        []string `yaml:"amr"`
 	ACR        []string `yaml:"acr"`
+	Attributes []string `yaml:"attributes"`
 	Roles      []struct {
 		Claim string `yaml:"claim"`
 		Value string `yaml:"value"`
@@ -39,7 +40,7 @@ func readIssuers(o *options, n *yaml.Node) error {
 	}
 	for _, s := range list {
 		var err error
-		i := oidc.Issuer{URL: s.Issuer, Audience: s.Audience, Algorithms: s.Algorithms, Hosts: s.Hosts, NameClaim: s.NameClaim, AMR: s.AMR, ACR: s.ACR}
+		i := oidc.Issuer{URL: s.Issuer, Audience: s.Audience, Algorithms: s.Algorithms, Hosts: s.Hosts, NameClaim: s.NameClaim, AMR: s.AMR, ACR: s.ACR, Attributes: s.Attributes}
 		if s.Skew != "" {
 			if i.Skew, err = time.ParseDuration(s.Skew); err != nil {
 				return err

@@ -29,6 +29,9 @@ type Issuer struct {
 	// Core, section 2; RFC 8176) of which one says that several factors were
 	// used. Both empty: no token does.
 	AMR, ACR []string
+	// Attributes are the claims that rules about records may ask: texts and
+	// lists of texts.
+	Attributes []string
 }
 
 // Rule gives a role to tokens in which a claim has a value: a text, or one of

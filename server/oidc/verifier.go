@@ -164,6 +164,13 @@ func (i *issuer) token(claims map[string]any) (*access.Token, error) {
 			t.Roles = append(t.Roles, r.Binding)
 		}
 	}
+	t.Claims = map[string][]string{}
+	for _, name := range i.Attributes {
+		if verified, told := claims["email_verified"]; name == "email" && told && verified != true {
+			continue
+		}
+		t.Claims[name] = texts(claims[name])
+	}
 	for _, value := range i.AMR {
 		t.Strong = t.Strong || has(claims["amr"], value)
 	}
@@ -171,6 +178,20 @@ func (i *issuer) token(claims map[string]any) (*access.Token, error) {
 		t.Strong = t.Strong || has(claims["acr"], value)
 	}
 	return t, nil
+}
+
+// texts are a claim that is a text, or the texts of one that is a list.
+func texts(claim any) (out []string) {
+	list, is := claim.([]any)
+	if !is {
+		list = []any{claim}
+	}
+	for _, e := range list {
+		if s, ok := e.(string); ok && s != "" {
+			out = append(out, s)
+		}
+	}
+	return out
 }
 
 // has reports whether a claim is the value, or a list that holds it.
