@@ -8,6 +8,8 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"io"
+	"log/slog"
 	"math"
 	"net"
 	"strconv"
@@ -92,7 +94,8 @@ func serve(b *testing.B) string {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error)
-	go func() { done <- server.New(server.Config{Store: server.EngineStore(db)}).Serve(ctx, l) }()
+	log := slog.New(slog.NewTextHandler(io.Discard, nil)) // a server has one
+	go func() { done <- server.New(server.Config{Store: server.EngineStore(db), Log: log}).Serve(ctx, l) }()
 	b.Cleanup(func() {
 		stop()
 		if err := <-done; err != nil {
@@ -112,18 +115,25 @@ type wire struct {
 	made    int // collections
 }
 
-// create makes an empty collection and returns its path.
-func (w *wire) create(b *testing.B) string {
+const collections = "/api/v2/tenants/default_tenant/databases/default_database/collections"
+
+// create makes an empty collection and returns its path and its name.
+func (w *wire) create(b *testing.B) (path, name string) {
 	b.Helper()
 	w.made++
-	name := fmt.Sprintf("wire-%d-%d", time.Now().UnixNano(), w.made)
-	const collections = "/api/v2/tenants/default_tenant/databases/default_database/collections"
+	name = fmt.Sprintf("wire-%d-%d", time.Now().UnixNano(), w.made)
 	answer := w.dial(b).ask(b, post(w.address, collections, []byte(`{"name":"`+name+`","configuration":{"hnsw":{"space":"cosine"}}}`)))
 	var made struct{ ID string }
 	if err := json.Unmarshal(answer, &made); err != nil || made.ID == "" {
 		b.Fatalf("create: %s %v", answer, err)
 	}
-	return collections + "/" + made.ID
+	return collections + "/" + made.ID, name
+}
+
+// drop deletes a collection, or its background work would be measured with the next.
+func (w *wire) drop(b *testing.B, name string) {
+	b.Helper()
+	w.dial(b).ask(b, []byte("DELETE "+collections+"/"+name+" HTTP/1.1\r\nHost: "+w.address+"\r\n\r\n"))
 }
 
 // count asks how many records a collection has.
@@ -216,7 +226,7 @@ func (w *wire) benchmarkAdd(b *testing.B, form string, clients int) {
 	var took, cpu time.Duration
 	for b.Loop() {
 		b.StopTimer()
-		path := w.create(b)
+		path, name := w.create(b)
 		b.StartTimer()
 		before := processor()
 		took += w.add(b, path, batches, *httpAdds, clients)
@@ -225,6 +235,7 @@ func (w *wire) benchmarkAdd(b *testing.B, form string, clients int) {
 		if n := w.count(b, path); n != *httpAdds {
 			b.Fatalf("%d rows", n)
 		}
+		w.drop(b, name)
 		b.StartTimer()
 	}
 	b.ReportMetric(float64(b.N**httpAdds)/took.Seconds(), "rows/s")
@@ -236,7 +247,7 @@ func (w *wire) benchmarkAdd(b *testing.B, form string, clients int) {
 // settles, which is when flushes, merges and indexing are over.
 func (w *wire) fill(b *testing.B, rows int) string {
 	b.Helper()
-	path := w.create(b)
+	path, _ := w.create(b)
 	w.add(b, path, w.batches("base64", *httpBatch), rows, 1)
 	requests := w.queries(path, `"include":["distances"]`)
 	best := time.Hour
