@@ -126,7 +126,9 @@ func failure(err error, answer func(int, string, string) *apiError) *apiError {
 	case errors.Is(err, engine.ErrDiskFull):
 		return answer(http.StatusInsufficientStorage, kindInternal, "the disk is full; nothing of this request was kept")
 	case errors.Is(err, engine.ErrNoHandle):
-		return answer(http.StatusServiceUnavailable, kindInternal, "too many open files; nothing was changed, try again")
+		e := answer(http.StatusServiceUnavailable, kindInternal, "too many open files; nothing was changed, try again")
+		e.after = time.Second
+		return e
 	case errors.Is(err, engine.ErrFailed):
 		return answer(http.StatusServiceUnavailable, kindInternal, engine.ErrFailed.Error())
 	case errors.Is(err, engine.ErrClosed):

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http/httptest"
 	"testing"
 
 	"github.com/chromad/chromad/engine"
@@ -43,5 +44,27 @@ func TestEngineErrors(t *testing.T) {
 	}
 	if e := toAPI(errors.New("open /secret/path: no")); e.message != "internal error; the server's log says more" {
 		t.Errorf("an unknown error tells %q", e.message)
+	}
+}
+
+// TestRetryAfter: a client is asked to come again when nothing was kept and it
+// will pass, and only then.
+func TestRetryAfter(t *testing.T) {
+	r := newRig(t, Config{}, nil)
+	for _, c := range []struct {
+		err  error
+		want string
+	}{
+		{fmt.Errorf("%w: %w", engine.ErrBusy, context.DeadlineExceeded), "1"},
+		{engine.ErrNoHandle, "1"},
+		{engine.ErrFailed, ""},
+		{engine.ErrUnknown, ""},
+		{engine.ErrDiskFull, ""},
+	} {
+		w := httptest.NewRecorder()
+		(&call{s: r.Server, w: w, r: httptest.NewRequest("POST", "/", nil), read: true}).fail(c.err)
+		if got := w.Header().Get("Retry-After"); got != c.want {
+			t.Errorf("%v: %q, want %q", c.err, got, c.want)
+		}
 	}
 }
