@@ -298,6 +298,30 @@ func TestOnlyNamedHosts(t *testing.T) {
 	}
 }
 
+// While keys may not be fetched again, or cannot be, who needs them is told to
+// wait, and a token that is wrong without them is wrong.
+func TestWhyRefused(t *testing.T) {
+	p := newProvider(t)
+	key := rsaKey(t, "one")
+	p.keys = []jose.JSONWebKey{key}
+	v, at := verifierOf(t, p, nil)
+	verify := func(what string, raw string, unreachable bool) {
+		t.Helper()
+		if _, err := v.Verify(t.Context(), raw); err == nil || errors.Is(err, ErrUnreachable) != unreachable {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	unknown := sign(t, rsaKeyLike(key, "unknown"), jose.RS256, p.with(nil))
+	expired := sign(t, key, jose.RS256, p.with(map[string]any{"exp": at.Add(-time.Hour).Unix()}))
+	verify("a key that nobody has", unknown, false)
+	verify("the same at once", unknown, true)
+	verify("expired, meanwhile", expired, false)
+	*at = at.Add(fetchInterval)
+	p.Close()
+	verify("a provider that has gone", unknown, true)
+	verify("expired, meanwhile", expired, false)
+}
+
 // A provider that is down refuses nobody for good, and is asked again.
 func TestProviderDown(t *testing.T) {
 	p := newProvider(t)

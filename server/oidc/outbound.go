@@ -18,10 +18,9 @@ type outbound struct {
 	client *http.Client
 	hosts  map[string]bool // host:port
 
-	mu     sync.Mutex
-	now    func() time.Time
-	last   map[string]time.Time // by URL
-	denied time.Time            // when a request was not made because of the interval
+	mu   sync.Mutex
+	now  func() time.Time
+	last map[string]time.Time // by URL
 }
 
 const (
@@ -77,7 +76,6 @@ func (o *outbound) may(url string) bool {
 	defer o.mu.Unlock()
 	now := o.now()
 	if last, ok := o.last[url]; ok && now.Sub(last) < fetchInterval && !now.Before(last) {
-		o.denied = now
 		return false
 	}
 	if len(o.last) > 16 { // a provider has two
@@ -85,11 +83,4 @@ func (o *outbound) may(url string) bool {
 	}
 	o.last[url] = now
 	return true
-}
-
-// limited reports whether a request was not made just now.
-func (o *outbound) limited() bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return !o.denied.IsZero() && o.now().Sub(o.denied) < fetchInterval
 }

@@ -93,7 +93,8 @@ func (v *Verifier) Verify(ctx context.Context, raw string) (*access.Token, error
 	}
 	t, err := verifier.Verify(ctx, raw)
 	if err != nil {
-		if i.out.limited() {
+		// Its keys could not be fetched: go-oidc says so in words only.
+		if strings.Contains(err.Error(), "fetching keys") {
 			return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
 		}
 		return nil, err
