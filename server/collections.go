@@ -100,6 +100,12 @@ func (s *Server) createCollection(c *call) error {
 	if len(spec.Extension) > maxSchema {
 		return invalid("Validation error: schema: %d bytes, at most %d are allowed", len(spec.Extension), maxSchema)
 	}
+	return c.makeCollection(at, name, spec, getOrCreate)
+}
+
+// makeCollection makes a collection that nothing is wrong with, and answers with it.
+func (c *call) makeCollection(at Place, name string, spec engine.Spec, getOrCreate bool) error {
+	s := c.s
 	target := access.Target{Tenant: at.Tenant, Database: at.Database, Collection: name}
 	if err := c.permit(access.CreateCollection, target); err != nil {
 		return err

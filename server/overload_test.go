@@ -2,10 +2,12 @@ package server
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -27,6 +29,7 @@ var (
 	loadClients = flag.Int("load.clients", 500, "clients of TestLoad")
 	loadTime    = flag.Duration("load.time", time.Second, "how long they ask")
 	loadRows    = flag.Int("load.rows", 5000, "rows that they search")
+	loadVectors = flag.Int("load.vectors", 20, "vectors of one query")
 	loadReads   = flag.Int("load.reads", 0, "reads at a time; 0: the default")
 )
 
@@ -246,22 +249,24 @@ func searchable(r *rig, rows, dimension int) (path, query string) {
 		for i := range v {
 			v[i] = random.Float32()
 		}
-		return packed(v...)
+		return `"` + packed(v...) + `"`
 	}
 	path = r.collection(`{"name":"vectors"}`)
 	for first := 0; first < rows; first += 2500 {
 		var ids, vectors []string
 		for i := first; i < min(rows, first+2500); i++ {
-			ids, vectors = append(ids, `"`+strconv.Itoa(i)+`"`), append(vectors, `"`+vector()+`"`)
+			ids, vectors = append(ids, `"`+strconv.Itoa(i)+`"`), append(vectors, vector())
 		}
 		r.want(201, "", "POST", path+"/add", `{"ids":[`+strings.Join(ids, ",")+`],"embeddings":[`+strings.Join(vectors, ",")+`]}`)
 	}
-	return path, `{"query_embeddings":["` + vector() + `"],"n_results":10,"include":["distances"]}`
+	nearest := strings.TrimSuffix(strings.Repeat("0.5,", dimension), ",")
+	nearest = strings.TrimSuffix(strings.Repeat("["+nearest+"],", *loadVectors), ",")
+	return path, `{"query_embeddings":[` + nearest + `],"n_results":10,"include":["distances"]}`
 }
 
 // loaded asks by so many connections for a while and returns the statuses,
 // and in milliseconds how long the server took for what it let in.
-func loaded(t *testing.T, r *rig, address, path, query string, clients int, d time.Duration) (statuses map[int]int, took []float64) {
+func loaded(t *testing.T, times *served, address, path, query string, clients int, d time.Duration) (statuses map[int]int, took []float64) {
 	t.Helper()
 	transport := &http.Transport{MaxIdleConnsPerHost: clients}
 	defer transport.CloseIdleConnections()
@@ -296,19 +301,47 @@ func loaded(t *testing.T, r *rig, address, path, query string, clients int, d ti
 		})
 	}
 	wg.Wait()
-	for line := range strings.Lines(r.log.String()) {
-		var l struct {
-			Action   string
-			Status   int
-			Duration int64
+	return statuses, times.take()
+}
+
+// served is a log that keeps, in milliseconds, how long queries took that were let in.
+type served struct {
+	slog.Handler
+	mu   sync.Mutex
+	took []float64
+}
+
+func (s *served) Enabled(context.Context, slog.Level) bool { return true }
+
+func (s *served) Handle(_ context.Context, line slog.Record) error {
+	var action string
+	var status, duration int64
+	line.Attrs(func(a slog.Attr) bool {
+		switch a.Key {
+		case "action":
+			action = a.Value.String()
+		case "status":
+			status = a.Value.Int64()
+		case "duration":
+			duration = int64(a.Value.Duration())
 		}
-		if json.Unmarshal([]byte(line), &l) == nil && l.Action == "collection:query" && l.Status == 200 {
-			took = append(took, float64(l.Duration)/1e6)
-		}
+		return true
+	})
+	if action == "collection:query" && status == 200 {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.took = append(s.took, float64(duration)/1e6)
 	}
-	r.log.Reset()
+	return nil
+}
+
+func (s *served) take() []float64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	took := s.took
+	s.took = nil
 	slices.Sort(took)
-	return statuses, took
+	return took
 }
 
 // Far more clients than can be served: every one is answered, those that are
@@ -317,15 +350,19 @@ func loaded(t *testing.T, r *rig, address, path, query string, clients int, d ti
 func TestLoad(t *testing.T) {
 	r := newRig(t, Config{Admission: Admission{Reads: *loadReads}}, &engine.Options{})
 	path, query := searchable(r, *loadRows, 64)
+	times := &served{}
+	r.Server.log = slog.New(times)
 	address, _ := r.serve()
-	r.log.Reset()
 	show := func(name string, clients int, statuses map[int]int, took []float64) {
+		if len(took) == 0 {
+			t.Fatalf("%s, %d clients: %v, nobody was served", name, clients, statuses)
+		}
 		at := func(p float64) float64 { return took[int(p*float64(len(took)-1))] }
 		t.Logf("%s, %d clients: %v, p50 %.2f ms, p95 %.2f ms, p99 %.2f ms", name, clients, statuses, at(.5), at(.95), at(.99))
 	}
-	statuses, took := loaded(t, r, address, path, query, 1, *loadTime/2)
+	statuses, took := loaded(t, times, address, path, query, 1, *loadTime/2)
 	show("unloaded", 1, statuses, took)
-	statuses, took = loaded(t, r, address, path, query, 32, *loadTime/2)
+	statuses, took = loaded(t, times, address, path, query, 32, *loadTime/2)
 	show("ordinary", 32, statuses, took)
 	if len(statuses) != 1 || statuses[200] == 0 {
 		t.Errorf("32 clients: %v", statuses)
@@ -353,7 +390,7 @@ func TestLoad(t *testing.T) {
 			alive.Add(1)
 		}
 	})
-	statuses, took = loaded(t, r, address, path, query, *loadClients, *loadTime)
+	statuses, took = loaded(t, times, address, path, query, *loadClients, *loadTime)
 	close(stop)
 	watch.Wait()
 	runtime.ReadMemStats(&peak)
@@ -368,5 +405,41 @@ func TestLoad(t *testing.T) {
 	}
 	if grown := int64(peak.HeapSys) - int64(before.HeapSys); grown > 64<<20+int64(*loadClients)*100<<10 {
 		t.Errorf("the heap has grown by %d bytes", grown)
+	}
+}
+
+// A client that leaves in the middle of a query ends it, and its place is free
+// again. How soon is printed; the query alone would take far longer.
+func TestClientLeaves(t *testing.T) {
+	r := newRig(t, Config{Admission: Admission{Reads: 1}}, nil)
+	path, _ := searchable(r, 5000, 64)
+	vector := "[" + strings.TrimSuffix(strings.Repeat("0.5,", 64), ",") + "],"
+	query := `{"query_embeddings":[` + strings.TrimSuffix(strings.Repeat(vector, 10_000), ",") + `],"n_results":100,"include":[]}`
+	address, _ := r.serve()
+	conn := dial(t, address)
+	if _, err := fmt.Fprintf(conn, "POST %s/query HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n%s", path, len(query), query); err != nil {
+		t.Fatal(err)
+	}
+	for r.load.reads.Stats().Running == 0 {
+		runtime.Gosched()
+	}
+	time.Sleep(5 * time.Millisecond) // into the query
+	left := time.Now()
+	conn.Close()
+	// The next one gets the place, which is the only one but for that of newcomers.
+	for r.load.reads.Stats().Running > 0 {
+		time.Sleep(100 * time.Microsecond)
+	}
+	t.Logf("the query ended %s after its client had left", time.Since(left))
+	const ended = `route="` + underCollection + `/query",status="4xx"`
+	for {
+		_, body := r.do("GET", "/metrics", "")
+		if strings.Contains(body, ended) {
+			return // it is counted after its place has become free
+		}
+		if strings.Contains(body, `route="`+underCollection+`/query",status="2xx"`) || time.Since(left) > 20*time.Second {
+			t.Fatalf("the query was not ended:\n%s", body)
+		}
+		runtime.Gosched()
 	}
 }

@@ -69,8 +69,7 @@ func run(ctx context.Context, o *options, stderr io.Writer) (err error) {
 	}
 	s := server.New(server.Config{
 		Store: server.EngineStore(db), Log: log, AllowReset: o.reset, CORSOrigins: o.cors, TLS: certs, Access: who.Directory,
-		Limits: server.Limits{BodyBytes: int64(o.maxBody)}, Timeouts: server.Timeouts{Drain: o.drain},
-		Bounds: o.limits, Admission: o.admitted(), Quotas: o.quotas,
+		Limits: server.Limits{BodyBytes: int64(o.maxBody)}, Timeouts: server.Timeouts{Drain: o.drain}, Bounds: o.limits, Admission: o.admitted(), Quotas: o.quotas,
 	})
 	about := admin.Status{PID: os.Getpid(), Version: versionText(), Path: path, Address: scheme + l.Addr().String(), Key: uriOf(op)}
 	a, err := administer(ctx, path, db, who, about, log)
