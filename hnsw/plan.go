@@ -32,6 +32,9 @@ func (g *Graph) estimate(s *Scratch, q *Query, k, matches int) bool {
 const (
 	exactRows = 64 // so few vectors are compared without a look at codes
 	scanMore  = 64 // rows beyond k that a scan keeps
+	// widest is the most rows that are kept in order at every moment, as a walk
+	// needs them: beyond it the time for that grows with the square.
+	widest = 4096
 )
 
 // What a walk costs, in codes that a scan of scattered rows compares in the
@@ -63,14 +66,14 @@ func (g *Graph) walkCost(width int) int {
 // allowed rows near the query says how wide the next walk has to be.
 func (g *Graph) follow(s *Scratch, allowed []uint64, k, ef, matches int) bool {
 	if allowed == nil {
-		if float64(matches) <= inOrder*float64(g.walkCost(ef)) {
+		if ef > widest || float64(matches) <= inOrder*float64(g.walkCost(ef)) {
 			return false
 		}
 		s.trace.Plan = "walk"
 		g.walk(s, ef)
 		return s.pool.n >= k
 	}
-	for width := ef + 2*k*(g.rows-matches)/matches; g.walkCost(width) <= matches; {
+	for width := ef + 2*k*(g.rows-matches)/matches; width <= widest && g.walkCost(width) <= matches; {
 		s.trace.Plan = "sweep"
 		g.walk(s, width)
 		s.pool.keep(allowed)

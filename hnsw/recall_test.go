@@ -326,3 +326,29 @@ func TestRescanKeeps(t *testing.T) {
 		}
 	}
 }
+
+// TestWide: answers and pools of more rows than are kept in order all the time.
+func TestWide(t *testing.T) {
+	const n, dim = 20000, 4
+	base, queries := split(clustered(21, n+4, dim), 4)
+	odd := make([]uint64, n/64+1)
+	for r := range n {
+		odd[r>>6] |= uint64(r&1) << (r & 63)
+	}
+	for _, m := range metrics {
+		v := matrix(m, base, dim, 0)
+		g := mustBuild(t, v, Params{M: 4, EFConstruction: 20})
+		for _, c := range []struct {
+			k, ef   int
+			allowed []uint64
+		}{{10, widest + 1, nil}, {10, n, odd}, {widest + 1, 1, nil}, {widest + 300, n, nil}, {2400, n, odd}} {
+			var s Scratch
+			if _, err := g.Search(nil, v, Query{Vector: queries[0], K: c.k, EF: c.ef, Allowed: c.allowed}, &s); err != nil || s.Trace().Plan != "scan" {
+				t.Errorf("%v, k %d, ef %d: %q, %v", m, c.k, c.ef, s.Trace().Plan, err)
+			}
+			if r := recall(t, search, g, v, queries, c.k, c.ef, func(int) []uint64 { return c.allowed }); r < 0.999 {
+				t.Errorf("%v, k %d, ef %d: recall %.4f", m, c.k, c.ef, r)
+			}
+		}
+	}
+}

@@ -40,6 +40,7 @@ func (g *Graph) rerank(s *Scratch) (sure bool) {
 		}
 	}
 	s.rerankRows()
+	s.best.cut()
 	if len(keys) < s.pool.limit {
 		return true
 	}
@@ -69,6 +70,7 @@ func (g *Graph) rescan(s *Scratch, allowed []uint64) {
 		}
 	})
 	s.rerankRows()
+	s.best.cut()
 }
 
 // A margin says which estimates are beyond the worst of the best rows.
@@ -94,11 +96,16 @@ func (e *margin) tooFar(key, step float32) bool {
 	return e.offset+e.factor*key-e.slack*step >= e.worst
 }
 
-// rerankRows inserts rows into the best, and empties the list.
+// rerankRows takes rows among the best, and empties the list. Very many are in
+// order only after a cut.
 func (s *Scratch) rerankRows() {
 	s.scoreRows()
 	for i, d := range s.dist[:len(s.rows)] {
-		s.best.insert(pack(d, s.rows[i]))
+		if key := pack(d, s.rows[i]); s.best.k > widest {
+			s.best.add(key)
+		} else {
+			s.best.insert(key)
+		}
 	}
 	s.rows = s.rows[:0]
 }
@@ -157,6 +164,7 @@ func (t *nearest) add(key uint64) {
 
 func (t *nearest) cut() {
 	slices.Sort(t.keys)
+	t.keys = slices.Compact(t.keys) // of rows that were met twice
 	if len(t.keys) >= t.k {
 		t.keys = t.keys[:t.k]
 		t.worst = t.keys[t.k-1]

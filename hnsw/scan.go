@@ -1,6 +1,7 @@
 package hnsw
 
 import (
+	"math"
 	"math/bits"
 
 	"github.com/chromad/chromad/internal/kernel"
@@ -9,8 +10,32 @@ import (
 // scan offers the codes of all allowed rows to the pool.
 func (g *Graph) scan(s *Scratch, limit int, allowed []uint64) {
 	s.trace.Plan = "scan"
+	if limit > widest {
+		g.scanMany(s, limit, allowed)
+		return
+	}
 	s.pool.reset(limit)
 	g.scanBatches(s, allowed, func(h *kernel.Hop) { s.offer(h) })
+}
+
+// scanMany is scan for so many rows that they are put in order now and then
+// only.
+func (g *Graph) scanMany(s *Scratch, limit int, allowed []uint64) {
+	many := nearest{keys: s.pool.keys}
+	many.reset(limit)
+	below := float32(math.Inf(1))
+	g.scanBatches(s, allowed, func(h *kernel.Hop) {
+		s.trace.Scored += h.Len()
+		keys, rows := h.Score(below)
+		for i, key := range keys {
+			many.add(pack(key, rows[i]))
+		}
+		if many.worst != math.MaxUint64 {
+			below = distanceOf(many.worst)
+		}
+	})
+	many.cut()
+	s.pool = pool{keys: many.keys, n: len(many.keys), limit: limit}
 }
 
 // scanBatches gathers all allowed rows and hands them to score in batches,
