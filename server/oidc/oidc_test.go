@@ -9,8 +9,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -211,6 +213,36 @@ func TestClaims(t *testing.T) {
 				t.Errorf("%+v, %v", got, err)
 			}
 		})
+	}
+}
+
+// Claims that the configuration names come with the token, as far as they are
+// texts, and no others.
+func TestAttributes(t *testing.T) {
+	p := newProvider(t)
+	key := rsaKey(t, "one")
+	p.keys = []jose.JSONWebKey{key}
+	v, _ := verifierOf(t, p, func(i *Issuer) { i.Attributes = []string{"groups", "department", "email", "level", "mixed", "none"} })
+	for name, c := range map[string]struct {
+		claims map[string]any
+		want   string
+	}{
+		"lists and texts":    {map[string]any{"groups": []string{"a", "b"}, "department": "law", "other": "x"}, "department[law] email[] groups[a b] level[] mixed[] none[]"},
+		"what is no text":    {map[string]any{"groups": nil, "level": 7, "mixed": []any{"a", 1, nil, "", []string{"b"}}}, "department[] email[] groups[] level[] mixed[a] none[]"},
+		"email":              {map[string]any{"groups": "g", "email": "a@b", "email_verified": true}, "department[] email[a@b] groups[g] level[] mixed[] none[]"},
+		"email not verified": {map[string]any{"groups": "g", "email": "a@b", "email_verified": false}, "department[] groups[g] level[] mixed[] none[]"},
+	} {
+		got, err := v.Verify(t.Context(), sign(t, key, jose.RS256, p.with(c.claims)))
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		var words []string
+		for _, claim := range slices.Sorted(maps.Keys(got.Claims)) {
+			words = append(words, fmt.Sprint(claim, got.Claims[claim]))
+		}
+		if s := strings.Join(words, " "); s != c.want {
+			t.Errorf("%s: %s, want %s", name, s, c.want)
+		}
 	}
 }
 
