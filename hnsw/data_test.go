@@ -76,7 +76,7 @@ func split(rows [][]float32, queries int) (base, held [][]float32) {
 
 // walkOnly is Search by way of the graph, however few rows there are.
 func walkOnly(g *Graph, v Vectors, q []float32, k, ef int, _ []uint64, s *Scratch) []Neighbor {
-	s.aim(v, q)
+	s.aim(v, &Query{Vector: q})
 	s.aimCodes(g)
 	s.best.reset(k)
 	g.walk(s, max(k, ef))

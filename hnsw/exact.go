@@ -17,7 +17,7 @@ func Exact(dst []Neighbor, v Vectors, q Query, s *Scratch) ([]Neighbor, error) {
 		s = new(Scratch)
 	}
 	matches, k := q.limit(v.Rows)
-	s.aim(v, q.Vector)
+	s.aim(v, &q)
 	s.trace = Trace{Plan: "exact", Matches: matches}
 	if k <= 0 {
 		return dst, s.release()
@@ -41,7 +41,7 @@ func (s *Scratch) exact(rows int, allowed []uint64) {
 	s.rows = s.rows[:0]
 	s.dist = slices.Grow(s.dist[:0], scanBlock)[:scanBlock]
 	if allowed == nil {
-		for first := 0; first < rows && s.err == nil; first += scanBlock {
+		for first := 0; first < rows && s.goesOn(); first += scanBlock {
 			s.exactRange(first, min(rows, first+scanBlock))
 		}
 	} else {
@@ -52,7 +52,7 @@ func (s *Scratch) exact(rows int, allowed []uint64) {
 
 // exactSet scores runs of whole words as ranges and the rest row by row.
 func (s *Scratch) exactSet(rows int, allowed []uint64) {
-	for w := 0; w < len(allowed) && s.err == nil; w++ {
+	for w := 0; w < len(allowed) && (w%16 > 0 && s.err == nil || s.goesOn()); w++ {
 		word := allowed[w]
 		if word == math.MaxUint64 && (w+1)*64 <= rows && s.vectors.Touch == nil {
 			s.exactRange(w*64, w*64+64)

@@ -311,7 +311,7 @@ func TestRescanKeeps(t *testing.T) {
 			was := *meta
 			*meta = kernel.Meta{A: was.A + 1e6}
 			var s Scratch
-			s.aim(v, q)
+			s.aim(v, &Query{Vector: q})
 			s.best.reset(k)
 			s.aimCodes(g)
 			s.dist = make([]float32, scanBlock)

@@ -57,7 +57,7 @@ func (g *Graph) scanBatches(s *Scratch, allowed []uint64, score func(h *kernel.H
 		if next.Room() < 64 {
 			score(last)
 			next, last = last, next
-			if s.err != nil {
+			if !s.goesOn() {
 				break
 			}
 		}

@@ -1,6 +1,7 @@
 package hnsw
 
 import (
+	"context"
 	"slices"
 
 	"github.com/chromad/chromad/internal/kernel"
@@ -23,7 +24,8 @@ type Scratch struct {
 	best      nearest // by float32
 	scorer    scorer
 	vectors   Vectors // what scorer scores, during a search
-	err       error   // of Vectors.Touch: the search is over
+	ctx       context.Context
+	err       error // of Vectors.Touch or ctx: the search is over
 	trace     Trace
 }
 
@@ -42,11 +44,11 @@ type Trace struct {
 // Trace tells what the last search with this scratch did.
 func (s *Scratch) Trace() Trace { return s.trace }
 
-// aim prepares for comparing q with vectors. They are kept by value: a
-// pointer to the caller's would cost an allocation.
-func (s *Scratch) aim(v Vectors, q []float32) {
-	s.vectors = v
-	s.scorer.aim(&s.vectors, q)
+// aim prepares for comparing the vector of q with vectors. They are kept by
+// value: a pointer to the caller's would cost an allocation.
+func (s *Scratch) aim(v Vectors, q *Query) {
+	s.vectors, s.ctx = v, q.Context
+	s.scorer.aim(&s.vectors, q.Vector)
 	s.trace = Trace{}
 }
 
@@ -64,7 +66,7 @@ func (s *Scratch) aimCodes(g *Graph) {
 // release keeps no vector alive and returns what ended the search.
 func (s *Scratch) release() error {
 	err := s.err
-	s.vectors, s.scorer, s.err = Vectors{}, scorer{}, nil
+	s.vectors, s.scorer, s.ctx, s.err = Vectors{}, scorer{}, nil, nil
 	return err
 }
 
@@ -72,6 +74,14 @@ func (s *Scratch) release() error {
 func (s *Scratch) touch(rows []uint32) bool {
 	if s.err == nil && s.vectors.Touch != nil {
 		s.err = s.vectors.Touch(rows)
+	}
+	return s.err == nil
+}
+
+// goesOn reports whether the search is not over, by its context either.
+func (s *Scratch) goesOn() bool {
+	if s.err == nil && s.ctx != nil {
+		s.err = s.ctx.Err()
 	}
 	return s.err == nil
 }

@@ -1,6 +1,7 @@
 package hnsw
 
 import (
+	"context"
 	"fmt"
 	"math"
 
@@ -29,6 +30,9 @@ type Query struct {
 	// first vector is compared. It may wait for what others find.
 	Late  func() (bound float32, ok bool)
 	Exact bool // compare the vectors of all allowed rows
+	// Context, when set, ends a search that compares very many rows. A walk does
+	// not look at it.
+	Context context.Context
 }
 
 // Search appends the nearest rows, ascending by (Distance, Row), and returns
@@ -38,7 +42,7 @@ type Query struct {
 // have fewer, all of them nearer than the bound. v must be the vectors that
 // the graph was built over. Their Touch is called for the rows whose exact
 // distance is computed only. s may be nil; otherwise no other search may use
-// it at the same time. The error is that of v.Touch, or tells that v or
+// it at the same time. The error is that of v.Touch or q.Context, or tells that v or
 // q.Vector do not belong to this graph; dst is then returned as it was.
 func (g *Graph) Search(dst []Neighbor, v Vectors, q Query, s *Scratch) ([]Neighbor, error) {
 	if err := g.fits(&v, &q); err != nil {
@@ -48,7 +52,7 @@ func (g *Graph) Search(dst []Neighbor, v Vectors, q Query, s *Scratch) ([]Neighb
 		s = new(Scratch)
 	}
 	matches, k := q.limit(g.rows)
-	s.aim(v, q.Vector)
+	s.aim(v, &q)
 	s.trace.Matches = matches
 	if k <= 0 {
 		return dst, s.release()
