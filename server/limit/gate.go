@@ -3,6 +3,7 @@ package limit
 import (
 	"context"
 	"errors"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -172,7 +173,7 @@ func (g *Gate) forget(s *share, now time.Time) {
 	if s.running+s.waiting > 0 {
 		return
 	}
-	if !s.watch.over || len(g.shares) > maxQuiet+g.options.Queue || now.Sub(s.watch.refused) > calm {
+	if !s.watch.over || len(g.shares) > maxQuiet+g.options.Queue || now.After(s.watch.until) {
 		delete(g.shares, s.who)
 	}
 }
@@ -319,7 +320,6 @@ func (g *Gate) giveUp(w *waiter, cause error) error {
 
 // refuse counts somebody who is refused.
 func (g *Gate) refuse(s *share, now time.Time) {
-	s.watch.refused, g.watch.refused = now, now
 	g.counters.Refused++
 	if d := now.Sub(g.second); d >= time.Second {
 		g.before = 0
@@ -329,17 +329,27 @@ func (g *Gate) refuse(s *share, now time.Time) {
 		g.lately, g.second = 0, now
 	}
 	g.lately++
+	until := now.Add(calm + 2*g.after())
+	s.watch.until, g.watch.until = until, until
 }
 
 const maxAfter = 30 * time.Second
 
-// busy says when to come again: when as many as were refused within a second
-// could have been served, since they all come again.
+// after is how long it takes to serve as many as were refused within a second,
+// since they all come again.
+func (g *Gate) after() time.Duration {
+	after := time.Duration(max(g.lately, g.before)) * g.typical / time.Duration(g.options.Places)
+	return min(max(after, time.Second), maxAfter)
+}
+
+// busy says when to come again: not before after, and spread over as much
+// again, so that those who were refused together do not come together. Steps
+// of the golden ratio are spread evenly however many they are.
 func (g *Gate) busy() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	after := time.Duration(max(g.lately, g.before)) * g.typical / time.Duration(g.options.Places)
-	return &Busy{min(max(after, time.Second), maxAfter)}
+	_, part := math.Modf(float64(g.counters.Refused) * math.Phi)
+	return &Busy{g.after() + time.Duration(part*float64(g.after()))}
 }
 
 // Stats tells how it is now, and what was counted since the start.
@@ -348,6 +358,6 @@ func (g *Gate) Stats() GateStats {
 	defer g.mu.Unlock()
 	out := g.counters
 	out.Running, out.Waiting = g.running, len(g.waiting)
-	out.Overloaded = g.watch.over && time.Since(g.watch.refused) <= calm
+	out.Overloaded = g.watch.over && time.Now().Before(g.watch.until)
 	return out
 }

@@ -178,7 +178,7 @@ func TestGateRecovers(t *testing.T) {
 		if _, _, refused := crowd(g, 3000, same, 10*time.Millisecond, time.Millisecond); refused == 0 {
 			t.Fatal("the crowd was let in")
 		}
-		time.Sleep(2 * calm)
+		time.Sleep(calm + 2*maxAfter)
 		if g.Stats().Overloaded {
 			t.Error("overloaded when nobody asks")
 		}

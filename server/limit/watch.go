@@ -10,26 +10,26 @@ import "time"
 // length in the place of their waiting time, as requests of an ordinary
 // number of clients may wait whatever it takes).
 type watch struct {
-	low     time.Time // when the queue was last as short as ordinary use makes it
-	refused time.Time // when somebody was last refused
-	over    bool      // the queue is kept short
+	low   time.Time // when the queue was last as short as ordinary use makes it
+	until time.Time // when all that were refused should have come again, and found a place
+	over  bool      // the queue is kept short
 }
 
 const (
 	standing = 100 * time.Millisecond // a queue that has not been low for so long is a standing one
-	calm     = time.Second            // without refusing anybody, and the queue may be long again
+	calm     = time.Second            // longer than who was refused was told to wait, without refusing anybody, and the queue may be long again
 )
 
 // see looks at a queue of n and reports whether it must be cut now.
 func (w *watch) see(n, ordinary, most int, now time.Time) (cut bool) {
 	switch {
-	case w.over && now.Sub(w.refused) > calm:
+	case w.over && now.After(w.until):
 		w.over, w.low = false, now
 	case w.over:
 	case n <= ordinary:
 		w.low = now
 	case n >= most || now.Sub(w.low) > standing:
-		w.over, w.refused = true, now
+		w.over, w.until = true, now.Add(calm)
 		return true
 	}
 	return false
