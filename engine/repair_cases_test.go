@@ -292,3 +292,48 @@ func TestRepairAddition(t *testing.T) {
 		t.Errorf("%+v", r.Lost)
 	}
 }
+
+// What was written under a rule about a record that is lost is lost with it:
+// whether the rule allowed it cannot be told any more. The rest is written
+// under its rule again.
+func TestRepairUnderRule(t *testing.T) {
+	ctx := t.Context()
+	fs := faultfs.New(1)
+	db := openOn(t, fs, Options{})
+	c := newCollection(t, db, "c")
+	check(t, c.Add(ctx, of("a", "a", 1), of("b", "b", 2)))
+	check(t, db.Flush(ctx))
+	number := c.manifest.segments[0].info.Number
+	g := under(t, c, team("a"))
+	check(t, g.Upsert(ctx, of("a", "new", 3)))
+	check(t, g.Upsert(ctx, of("a", "other", 4), of("a", "a", 4)))
+	check(t, c.Update(ctx, of("b", "new")))
+	check(t, g.Update(ctx, of("a", "new", 9), of("b", "none")))
+	fs = fs.Clone()
+	check(t, db.Close())
+	whole, r := repaired(t, fs, nil)
+	if len(r.Lost) > 0 {
+		t.Errorf("%+v", r.Lost)
+	}
+	db = openOn(t, whole, Options{})
+	if ids := idsIn(t, db, "c"); ids != "a b new other" {
+		t.Errorf("of a whole store: %s", ids)
+	}
+	check(t, db.Close())
+	check(t, fs.Damage(segment.Name(number), func(b []byte) []byte {
+		for i := range 8 {
+			b[disk.HeaderSize+i] ^= 0x3c // vectors
+		}
+		return b
+	}))
+	out, r := repaired(t, fs, nil)
+	db = openOn(t, out, Options{})
+	defer db.Close()
+	recs := getAll(t, collection(t, db, "c"), Selection{}, IncludeAll)
+	if got, want := showAll(recs), `new [3] {"team":"b"} none; `; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	if len(r.Lost) != 3 { // two rows, and the entry that names one of them
+		t.Errorf("%+v", r.Lost)
+	}
+}
