@@ -187,3 +187,29 @@ func TestGateRecovers(t *testing.T) {
 		}
 	})
 }
+
+// A queue that stands is cut though there is room in it.
+func TestGateStanding(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const takes = 10 * time.Millisecond
+		if slowest, _, refused := crowd(NewGate(usual), 300, same, takes, 5*time.Second); slowest > 2*takes || refused == 0 {
+			t.Errorf("%s, %d refused", slowest, refused)
+		}
+	})
+}
+
+// Of two that wait, the one with fewer places is next: four threads beside sixty
+// get as many places as those.
+func TestGateNext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const takes = 10 * time.Millisecond
+		g := NewGate(usual)
+		var wg sync.WaitGroup
+		wg.Go(func() { crowd(g, 60, same, takes, 5*time.Second) })
+		slowest, served, refused := crowd(g, 4, func(int) string { return "other" }, takes, 4*time.Second)
+		if slowest > 3*takes || refused > 0 || served < 700 {
+			t.Errorf("slowest %s, %d served, %d refused", slowest, served, refused)
+		}
+		wg.Wait()
+	})
+}
