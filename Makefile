@@ -2,6 +2,7 @@
 # test, so that it can be run without make.
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOSEC       := github.com/securego/gosec/v2/cmd/gosec@v2.26.1
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.8.0
 QEMU        := 1:7.2+dfsg-*
 FUZZTIME    ?= 30s
@@ -31,11 +32,12 @@ test: ## the suite that must always pass, under two minutes
 race: ## the same under the race detector, long suites shortened
 	go test -race -short ./...
 
-lint: ## gofmt, vet, the rule tests, staticcheck
+lint: ## gofmt, vet, the rule tests, staticcheck, gosec
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; exit 1; }
 	go vet ./...
 	go test -run '^Test(Floors|Imports|Rules|Docs)' ./engine
 	go run $(STATICCHECK) ./...
+	.ci/gosec
 
 vuln: ## known vulnerabilities in what we call (needs vuln.go.dev)
 	go run $(GOVULNCHECK) ./...

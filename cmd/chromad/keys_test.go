@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -30,13 +31,14 @@ func here(ctx context.Context, args ...string) (status int, stdout, stderr strin
 func TestHelp(t *testing.T) {
 	var all [][]string
 	for _, c := range commands() {
-		if c.name != "keys" && c.name != "version" {
+		if !slices.Contains([]string{"keys", "users", "certs", "version"}, c.name) {
 			all = append(all, []string{c.name})
 		}
 	}
 	for _, c := range keysCommands() {
 		all = append(all, []string{"keys", c.name})
 	}
+	all = append(all, []string{"users", "add"}, []string{"users", "password"}, []string{"certs", "dev"})
 	for _, args := range all {
 		name := "chromad " + strings.Join(args, " ")
 		for _, way := range [][]string{append([]string{"help"}, args...), append(args[:len(args):len(args)], "--help"), append(args[:len(args):len(args)], "PATH", "-h")} {

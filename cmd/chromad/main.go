@@ -44,6 +44,7 @@ func commands() []subcommand {
 		{"compact", "PATH [flags]", "give the space of deleted records back", compactCommand},
 		{"receipts", "PATH [flags]", "list the receipts of what was erased", receiptsCommand},
 		{"verify-erasure", "RECEIPT [flags]", "check a receipt, and look for what it says is gone", verifyErasureCommand},
+		{"ping", "[URL] [flags]", "ask a server whether it takes writes", pingCommand},
 		{"version", "", "print the version", versionCommand},
 	}
 }

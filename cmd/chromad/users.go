@@ -93,7 +93,7 @@ func newUsersPage(name, args, short, more string) *usersPage {
 
 func (p *usersPage) roleFlags() {
 	p.Var(&p.roles, "role", "`role` to give; may be repeated")
-	p.Var(&p.on, "on", "where the roles hold: `tenant`, tenant/database or tenant/database/collection; may be repeated; everywhere when left out")
+	p.Var(&p.on, "on", "`where` the roles hold: tenant, tenant/database or tenant/database/collection; everywhere when left out")
 }
 
 // arguments reads the flags and so many arguments.

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/chromad/chromad/engine"
+	"github.com/chromad/chromad/server"
+	"github.com/chromad/chromad/server/access"
+)
+
+// BenchmarkAccess measures what an API key costs: the same queries to two
+// servers over one store, without users and with a thousand, in turn, and the
+// ratio of their throughput. The collection is small, so that a query costs
+// little beside.
+//
+//	go test ./bench -run '^$' -bench Access -benchtime 60x
+func BenchmarkAccess(b *testing.B) {
+	s, err := readSet(*httpData)
+	if err != nil {
+		b.Fatal(err)
+	}
+	policy, key := manyUsers(b, 1000)
+	who, err := access.NewDirectory(policy, access.Outside{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	db, err := engine.Open(b.TempDir(), nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		if err := db.Close(); err != nil {
+			b.Error(err)
+		}
+	})
+	open := &wire{address: serveOver(b, db, nil), set: s}
+	closed := &wire{address: serveOver(b, db, who), set: s}
+	path := open.fill(b, 2000)
+	requests := open.queries(path, `"include":["distances"]`)
+	with := make([][]byte, len(requests))
+	for i, r := range requests {
+		with[i] = bytes.Replace(r, []byte("\r\nHost: "), []byte("\r\nX-Chroma-Token: "+key+"\r\nHost: "), 1)
+	}
+	const n = 1000
+	var took [2][]float64
+	var ratios []float64
+	ask := func(which int) {
+		began := time.Now()
+		if which == 0 {
+			open.ask(b, requests, n, 1)
+		} else {
+			closed.ask(b, with, n, 1)
+		}
+		took[which] = append(took[which], time.Since(began).Seconds())
+	}
+	for round := 0; b.Loop(); round++ {
+		ask(round % 2)
+		ask(1 - round%2)
+		ratios = append(ratios, took[0][round]/took[1][round])
+	}
+	slices.Sort(ratios)
+	for i, name := range []string{"open-q/s", "key-q/s"} {
+		slices.Sort(took[i])
+		b.ReportMetric(n/took[i][len(took[i])/2], name)
+	}
+	b.ReportMetric(ratios[len(ratios)/2], "ratio")
+}
+
+// manyUsers is a policy of so many users with a key each, and the key of one in the middle.
+func manyUsers(b *testing.B, n int) (p *access.Policy, key string) {
+	b.Helper()
+	p = &access.Policy{Version: 1}
+	for i := range n {
+		k, secret, err := access.NewKey("bench", time.Now(), time.Time{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		on := access.Scope{Tenant: "default_tenant", Database: "default_database", Collection: "wire-*"}
+		p.Users = append(p.Users, access.User{Name: fmt.Sprint("user", i), Keys: []access.Key{k}, Roles: []access.Binding{{Role: "editor", On: on}}})
+		if i == n/2 {
+			key = secret
+		}
+	}
+	return p, key
+}
+
+// serveOver starts a server over a store until the benchmark ends.
+func serveOver(b *testing.B, db *engine.DB, who *access.Directory) string {
+	b.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error)
+	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	go func() {
+		done <- server.New(server.Config{Store: server.EngineStore(db), Log: log, Access: who}).Serve(ctx, l)
+	}()
+	b.Cleanup(func() {
+		stop()
+		if err := <-done; err != nil {
+			b.Error(err)
+		}
+	})
+	return l.Addr().String()
+}
