@@ -18,10 +18,10 @@ import (
 
 // BenchmarkAccess measures what an API key costs: the same queries to two
 // servers over one store, without users and with a thousand, in turn, and the
-// ratio of their throughput. The collection is small, so that a query costs
-// little beside.
+// ratio of their throughput.
 //
 //	go test ./bench -run '^$' -bench Access -benchtime 60x
+//	go test ./bench -run '^$' -bench Access -benchtime 60x -http.rows 2000   # queries that cost little beside
 func BenchmarkAccess(b *testing.B) {
 	s, err := readSet(*httpData)
 	if err != nil {
@@ -43,7 +43,7 @@ func BenchmarkAccess(b *testing.B) {
 	})
 	open := &wire{address: serveOver(b, db, nil), set: s}
 	closed := &wire{address: serveOver(b, db, who), set: s}
-	path := open.fill(b, 2000)
+	path := open.fill(b, *httpRows)
 	requests := open.queries(path, `"include":["distances"]`)
 	with := make([][]byte, len(requests))
 	for i, r := range requests {
