@@ -45,10 +45,14 @@ snippet js >"$build/javascript/security.mjs"
 want "a cat" env NODE_EXTRA_CA_CERTS="$work/certs/ca.pem" node "$build/javascript/security.mjs"
 stop_server
 
-# Both blocks of YAML: roles are imported, the provider's settings are read at the start.
+# Every block of YAML: users and roles are imported, settings are read at a start.
 echo "security.md, YAML:"
 awk -v into="$work/part" '/^```yaml$/ { n++; inside = 1; next } /^```/ { inside = 0 } inside { print > (into n ".yaml") }' "$page"
-chromad users import "$work/chroma" "$work/part1.yaml"
-chromad users export "$work/chroma" | grep -q 'docs-\*'
-start_server "$work/chroma" "$work/part2.yaml"
-stop_server
+for part in "$work"/part*.yaml; do
+  if grep -q '^version:' "$part"; then
+    chromad users import "$work/chroma" "$part"
+  else
+    start_server "$work/chroma" "$part"
+    stop_server
+  fi
+done
