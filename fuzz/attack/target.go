@@ -90,7 +90,14 @@ func (t *target) prepare() (err error) {
 	t.roots = x509.NewCertPool()
 	t.roots.AppendCertsFromPEM(ca)
 	t.client = &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{TLSClientConfig: t.tls(), ForceAttemptHTTP2: true}}
-	if err := t.start("--tls-cert", filepath.Join(certs, "server.pem"), "--tls-key", filepath.Join(certs, "server.key"), "--memory", fmt.Sprint(memoryLimit)); err != nil {
+	var settings []string
+	if *timing > 0 { // what is timed are refusals of keys, not of those who guess too often
+		settings = []string{filepath.Join(t.dir, "settings.yaml")}
+		if err := os.WriteFile(settings[0], []byte("auth_failures: 0\n"), 0o600); err != nil {
+			return err
+		}
+	}
+	if err := t.start(append(settings, "--tls-cert", filepath.Join(certs, "server.pem"), "--tls-key", filepath.Join(certs, "server.key"), "--memory", fmt.Sprint(memoryLimit))...); err != nil {
 		return err
 	}
 	return t.fill()
@@ -256,6 +263,11 @@ func (t *target) peakMemory() int64 {
 }
 
 func (t *target) tls() *tls.Config { return &tls.Config{RootCAs: t.roots, ServerName: "localhost"} }
+
+// plain makes a client that speaks HTTP/1.1.
+func (t *target) plain() *http.Client {
+	return &http.Client{Timeout: longest, Transport: &http.Transport{TLSClientConfig: t.tls(), TLSNextProto: map[string]func(string, *tls.Conn) http.RoundTripper{}}}
+}
 
 // do sends a request as clients do.
 func (t *target) do(key, method, path, body string) (status int, answer []byte, err error) {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"crypto/tls"
 	"fmt"
 	"net/http"
 	"strings"
@@ -24,8 +23,7 @@ const longest = 15 * time.Second
 
 func startVisitor(t *target) *visitor {
 	v := &visitor{quit: make(chan struct{}), done: make(chan struct{})}
-	// Connections of its own, and HTTP/1.1: the attacks are not to be in its way but by the server.
-	client := &http.Client{Timeout: longest, Transport: &http.Transport{TLSClientConfig: t.tls(), TLSNextProto: map[string]func(string, *tls.Conn) http.RoundTripper{}}}
+	client := t.plain() // with connections of its own: the attacks are in its way in the server only
 	go func() {
 		defer close(v.done)
 		for n := 0; v.err == nil; n++ {
