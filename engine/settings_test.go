@@ -41,7 +41,7 @@ func TestSettings(t *testing.T) {
 		check(t, db.Reset(ctx))
 		want("after a reset", "access", "one")
 		cut := fs.CrashWith(rand.New(rand.NewPCG(1, 1)), faultfs.Cut{Sector: 512}) // the log alone has them
-		_ = db.Close() // it has no disk any more
+		_ = db.Close()                                                             // it has no disk any more
 		fs = cut
 		db = openOn(t, fs, Options{Keys: op})
 		want("after a crash", "access", "one")

@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"fmt"
-	"iter"
 	"maps"
 	"math"
 	"net/http"
@@ -93,12 +92,6 @@ func (c *call) exceeded(name string, allowed, more int64) error {
 	}
 	return &apiError{status: http.StatusUnprocessableEntity, kind: kindChroma,
 		message: fmt.Sprintf("Quota exceeded: %s: %d are allowed, and %d more were asked for", name, allowed, more)}
-}
-
-// sized is what a quota has to know of a collection.
-type sized interface {
-	Info() engine.Info
-	Get(ctx context.Context, sel engine.Selection, inc engine.Include) iter.Seq2[engine.Record, error]
 }
 
 // fits refuses a write that would bring its collection or tenant above a
