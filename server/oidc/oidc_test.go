@@ -266,6 +266,12 @@ func TestKeyRotation(t *testing.T) {
 	}
 	p.keys = []jose.JSONWebKey{second}
 	*at = at.Add(fetchInterval)
+	// A fetch that has answered is joined until go-oidc has put it away, a moment later.
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		if _, err := v.Verify(t.Context(), sign(t, second, jose.RS256, p.with(nil))); err == nil {
+			break
+		}
+	}
 	verify(second, true)
 	*at = at.Add(fetchInterval)
 	verify(first, false)
