@@ -51,6 +51,7 @@ var places = map[string]place{
 	"server":                       {4, []string{"engine", "filter", "server/access", "server/limit"}, "sees the engine through an interface of its own"},
 	"server/limit":                 {2, nil, "counts what somebody asks for, by his name; knows neither HTTP nor a store"},
 	"server/access":                {3, []string{"server/limit", "filter"}, "decides about names of users, actions and targets, and says which records; knows neither HTTP nor a store"},
+	"server/audit":                 {3, nil, "what an event says and which acts leave one; a store keeps the bytes"},
 	"server/oidc":                  {4, []string{"server/access"}, "tokens of identity providers; what they allow is up to server/access"},
 	"server/admin":                 {4, []string{"engine", "server/access"}, "what the owner of a running server's store asks it, beside the API and never on its port"},
 	"cmd/chromad":                  {5, []string{"server", "server/access", "server/limit", "server/oidc", "server/admin", "engine", "engine/keys", "engine/keys/all"}, "flags and signals"},
