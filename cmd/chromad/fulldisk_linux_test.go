@@ -185,6 +185,9 @@ func TestFullDisk(t *testing.T) {
 		when := fmt.Sprintf("%d pages free", free)
 		giveBack := fillUp(t, dir, free)
 		added := s.add(ctx, 1)
+		for n := 0; free == 0 && added == nil && n < 20; n++ { // what the log's last page has room for, or what a file left that was just removed
+			added = s.add(ctx, 1)
+		}
 		full(t, when+": add", added)
 		must(t, s.remove(ctx, "4", "91", "165"))
 		flushed := s.db.Flush(ctx)
