@@ -39,8 +39,9 @@ type RotateProgress struct {
 // store was opened, and then no further one is begun: progress tells of that
 // one. progress (nil: nobody) is called between segments, from any goroutine,
 // and must not call the store. An error, a context that ends included, leaves
-// a store that is as usable as before; the next call goes on. ErrCorrupt,
-// ErrKey: of a damaged collection, whose old keys stay.
+// a store that is as usable as before; the next call goes on. That a file which
+// was replaced cannot be removed is such an error. ErrCorrupt, ErrKey: of a
+// damaged collection, whose old keys stay.
 func (db *DB) RotateKeys(ctx context.Context, progress func(RotateProgress)) error {
 	if err := db.enterWrite(ctx); err != nil {
 		return err
@@ -157,7 +158,14 @@ type convergence struct {
 	counted bool         // done says how much there is
 	stale   bool         // the checkpoint is older than what was done
 	hurt    map[ID]error // damaged collections
+	stuck   error        // why the newest sweep left something
+	sweeps  int          // in a row that did
 }
+
+// patience is how many sweeps in a row may fail to remove something before a
+// change of keys gives up: waiting is for readers, who end, and not for a
+// directory that nobody may write to.
+const patience = 4
 
 // watchers are told how far a change of keys is, whoever has begun it.
 type watchers struct {
@@ -226,6 +234,9 @@ func (db *DB) converge(ctx context.Context) error {
 		left, err := v.drop(ctx)
 		if err != nil || !left {
 			return errors.Join(err, v.damage())
+		}
+		if v.sweeps >= patience {
+			return errors.Join(v.stays(), v.damage())
 		}
 		// Somebody still reads files that were replaced, or an entry of before
 		// is on its way into a memtable.
@@ -315,10 +326,23 @@ func (v *convergence) rewrite(ctx context.Context) error {
 		return err
 	}
 	defer db.catMu.Unlock()
-	if _, err := db.sweep(ctx); err != nil {
-		db.report("remove", err, false)
+	if _, v.stuck = db.sweep(ctx); v.stuck == nil {
+		v.sweeps = 0
+		return db.failed()
 	}
+	v.sweeps++
+	db.report("remove", v.stuck, false)
 	return db.failed()
+}
+
+// stays tells what a change of keys leaves behind that cannot remove what it
+// has replaced.
+func (v *convergence) stays() error {
+	files, err := v.db.keyFiles()
+	newest := v.db.newestKeys()
+	files = slices.DeleteFunc(files, func(f keyFile) bool { return !f.old(newest) })
+	return errors.Join(err, fmt.Errorf("%d files under old keys are still there, and so are those keys: see to it that the files can be removed, and rotate again, which goes on from here: %w",
+		len(files), v.stuck))
 }
 
 // covered tells that recovery needs nothing of the log that is under old keys.

@@ -466,3 +466,38 @@ func TestRotateDiskFull(t *testing.T) {
 		t.Errorf("%+v, %v", info, err)
 	}
 }
+
+// A replaced file that cannot be removed ends a change of keys with an error
+// that names it. Reads and writes go on, and once it can be removed the next
+// call finishes what was begun, and begins nothing anew.
+func TestRotateStuck(t *testing.T) {
+	ctx := t.Context()
+	for _, files := range []string{"seg/*", "log/*.wal", "checkpoint/*"} {
+		fs, m := aStore(t, operator("a"))
+		db := openOn(t, fs, Options{Keys: operator("a"), GraphMin: 4})
+		db.jobs.stop()
+		in := fs.Inject(faultfs.Rule{Op: faultfs.OpRemove, Path: files, Forever: true})
+		var between KeyInfo
+		for range 2 {
+			err := db.RotateKeys(ctx, nil)
+			if err == nil || !strings.Contains(err.Error(), files[:3]) || !strings.Contains(err.Error(), "rotate again") || db.Err() != nil {
+				t.Fatalf("%s: %v, %v", files, err, db.Err())
+			}
+			between, err = db.KeyInfo(ctx)
+			check(t, err)
+			if between.OldFiles == 0 || len(between.Keyset) != 2 {
+				t.Errorf("%s: %+v", files, between)
+			}
+		}
+		check(t, findEverything(ctx, db, m))
+		check(t, db.SetTenantResource(ctx, DefaultTenant, "written"))
+		in.Remove()
+		check(t, db.RotateKeys(ctx, nil))
+		info, err := db.KeyInfo(ctx)
+		check(t, err)
+		if info.OldFiles > 0 || len(info.Keyset) != 1 || info.Keyset[0].ID != between.Keyset[1].ID {
+			t.Errorf("%s: %+v, before that %+v", files, info, between)
+		}
+		check(t, db.Close())
+	}
+}
