@@ -78,8 +78,8 @@ func decodeHeader(b []byte, name string, number uint64, o Options) (disk.Header,
 		return id, nil, fmt.Errorf("%s: %w", name, err)
 	}
 	switch {
-	case id.Kind != seal.KindLog:
-		return id, nil, corrupt(name, 0, "file of kind %d is no log", id.Kind)
+	case id.Kind != o.Kind:
+		return id, nil, corrupt(name, 0, "file of kind %d instead of %d", id.Kind, o.Kind)
 	case id.Store != o.Store:
 		return id, nil, corrupt(name, 0, "file of store %v instead of %v", id.Store, o.Store)
 	case id.Collection != seal.ID{}:
@@ -166,7 +166,7 @@ type carried struct {
 // the newest. soft tells that an error left nothing behind that matters: no
 // sync failed, and no renaming that may have been done.
 func create(fs vfs.FS, number uint64, begin start, c *carried, o Options) (t *tail, soft bool, err error) {
-	t = &tail{begin: begin, id: disk.Header{Kind: seal.KindLog, Version: disk.Version, Store: o.Store, File: o.NewID(), Number: number}}
+	t = &tail{begin: begin, id: disk.Header{Kind: o.Kind, Version: disk.Version, Store: o.Store, File: o.NewID(), Number: number}}
 	if t.seal, err = o.Keys.Writer(t.id.Address(0)); err != nil {
 		return nil, true, err
 	}

@@ -19,6 +19,9 @@ const (
 type Options struct {
 	// Store is the identity of the store. Files of another one are refused.
 	Store seal.ID
+	// Kind is what the headers of the files say, default seal.KindLog: a store
+	// that has several logs tells their files apart by it.
+	Kind seal.Kind
 	// Keys seal the frames, each file with the newest key; nil: seal.Plain().
 	Keys seal.Keys
 	// MaxFile is the size in bytes from which on a new file is started,
@@ -49,6 +52,9 @@ type Options struct {
 func (o Options) withDefaults() Options {
 	if o.Keys == nil {
 		o.Keys = seal.Plain()
+	}
+	if o.Kind == 0 {
+		o.Kind = seal.KindLog
 	}
 	if o.MaxFile <= 0 {
 		o.MaxFile = defaultMaxFile

@@ -109,6 +109,7 @@ func HeaderFields(b []byte) []Field {
 
 var kindNames = map[seal.Kind]string{
 	seal.KindLog: "log", seal.KindSegment: "segment", seal.KindCheckpoint: "checkpoint", seal.KindKeyset: "keyset", seal.KindKey: "key",
+	seal.KindReceipt: "receipt", seal.KindAudit: "audit", seal.KindAuditLog: "audit log",
 }
 
 func kindText(k seal.Kind) string {

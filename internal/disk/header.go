@@ -84,7 +84,7 @@ func DecodeHeader(b []byte) (Header, error) {
 		return Header{}, fmt.Errorf("version %d: %w", h.Version, ErrFormat)
 	}
 	switch h.Kind {
-	case seal.KindLog, seal.KindSegment, seal.KindCheckpoint, seal.KindKeyset, seal.KindKey, seal.KindReceipt:
+	case seal.KindLog, seal.KindSegment, seal.KindCheckpoint, seal.KindKeyset, seal.KindKey, seal.KindReceipt, seal.KindAudit, seal.KindAuditLog:
 	default:
 		return Header{}, fmt.Errorf("kind %d: %w", h.Kind, ErrFormat)
 	}

@@ -34,6 +34,8 @@ const (
 	KindKey        Kind = 5 // a data key
 	KindEntry      Kind = 6 // an entry sealed inside a frame of the log: no file
 	KindReceipt    Kind = 7 // of an erasure
+	KindAudit      Kind = 8 // a closed file of the audit log
+	KindAuditLog   Kind = 9 // what the audit log has added since
 )
 
 // Address is the place of a block: the associated data of its checksum and
