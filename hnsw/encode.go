@@ -114,8 +114,10 @@ func (g *Graph) AppendBinary(b []byte) ([]byte, error) {
 // checks everything that keeps a search within its memory and lets it end, so
 // no bytes make a search fail; Check looks for what makes answers poor. The
 // graph uses b instead of copying it, where b begins at a multiple of four
-// and the processor is little endian: b must not change, and must live as
-// long as the graph.
+// and the processor is little endian: b must live as long as the graph. Should
+// it change, which a file can, answers become poor, and a search stays within
+// its memory and ends all the same. Extend does not: it asks for bytes that
+// nobody else can write to.
 func Decode(b []byte, rows int) (*Graph, error) {
 	g, err := decode(b, rows)
 	if err != nil {
@@ -252,11 +254,12 @@ func (g *Graph) checkLinks() error {
 	for s := range seats {
 		for level := 1; level <= g.seatLevel(s); level++ {
 			slots, used := g.slots(level, s)
-			if int(*used) > len(slots) {
-				return fmt.Errorf("level %d node %d: %d links", level, s, *used)
+			n := int(*used)
+			if n > len(slots) {
+				return fmt.Errorf("level %d node %d: %d links", level, s, n)
 			}
-			for _, n := range slots[:*used] {
-				if g.seatLevel(n) < level {
+			for _, n := range slots[:n] {
+				if n >= seats || g.seatLevel(n) < level {
 					return fmt.Errorf("level %d node %d: link to %d", level, s, n)
 				}
 			}
@@ -305,12 +308,13 @@ func (g *Graph) Check() error {
 
 func (g *Graph) checkNode(level int, node uint32) error {
 	slots, used := g.slots(level, node)
-	for _, n := range slots[:*used] {
+	links := min(int(*used), len(slots))
+	for _, n := range slots[:links] {
 		if n == node {
 			return fmt.Errorf("graph: level %d node %d: link to itself", level, node)
 		}
 	}
-	for _, n := range slots[*used:] {
+	for _, n := range slots[links:] {
 		if n != node {
 			return fmt.Errorf("graph: level %d node %d: unused link to %d", level, node, n)
 		}

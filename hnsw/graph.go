@@ -9,6 +9,11 @@ import (
 )
 
 // Graph is the immutable result of Build, Extend or Decode.
+//
+// The arrays of a decoded graph may lie in a file that others can write to.
+// They are checked when it is decoded, and may have changed since: a search
+// holds every place and every length that it takes from them to its bounds
+// when it uses it. Links at level 0, which are many, kernel.Hop checks.
 type Graph struct {
 	rows  int
 	m     int
@@ -126,8 +131,9 @@ func (g *Graph) seat(row uint32) int {
 	return -1
 }
 
+// seatLevel is at most maxLevel, whatever the bytes have become.
 func (g *Graph) seatLevel(seat uint32) int {
-	return int(g.seatFirst[seat+1] - g.seatFirst[seat])
+	return int(min(g.seatFirst[seat+1]-g.seatFirst[seat], maxLevel))
 }
 
 // top is the level where a search begins.
@@ -182,7 +188,7 @@ func (g *Graph) slots(level int, node uint32) ([]uint32, *uint8) {
 		o := int(node) * w
 		return g.links[o : o+w : o+w], &g.degree[node]
 	}
-	list := int(g.seatFirst[node]) + level - 1
+	list := min(int(g.seatFirst[node])+level, len(g.upperDegree)) - 1
 	o := list * g.m
 	return g.upper[o : o+g.m : o+g.m], &g.upperDegree[list]
 }
@@ -190,7 +196,21 @@ func (g *Graph) slots(level int, node uint32) ([]uint32, *uint8) {
 // neighbours returns the links of a node; the caller must not change them.
 func (g *Graph) neighbours(level int, node uint32) []uint32 {
 	slots, used := g.slots(level, node)
-	return slots[:*used]
+	return slots[:min(int(*used), len(slots))]
+}
+
+// linksAbove appends the rows that row has links to at an upper level to rows.
+func (g *Graph) linksAbove(rows []uint32, level int, row uint32) []uint32 {
+	seat := g.seat(row)
+	if seat < 0 {
+		return rows
+	}
+	for _, n := range g.neighbours(level, uint32(seat)) {
+		if int(n) < len(g.seatRow) {
+			rows = append(rows, g.seatRow[n])
+		}
+	}
+	return rows
 }
 
 // setNeighbours replaces the links of a node, which may alias list.

@@ -203,13 +203,9 @@ func (g *Graph) climb(s *Scratch, level, width int) {
 			at++
 			continue
 		}
-		seat := g.seat(nodeOf(p.keys[at]))
+		s.rows = g.linksAbove(s.rows[:0], level, nodeOf(p.keys[at]))
 		p.keys[at] |= expanded
 		s.trace.Expanded++
-		s.rows = s.rows[:0]
-		for _, n := range g.neighbours(level, uint32(seat)) {
-			s.rows = append(s.rows, g.seatRow[n])
-		}
 		h.Gather(s.rows)
 		at = min(at+1, s.offer(h))
 	}

@@ -38,6 +38,7 @@ type Hop struct {
 	sub     float32
 	below   float32
 	bits    int32
+	last    uint32 // the greatest row, what a link beyond it is taken for
 	// rows and keys have room for a whole register behind the batch.
 	rows [batch + 16]uint32
 	keys [batch + 16]float32
@@ -56,21 +57,21 @@ func (h *Hop) Aim(c *Codes, query []int8, mul, sub float32, visited []uint64) {
 	h.query, h.codes, h.meta, h.visited = unsafe.SliceData(query), unsafe.SliceData(c.Data), unsafe.SliceData(c.Meta), unsafe.SliceData(visited)
 	h.stride, h.bits, h.lines = c.Stride, int32(c.Bits), min(c.Stride/blockBytes, 4)
 	h.mul, h.sub, h.n = mul, sub, 0
+	h.last = uint32(max(len(c.Meta), 1) - 1)
 }
 
 // Gather adds the rows that have no bit in visited, each once, sets their
-// bits, and starts to fetch their codes. Every link must be the number of a
-// row and the links must fit into Room: a graph checks its links when it is
-// decoded, they are not checked again here.
+// bits, and starts to fetch their codes. The links must fit into Room. They
+// may lie in a file that others can write to, so what was checked when it was
+// opened says nothing about now: a link that is no row counts as the last one.
 func (h *Hop) Gather(links []uint32) {
 	roomFor(len(links), h.Room())
-	if len(links) > 0 {
+	if len(links) > 0 && len(h.of.Meta) > 0 {
 		active.gather(h, links)
 	}
 }
 
-// Add adds a row without a look at visited. It must be the number of a row, as
-// in Gather.
+// Add adds a row without a look at visited. It must be the number of a row.
 func (h *Hop) Add(row uint32) {
 	roomFor(1, h.Room())
 	h.rows[h.n] = row
@@ -123,6 +124,7 @@ func Prefetch(s []uint32) {
 func gatherGeneric(h *Hop, links []uint32) {
 	n := h.n
 	for _, r := range links {
+		r = min(r, h.last)
 		word, bit := &h.words[r/64], uint64(1)<<(r%64)
 		h.rows[n] = r
 		if *word&bit == 0 {

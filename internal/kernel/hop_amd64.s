@@ -5,42 +5,45 @@
 #include "textflag.h"
 
 // func gatherAMD64(h *Hop, links []uint32)
-// Requires: MMX+
+// Requires: CMOV, MMX+
 TEXT ·gatherAMD64(SB), NOSPLIT, $0-32
 	MOVQ h+0(FP), AX
 	MOVQ links_base+8(FP), CX
 	MOVQ links_len+16(FP), DX
 	MOVQ 24(AX), BX
-	LEAQ 72(AX), SI
+	LEAQ 76(AX), SI
 	MOVQ 48(AX), DI
 	MOVQ DI, R8
+	MOVL 72(AX), R9
 
 filter:
-	MOVL (CX), R9
-	MOVL R9, R10
-	SHRL $0x06, R10
-	MOVQ (BX)(R10*8), R11
-	BTSQ R9, R11
-	MOVQ R11, (BX)(R10*8)
-	SBBQ R11, R11
-	MOVL R9, (SI)(DI*4)
-	LEAQ 1(DI)(R11*1), DI
-	ADDQ $0x04, CX
-	DECQ DX
-	JNZ  filter
-	MOVQ DI, 48(AX)
-	CMPQ R8, DI
-	JE   done
-	MOVQ 16(AX), CX
-	MOVQ 8(AX), DX
-	MOVQ 32(AX), BX
-	MOVQ 40(AX), AX
-	CMPQ AX, $0x01
-	JE   lines1
-	CMPQ AX, $0x02
-	JE   lines2
-	CMPQ AX, $0x03
-	JE   lines3
+	MOVL    (CX), R10
+	CMPL    R10, R9
+	CMOVLHI R9, R10
+	MOVL    R10, R11
+	SHRL    $0x06, R11
+	MOVQ    (BX)(R11*8), R12
+	BTSQ    R10, R12
+	MOVQ    R12, (BX)(R11*8)
+	SBBQ    R12, R12
+	MOVL    R10, (SI)(DI*4)
+	LEAQ    1(DI)(R12*1), DI
+	ADDQ    $0x04, CX
+	DECQ    DX
+	JNZ     filter
+	MOVQ    DI, 48(AX)
+	CMPQ    R8, DI
+	JE      done
+	MOVQ    16(AX), CX
+	MOVQ    8(AX), DX
+	MOVQ    32(AX), BX
+	MOVQ    40(AX), AX
+	CMPQ    AX, $0x01
+	JE      lines1
+	CMPQ    AX, $0x02
+	JE      lines2
+	CMPQ    AX, $0x03
+	JE      lines3
 
 lines4:
 	MOVL       (SI)(R8*4), AX
@@ -184,16 +187,16 @@ TEXT ·score2AVX512(SB), NOSPLIT, $0-40
 	VPBROADCASTD X12, Z12
 
 next_rows:
-	MOVL   72(AX)(DI*4), R11
+	MOVL   76(AX)(DI*4), R11
 	IMULQ  SI, R11
 	ADDQ   DX, R11
-	MOVL   76(AX)(DI*4), R12
+	MOVL   80(AX)(DI*4), R12
 	IMULQ  SI, R12
 	ADDQ   DX, R12
-	MOVL   80(AX)(DI*4), R13
+	MOVL   84(AX)(DI*4), R13
 	IMULQ  SI, R13
 	ADDQ   DX, R13
-	MOVL   84(AX)(DI*4), R14
+	MOVL   88(AX)(DI*4), R14
 	IMULQ  SI, R14
 	ADDQ   DX, R14
 	VPXORD Z0, Z0, Z0
@@ -266,10 +269,10 @@ next_block:
 	VPADDD        Y6, Y2, Y2
 	VEXTRACTI64X4 $0x01, Z3, Y7
 	VPADDD        Y7, Y3, Y3
-	MOVL          72(AX)(DI*4), R11
-	MOVL          76(AX)(DI*4), R12
-	MOVL          80(AX)(DI*4), R13
-	MOVL          84(AX)(DI*4), R14
+	MOVL          76(AX)(DI*4), R11
+	MOVL          80(AX)(DI*4), R12
+	MOVL          84(AX)(DI*4), R13
+	MOVL          88(AX)(DI*4), R14
 	VMOVSD        (BX)(R11*8), X8
 	VMOVHPS       (BX)(R12*8), X8, X8
 	VMOVSD        (BX)(R13*8), X9
@@ -289,12 +292,12 @@ next_block:
 	VMULPS        X11, X0, X0
 	VADDPS        X10, X0, X0
 	VBROADCASTSS  64(AX), X1
-	VMOVDQU       72(AX)(DI*4), X2
+	VMOVDQU       76(AX)(DI*4), X2
 	VCMPPS        $0x01, X1, X0, K1
 	VCOMPRESSPS.Z X0, K1, X0
 	VPCOMPRESSD.Z X2, K1, X2
-	VMOVUPS       X0, 1160(AX)(R9*4)
-	VMOVDQU       X2, 72(AX)(R9*4)
+	VMOVUPS       X0, 1164(AX)(R9*4)
+	VMOVDQU       X2, 76(AX)(R9*4)
 	KMOVW         K1, R10
 	POPCNTL       R10, R11
 	ADDQ          R11, R9
@@ -326,16 +329,16 @@ TEXT ·score4AVX512(SB), NOSPLIT, $0-40
 	VPBROADCASTD X12, Z12
 
 next_rows:
-	MOVL   72(AX)(DI*4), R11
+	MOVL   76(AX)(DI*4), R11
 	IMULQ  SI, R11
 	ADDQ   DX, R11
-	MOVL   76(AX)(DI*4), R12
+	MOVL   80(AX)(DI*4), R12
 	IMULQ  SI, R12
 	ADDQ   DX, R12
-	MOVL   80(AX)(DI*4), R13
+	MOVL   84(AX)(DI*4), R13
 	IMULQ  SI, R13
 	ADDQ   DX, R13
-	MOVL   84(AX)(DI*4), R14
+	MOVL   88(AX)(DI*4), R14
 	IMULQ  SI, R14
 	ADDQ   DX, R14
 	VPXORD Z0, Z0, Z0
@@ -382,10 +385,10 @@ next_block:
 	VPADDD        Y6, Y2, Y2
 	VEXTRACTI64X4 $0x01, Z3, Y7
 	VPADDD        Y7, Y3, Y3
-	MOVL          72(AX)(DI*4), R11
-	MOVL          76(AX)(DI*4), R12
-	MOVL          80(AX)(DI*4), R13
-	MOVL          84(AX)(DI*4), R14
+	MOVL          76(AX)(DI*4), R11
+	MOVL          80(AX)(DI*4), R12
+	MOVL          84(AX)(DI*4), R13
+	MOVL          88(AX)(DI*4), R14
 	VMOVSD        (BX)(R11*8), X8
 	VMOVHPS       (BX)(R12*8), X8, X8
 	VMOVSD        (BX)(R13*8), X9
@@ -405,12 +408,12 @@ next_block:
 	VMULPS        X11, X0, X0
 	VADDPS        X10, X0, X0
 	VBROADCASTSS  64(AX), X1
-	VMOVDQU       72(AX)(DI*4), X2
+	VMOVDQU       76(AX)(DI*4), X2
 	VCMPPS        $0x01, X1, X0, K1
 	VCOMPRESSPS.Z X0, K1, X0
 	VPCOMPRESSD.Z X2, K1, X2
-	VMOVUPS       X0, 1160(AX)(R9*4)
-	VMOVDQU       X2, 72(AX)(R9*4)
+	VMOVUPS       X0, 1164(AX)(R9*4)
+	VMOVDQU       X2, 76(AX)(R9*4)
 	KMOVW         K1, R10
 	POPCNTL       R10, R11
 	ADDQ          R11, R9
@@ -439,16 +442,16 @@ TEXT ·score8AVX512(SB), NOSPLIT, $0-40
 	MOVQ 32(AX), SI
 
 next_rows:
-	MOVL   72(AX)(DI*4), R11
+	MOVL   76(AX)(DI*4), R11
 	IMULQ  SI, R11
 	ADDQ   DX, R11
-	MOVL   76(AX)(DI*4), R12
+	MOVL   80(AX)(DI*4), R12
 	IMULQ  SI, R12
 	ADDQ   DX, R12
-	MOVL   80(AX)(DI*4), R13
+	MOVL   84(AX)(DI*4), R13
 	IMULQ  SI, R13
 	ADDQ   DX, R13
-	MOVL   84(AX)(DI*4), R14
+	MOVL   88(AX)(DI*4), R14
 	IMULQ  SI, R14
 	ADDQ   DX, R14
 	VPXORD Z0, Z0, Z0
@@ -478,10 +481,10 @@ next_block:
 	VPADDD        Y6, Y2, Y2
 	VEXTRACTI64X4 $0x01, Z3, Y7
 	VPADDD        Y7, Y3, Y3
-	MOVL          72(AX)(DI*4), R11
-	MOVL          76(AX)(DI*4), R12
-	MOVL          80(AX)(DI*4), R13
-	MOVL          84(AX)(DI*4), R14
+	MOVL          76(AX)(DI*4), R11
+	MOVL          80(AX)(DI*4), R12
+	MOVL          84(AX)(DI*4), R13
+	MOVL          88(AX)(DI*4), R14
 	VMOVSD        (BX)(R11*8), X8
 	VMOVHPS       (BX)(R12*8), X8, X8
 	VMOVSD        (BX)(R13*8), X9
@@ -501,12 +504,12 @@ next_block:
 	VMULPS        X11, X0, X0
 	VADDPS        X10, X0, X0
 	VBROADCASTSS  64(AX), X1
-	VMOVDQU       72(AX)(DI*4), X2
+	VMOVDQU       76(AX)(DI*4), X2
 	VCMPPS        $0x01, X1, X0, K1
 	VCOMPRESSPS.Z X0, K1, X0
 	VPCOMPRESSD.Z X2, K1, X2
-	VMOVUPS       X0, 1160(AX)(R9*4)
-	VMOVDQU       X2, 72(AX)(R9*4)
+	VMOVUPS       X0, 1164(AX)(R9*4)
+	VMOVDQU       X2, 76(AX)(R9*4)
 	KMOVW         K1, R10
 	POPCNTL       R10, R11
 	ADDQ          R11, R9
@@ -540,16 +543,16 @@ TEXT ·score2AVX2(SB), NOSPLIT, $0-40
 	VPSRLW       $0x0f, Y15, Y15
 
 next_rows:
-	MOVL  72(AX)(DI*4), R11
+	MOVL  76(AX)(DI*4), R11
 	IMULQ SI, R11
 	ADDQ  DX, R11
-	MOVL  76(AX)(DI*4), R12
+	MOVL  80(AX)(DI*4), R12
 	IMULQ SI, R12
 	ADDQ  DX, R12
-	MOVL  80(AX)(DI*4), R13
+	MOVL  84(AX)(DI*4), R13
 	IMULQ SI, R13
 	ADDQ  DX, R13
-	MOVL  84(AX)(DI*4), R14
+	MOVL  88(AX)(DI*4), R14
 	IMULQ SI, R14
 	ADDQ  DX, R14
 	VPXOR Y0, Y0, Y0
@@ -702,10 +705,10 @@ next_block:
 	ADDQ         $0x40, R10
 	CMPQ         R10, SI
 	JLT          next_block
-	MOVL         72(AX)(DI*4), R11
-	MOVL         76(AX)(DI*4), R12
-	MOVL         80(AX)(DI*4), R13
-	MOVL         84(AX)(DI*4), R14
+	MOVL         76(AX)(DI*4), R11
+	MOVL         80(AX)(DI*4), R12
+	MOVL         84(AX)(DI*4), R13
+	MOVL         88(AX)(DI*4), R14
 	VMOVSD       (BX)(R11*8), X8
 	VMOVHPS      (BX)(R12*8), X8, X8
 	VMOVSD       (BX)(R13*8), X9
@@ -725,7 +728,7 @@ next_block:
 	VMULPS       X11, X0, X0
 	VADDPS       X10, X0, X0
 	VBROADCASTSS 64(AX), X1
-	VMOVDQU      72(AX)(DI*4), X2
+	VMOVDQU      76(AX)(DI*4), X2
 	VCMPPS       $0x01, X1, X0, X1
 	VMOVMSKPS    X1, R10
 	LEAQ         squeeze<>+0(SB), R11
@@ -734,8 +737,8 @@ next_block:
 	VMOVDQU      (R11)(R12*1), X1
 	VPERMILPS    X1, X0, X0
 	VPERMILPS    X1, X2, X2
-	VMOVUPS      X0, 1160(AX)(R9*4)
-	VMOVDQU      X2, 72(AX)(R9*4)
+	VMOVUPS      X0, 1164(AX)(R9*4)
+	VMOVDQU      X2, 76(AX)(R9*4)
 	POPCNTL      R10, R11
 	ADDQ         R11, R9
 	ADDQ         $0x04, DI
@@ -768,16 +771,16 @@ TEXT ·score4AVX2(SB), NOSPLIT, $0-40
 	VPSRLW       $0x0f, Y15, Y15
 
 next_rows:
-	MOVL  72(AX)(DI*4), R11
+	MOVL  76(AX)(DI*4), R11
 	IMULQ SI, R11
 	ADDQ  DX, R11
-	MOVL  76(AX)(DI*4), R12
+	MOVL  80(AX)(DI*4), R12
 	IMULQ SI, R12
 	ADDQ  DX, R12
-	MOVL  80(AX)(DI*4), R13
+	MOVL  84(AX)(DI*4), R13
 	IMULQ SI, R13
 	ADDQ  DX, R13
-	MOVL  84(AX)(DI*4), R14
+	MOVL  88(AX)(DI*4), R14
 	IMULQ SI, R14
 	ADDQ  DX, R14
 	VPXOR Y0, Y0, Y0
@@ -862,10 +865,10 @@ next_block:
 	ADDQ         $0x40, R10
 	CMPQ         R10, SI
 	JLT          next_block
-	MOVL         72(AX)(DI*4), R11
-	MOVL         76(AX)(DI*4), R12
-	MOVL         80(AX)(DI*4), R13
-	MOVL         84(AX)(DI*4), R14
+	MOVL         76(AX)(DI*4), R11
+	MOVL         80(AX)(DI*4), R12
+	MOVL         84(AX)(DI*4), R13
+	MOVL         88(AX)(DI*4), R14
 	VMOVSD       (BX)(R11*8), X8
 	VMOVHPS      (BX)(R12*8), X8, X8
 	VMOVSD       (BX)(R13*8), X9
@@ -885,7 +888,7 @@ next_block:
 	VMULPS       X11, X0, X0
 	VADDPS       X10, X0, X0
 	VBROADCASTSS 64(AX), X1
-	VMOVDQU      72(AX)(DI*4), X2
+	VMOVDQU      76(AX)(DI*4), X2
 	VCMPPS       $0x01, X1, X0, X1
 	VMOVMSKPS    X1, R10
 	LEAQ         squeeze<>+0(SB), R11
@@ -894,8 +897,8 @@ next_block:
 	VMOVDQU      (R11)(R12*1), X1
 	VPERMILPS    X1, X0, X0
 	VPERMILPS    X1, X2, X2
-	VMOVUPS      X0, 1160(AX)(R9*4)
-	VMOVDQU      X2, 72(AX)(R9*4)
+	VMOVUPS      X0, 1164(AX)(R9*4)
+	VMOVDQU      X2, 76(AX)(R9*4)
 	POPCNTL      R10, R11
 	ADDQ         R11, R9
 	ADDQ         $0x04, DI
@@ -923,16 +926,16 @@ TEXT ·score8AVX2(SB), NOSPLIT, $0-40
 	MOVQ 32(AX), SI
 
 next_rows:
-	MOVL  72(AX)(DI*4), R11
+	MOVL  76(AX)(DI*4), R11
 	IMULQ SI, R11
 	ADDQ  DX, R11
-	MOVL  76(AX)(DI*4), R12
+	MOVL  80(AX)(DI*4), R12
 	IMULQ SI, R12
 	ADDQ  DX, R12
-	MOVL  80(AX)(DI*4), R13
+	MOVL  84(AX)(DI*4), R13
 	IMULQ SI, R13
 	ADDQ  DX, R13
-	MOVL  84(AX)(DI*4), R14
+	MOVL  88(AX)(DI*4), R14
 	IMULQ SI, R14
 	ADDQ  DX, R14
 	VPXOR Y0, Y0, Y0
@@ -997,10 +1000,10 @@ next_block:
 	ADDQ         $0x40, R10
 	CMPQ         R10, SI
 	JLT          next_block
-	MOVL         72(AX)(DI*4), R11
-	MOVL         76(AX)(DI*4), R12
-	MOVL         80(AX)(DI*4), R13
-	MOVL         84(AX)(DI*4), R14
+	MOVL         76(AX)(DI*4), R11
+	MOVL         80(AX)(DI*4), R12
+	MOVL         84(AX)(DI*4), R13
+	MOVL         88(AX)(DI*4), R14
 	VMOVSD       (BX)(R11*8), X8
 	VMOVHPS      (BX)(R12*8), X8, X8
 	VMOVSD       (BX)(R13*8), X9
@@ -1020,7 +1023,7 @@ next_block:
 	VMULPS       X11, X0, X0
 	VADDPS       X10, X0, X0
 	VBROADCASTSS 64(AX), X1
-	VMOVDQU      72(AX)(DI*4), X2
+	VMOVDQU      76(AX)(DI*4), X2
 	VCMPPS       $0x01, X1, X0, X1
 	VMOVMSKPS    X1, R10
 	LEAQ         squeeze<>+0(SB), R11
@@ -1029,8 +1032,8 @@ next_block:
 	VMOVDQU      (R11)(R12*1), X1
 	VPERMILPS    X1, X0, X0
 	VPERMILPS    X1, X2, X2
-	VMOVUPS      X0, 1160(AX)(R9*4)
-	VMOVDQU      X2, 72(AX)(R9*4)
+	VMOVUPS      X0, 1164(AX)(R9*4)
+	VMOVDQU      X2, 76(AX)(R9*4)
 	POPCNTL      R10, R11
 	ADDQ         R11, R9
 	ADDQ         $0x04, DI

@@ -16,9 +16,12 @@ TEXT ·gatherNEON(SB), NOSPLIT, $0-32
 	ADD R3<<2, R5, R5
 	MOVD R5, R6
 	MOVD $1, R7
+	MOVWU Hop_last(R0), R13
 
 links1:
 	MOVWU.P 4(R1), R8
+	CMP R13, R8
+	CSEL LO, R8, R13, R8
 	LSR $6, R8, R9
 	MOVD (R4)(R9<<3), R10
 	LSL R8, R7, R11

@@ -18,6 +18,7 @@ var _ = [...]struct{}{
 	[1]struct{}{}[unsafe.Offsetof(Hop{}.sub)-60],
 	[1]struct{}{}[unsafe.Offsetof(Hop{}.below)-64],
 	[1]struct{}{}[unsafe.Offsetof(Hop{}.bits)-68],
-	[1]struct{}{}[unsafe.Offsetof(Hop{}.rows)-72],
-	[1]struct{}{}[unsafe.Offsetof(Hop{}.keys)-1160],
+	[1]struct{}{}[unsafe.Offsetof(Hop{}.last)-72],
+	[1]struct{}{}[unsafe.Offsetof(Hop{}.rows)-76],
+	[1]struct{}{}[unsafe.Offsetof(Hop{}.keys)-1164],
 }

@@ -193,6 +193,30 @@ func TestGather(t *testing.T) {
 	}
 }
 
+// TestGatherBeyond: a link that is no row is the last one, in every form, and
+// of no rows nothing is gathered.
+func TestGatherBeyond(t *testing.T) {
+	const n = 100
+	s := newScene(rand.New(rand.NewPCG(37, 38)), heap(), n, 4, 1)
+	with(func(name string) {
+		for _, beyond := range []uint32{n, n + 1, 127, 128, 1 << 20, math.MaxInt32, 1 << 31, math.MaxUint32} {
+			clear(s.visited)
+			h := new(Hop)
+			s.aim(h)
+			h.Gather([]uint32{5, beyond, n - 1, 7, beyond})
+			if got := h.rows[:h.Len()]; !slices.Equal(got, []uint32{5, n - 1, 7}) {
+				t.Errorf("%s: a link to %d: %v", name, beyond, got)
+			}
+		}
+		none := Codes{Bits: 4, Stride: 64}
+		h := new(Hop)
+		h.Aim(&none, s.query, 1, 0, nil)
+		if h.Gather([]uint32{0}); h.Len() != 0 {
+			t.Errorf("%s: a row of none", name)
+		}
+	})
+}
+
 func TestHopOutside(t *testing.T) {
 	s := newScene(rand.New(rand.NewPCG(17, 18)), heap(), 65, 4, 2)
 	full := new(Hop)

@@ -31,6 +31,8 @@ func TestHopGuardPage(t *testing.T) {
 				}
 				row[r.IntN(count)] = n - 1
 				checkScore(t, &s, row, float32(math.Inf(1)))
+				// No row, at once behind the guarded memory or far beyond.
+				row[r.IntN(count)] = []uint32{n, 128, 1 << 20, math.MaxInt32, 1 << 31, math.MaxUint32}[count%6]
 				with(func(string) {
 					clear(s.visited)
 					h := new(Hop)

@@ -20,8 +20,9 @@ const (
 	hopMul     = 56
 	hopSub     = 60
 	hopBelow   = 64
-	hopRows    = 72
-	hopKeys    = 1160
+	hopLast    = 72
+	hopRows    = 76
+	hopKeys    = 1164
 )
 
 const (
@@ -48,7 +49,8 @@ func indexed(base, index reg.Register, scale uint8, disp int) operand.Mem {
 
 // gatherRows filters links by a set of bits without a branch on a bit, whose
 // value nobody can predict: every link is written, and the place moves on by
-// one less the bit that was there.
+// one less the bit that was there. What is no row counts as the last one: the
+// bytes of links may have changed since they were checked.
 func gatherRows() {
 	TEXT("gatherAMD64", 4, "func(h *Hop, links []uint32)")
 	Doc("gatherAMD64 adds the links that were not visited and prefetches their codes.")
@@ -60,12 +62,15 @@ func gatherRows() {
 	MOVQ(at(h, hopVisited), visited)
 	LEAQ(at(h, hopRows), rows)
 	MOVQ(at(h, hopN), n)
-	first := GP64()
+	first, last := GP64(), GP32()
 	MOVQ(n, first)
+	MOVL(at(h, hopLast), last)
 
 	Label("filter")
 	row, word, bits := GP64(), GP64(), GP64()
 	MOVL(at(link, 0), row.As32())
+	CMPL(row.As32(), last)
+	CMOVLHI(last, row.As32())
 	MOVL(row.As32(), word.As32())
 	SHRL(operand.Imm(6), word.As32())
 	MOVQ(indexed(visited, word, 8, 0), bits)

@@ -18,7 +18,9 @@ func hops(p *program) {
 }
 
 // gather writes every link to the batch and steps over those that are new:
-// whether one is new cannot be predicted, so nothing branches on it.
+// whether one is new cannot be predicted, so nothing branches on it. What is
+// no row counts as the last one: the bytes of links may have changed since
+// they were checked.
 func gather(p *program) {
 	p.function("gatherNEON", "(h *Hop, links []uint32)", 32,
 		"is the kernel of Hop.Gather, for at least one link.")
@@ -29,9 +31,12 @@ func gather(p *program) {
 	p.op("ADD R3<<2, R5, R5")
 	p.op("MOVD R5, R6")
 	p.op("MOVD $1, R7")
+	p.op("MOVWU Hop_last(R0), R13")
 	links, fetch, done := p.label("links"), p.label("fetch"), p.label("done")
 	p.at(links)
 	p.op("MOVWU.P 4(R1), R8")
+	p.op("CMP R13, R8")
+	p.op("CSEL LO, R8, R13, R8")
 	p.op("LSR $6, R8, R9")
 	p.op("MOVD (R4)(R9<<3), R10")
 	p.op("LSL R8, R7, R11")
