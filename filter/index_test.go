@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -58,6 +59,15 @@ func damaged(t *testing.T, data []byte, rows uint32) {
 		if !got.IsEmpty() && got.Maximum() >= rows {
 			t.Fatalf("row %d of %d", got.Maximum(), rows)
 		}
+	}
+	err = ix.Values(context.Background(), "a", func(_ Kind, _ Value, in []uint32) error {
+		if len(in) > 0 && slices.Max(in) >= rows {
+			t.Fatalf("rows %v of %d", in, rows)
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, ErrCorrupt) {
+		t.Fatalf("error is not ErrCorrupt: %v", err)
 	}
 }
 
@@ -280,4 +290,57 @@ func BenchmarkBuild(b *testing.B) {
 		build(b, records)
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(records)), "ns/row")
+}
+
+// Values has each value of each record once, and no other.
+func TestValues(t *testing.T) {
+	records := sample(3000)
+	ix := open(t, build(t, records), len(records))
+	for _, key := range []string{"a", "even", "time", "日本", "nowhere"} {
+		got := map[uint32][]string{}
+		err := ix.Values(t.Context(), key, func(kind Kind, v Value, rows []uint32) error {
+			for _, row := range rows {
+				got[row] = append(got[row], fmt.Sprint(kind.IsArray(), v.Kind(), v))
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for row, r := range records {
+			var want []string
+			v := r.meta[key]
+			switch {
+			case v.Kind().IsArray():
+				for _, w := range elements(v) {
+					want = append(want, fmt.Sprint(true, w.Kind(), w))
+				}
+			case !v.IsNull() && !(v.Kind() == KindFloat && v.AsFloat() != v.AsFloat()):
+				want = append(want, fmt.Sprint(false, v.Kind(), v))
+			}
+			slices.Sort(want)
+			slices.Sort(got[uint32(row)])
+			if !slices.Equal(slices.Compact(want), got[uint32(row)]) {
+				t.Fatalf("%s of row %d: %v, want %v", key, row, got[uint32(row)], want)
+			}
+		}
+	}
+}
+
+func elements(v Value) (out []Value) {
+	for _, x := range v.AsBools() {
+		out = append(out, Bool(x))
+	}
+	for _, x := range v.AsInts() {
+		out = append(out, Int(x))
+	}
+	for _, x := range v.AsFloats() {
+		if x == x {
+			out = append(out, Float(x))
+		}
+	}
+	for _, x := range v.AsStrings() {
+		out = append(out, String(x))
+	}
+	return out
 }
