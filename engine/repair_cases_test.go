@@ -102,6 +102,7 @@ func TestRepairWithoutCheckpoint(t *testing.T) {
 		}
 	}
 	fill("old", 2)
+	check(t, db.ChangeSetting(ctx, "access", func([]byte) ([]byte, error) { return []byte("who gets in"), nil }))
 	for range 2 { // the log forgets it: only its two segments speak of it
 		check(t, db.Close())
 		db = openOn(t, fs, Options{GraphMin: 4})
@@ -137,6 +138,13 @@ func TestRepairWithoutCheckpoint(t *testing.T) {
 	}
 	if n != 2 || idsIn(t, db, "new") == "-" {
 		t.Errorf("%d collections, new: %s", n, idsIn(t, db, "new"))
+	}
+	told := slices.ContainsFunc(r.Lost, func(l Loss) bool { return strings.Contains(l.Text, "settings are lost") })
+	access, err := db.Setting(ctx, "access")
+	check(t, err)
+	lost, err := db.Setting(ctx, SettingsLost)
+	if err != nil || lost == nil || !told {
+		t.Errorf("that settings are lost is told: %t, and in the store: %q, %v; access: %q", told, lost, err, access)
 	}
 	check(t, db.Close())
 }

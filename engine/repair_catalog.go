@@ -188,10 +188,26 @@ func (r *repair) readCatalog() error {
 	if p := r.db.checkpoint.position.Seq; r.found && r.next <= p {
 		r.lose(nil, Loss{Row: -1, First: r.next, Last: p, Text: "the log ends before what the checkpoint has seen"})
 	}
+	r.settings()
 	if !r.found {
 		return r.recoverCollections()
 	}
 	return nil
+}
+
+// settings tells when users, roles and rules may not be those that were there
+// last: a key that was revoked may be good again. Without a checkpoint those
+// of which the log says nothing are missing, and the store must not be open
+// to everybody because of that.
+func (r *repair) settings() {
+	const look = "settings are lost where they are not written again later: look at users, roles and keys before you serve the store"
+	switch cat := r.db.catalog; {
+	case !r.found:
+		cat.settings[SettingsLost] = []byte("by a repair that found no checkpoint")
+		r.lose(nil, Loss{Row: -1, Text: look})
+	case len(r.gaps) > 0 && len(cat.settings) > 0:
+		r.lose(nil, Loss{Row: -1, First: r.gaps[0].first, Last: r.gaps[len(r.gaps)-1].end - 1, Text: look})
+	}
 }
 
 func (r *repair) edit(payload []byte) error {

@@ -10,6 +10,10 @@ import (
 // again with every checkpoint.
 const maxSetting = 8 << 20
 
+// SettingsLost is a setting that Repair makes in a store whose settings it could
+// not read: what is missing may have kept somebody out.
+const SettingsLost = "settings lost"
+
 // Setting is a value that the program keeps in the store beside its data, as
 // durable and as encrypted: who may do what, for instance. The engine does not
 // look into it. nil: it was never set. Reset leaves settings as they are.

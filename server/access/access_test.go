@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/chromad/chromad/engine"
 )
 
 func check(t testing.TB, err error) {
@@ -350,6 +352,26 @@ func (k kept) ChangeSetting(_ context.Context, name string, change func([]byte) 
 		k[name] = v
 	}
 	return err
+}
+
+// A store whose policy was lost with a damaged disk lets nobody in until
+// somebody who has its files makes users again.
+func TestLostPolicy(t *testing.T) {
+	store := kept{engine.SettingsLost: []byte("by a repair")}
+	k, err := Open(t.Context(), store, Outside{})
+	check(t, err)
+	if _, err := k.Authenticate(t.Context(), Credential{}); k.Open() || !errors.Is(err, ErrDenied) {
+		t.Errorf("without a credential: %v", err)
+	}
+	_, err = k.Run(t.Context(), Command{Do: "add-user", User: "ada", Roles: []Binding{{Role: "admin"}}})
+	check(t, err)
+	key, err := k.Run(t.Context(), Command{Do: "add-key", User: "ada"})
+	check(t, err)
+	k, err = Open(t.Context(), store, Outside{})
+	check(t, err)
+	if p, err := k.Authenticate(t.Context(), Credential{Key: key.Secret}); err != nil || !p.May(Reset, Target{}) {
+		t.Errorf("%+v, %v", p, err)
+	}
 }
 
 // Commands change what is stored and what is used, or neither.

@@ -12,8 +12,16 @@ type Settings interface {
 	ChangeSetting(ctx context.Context, name string, change func(old []byte) ([]byte, error)) error
 }
 
-// setting is the name of the policy among the settings of a store.
-const setting = "access"
+// setting is the name of the policy among the settings of a store. Where it is
+// missing and settingLost is there, the policy was lost with a damaged disk
+// and not left out by an operator.
+const (
+	setting     = "access"
+	settingLost = "settings lost"
+)
+
+// lostUser keeps a store closed whose policy was lost: nobody can be him.
+const lostUser = "lost-with-the-settings"
 
 // Keeper is the policy of a store: kept there, and used from the moment it is
 // changed. It is safe for concurrent use.
@@ -41,7 +49,20 @@ func (k *Keeper) Policy(ctx context.Context) (*Policy, error) {
 	if err != nil {
 		return nil, fmt.Errorf("who may do what: %w", err)
 	}
-	return Decode(b)
+	lost, err := k.store.Setting(ctx, settingLost)
+	if err != nil {
+		return nil, fmt.Errorf("who may do what: %w", err)
+	}
+	return stored(b, lost != nil)
+}
+
+// stored is the policy that is kept as b.
+func stored(b []byte, lost bool) (*Policy, error) {
+	p, err := Decode(b)
+	if err == nil && lost && len(b) == 0 {
+		p.Users = []User{{Name: lostUser, Disabled: true}}
+	}
+	return p, err
 }
 
 // Change replaces the policy by what do makes of it. When it returns nil, the
@@ -49,9 +70,13 @@ func (k *Keeper) Policy(ctx context.Context) (*Policy, error) {
 func (k *Keeper) Change(ctx context.Context, do func(*Policy) error) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	lost, err := k.store.Setting(ctx, settingLost)
+	if err != nil {
+		return fmt.Errorf("who may do what: %w", err)
+	}
 	var next *Policy
-	err := k.store.ChangeSetting(ctx, setting, func(old []byte) ([]byte, error) {
-		p, err := Decode(old)
+	err = k.store.ChangeSetting(ctx, setting, func(old []byte) ([]byte, error) {
+		p, err := stored(old, lost != nil)
 		if err != nil {
 			return nil, err
 		}
