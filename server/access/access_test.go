@@ -8,8 +8,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/chromad/chromad/engine"
 )
 
 func check(t testing.TB, err error) {
@@ -357,7 +355,7 @@ func (k kept) ChangeSetting(_ context.Context, name string, change func([]byte) 
 // A store whose policy was lost with a damaged disk lets nobody in until
 // somebody who has its files makes users again.
 func TestLostPolicy(t *testing.T) {
-	store := kept{engine.SettingsLost: []byte("by a repair")}
+	store := kept{settingLost: []byte("by a repair")}
 	k, err := Open(t.Context(), store, Outside{})
 	check(t, err)
 	if _, err := k.Authenticate(t.Context(), Credential{}); k.Open() || !errors.Is(err, ErrDenied) {

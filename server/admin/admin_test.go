@@ -292,3 +292,19 @@ func TestAccess(t *testing.T) {
 		t.Error("an unknown command was taken")
 	}
 }
+
+// A store that a repair has made without its settings is not open: the engine
+// and the policy mean the same setting.
+func TestLostSettings(t *testing.T) {
+	db, err := engine.Open(t.TempDir(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if err := db.ChangeSetting(t.Context(), engine.SettingsLost, func([]byte) ([]byte, error) { return []byte("by a repair"), nil }); err != nil {
+		t.Fatal(err)
+	}
+	if k, err := access.Open(t.Context(), db, access.Outside{}); err != nil || k.Open() {
+		t.Errorf("the store is open: %v", err)
+	}
+}
