@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/chromad/chromad/server/access"
-	"github.com/chromad/chromad/server/limit"
 )
 
 // kindDenied is the name that Python's client turns into its AuthorizationError.
@@ -27,7 +26,7 @@ func (c *call) authenticate() error {
 	if err != nil {
 		return err
 	}
-	credential.Address = limit.Prefix(c.r.RemoteAddr)
+	credential.Address = c.r.RemoteAddr
 	if c.who, err = directory.Authenticate(c.ctx(), credential); err != nil {
 		c.who = directory.Nobody()
 		if _, refused := overload(err); refused != "" {

@@ -244,7 +244,9 @@ func (c *call) find() (found Collection, rule *filter.Expr, ruled bool, err erro
 		if err := c.hidden(name, absent); err != nil {
 			return nil, nil, false, err
 		}
-		rule, ruled = c.who.Rule(c.route.action, access.Target{Tenant: at.Tenant, Database: at.Database, Collection: name})
+		if c.who.Ruled() {
+			rule, ruled = c.who.Rule(c.route.action, access.Target{Tenant: at.Tenant, Database: at.Database, Collection: name})
+		}
 	}
 	return found, rule, ruled, nil
 }

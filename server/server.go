@@ -211,11 +211,11 @@ func (c *call) finish() {
 	if c.status >= 500 && c.status != http.StatusNotImplemented {
 		level = slog.LevelError
 	}
-	attrs := []slog.Attr{
+	attrs := append(make([]slog.Attr, 0, 12), // room for all: this is done for every request
 		slog.String("method", c.r.Method), slog.String("route", pattern), slog.String("action", action),
 		slog.Int("status", c.status), slog.Duration("duration", time.Since(c.start)),
 		slog.Int("bytes_in", len(c.body)), slog.Int("bytes_out", c.sent), slog.String("request_id", c.id),
-	}
+	)
 	if c.who != nil && c.who.Name != "" {
 		attrs = append(attrs, slog.String("user", c.who.Name), slog.String("method_of_auth", c.who.Method))
 		if c.who.Key != "" {

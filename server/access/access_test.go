@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/bits"
 	"slices"
 	"strings"
 	"testing"
@@ -121,6 +122,30 @@ func TestActions(t *testing.T) {
 	}
 	if d.Nobody().May(Identify, Target{}) {
 		t.Error("nobody may ask who he is")
+	}
+	if len(seen) > 64 {
+		t.Errorf("%d actions, and a set has 64 bits", len(seen))
+	}
+	for pattern, want := range map[string]int{"*": len(seen), "db:*": 7, "collection:get": 1, "collection:ge*": 2, "": 0, "get": 0} {
+		if got := bits.OnesCount64(uint64(setOf(pattern))); got != want {
+			t.Errorf("%q stands for %d actions, want %d", pattern, got, want)
+		}
+	}
+}
+
+// What every request pays for an API key is done without a byte from the heap.
+func TestKeyAllocations(t *testing.T) {
+	k, secret := aKey(t, time.Time{})
+	d := directoryOf(t, User{Name: "u", Keys: []Key{k}, Roles: []Binding{{Role: "editor", On: Scope{Tenant: "acme", Collection: "docs-*"}}}})
+	ctx, in := t.Context(), Target{"acme", "main", "docs-1"}
+	got := testing.AllocsPerRun(50, func() {
+		p, err := d.Authenticate(ctx, Credential{Key: secret, Address: "10.0.0.1:99"})
+		if err != nil || !p.Might(Query, Target{Tenant: "acme", Database: "main"}) || p.MayAll(Query, "acme", "main") || !p.May(Query, in) || p.Ruled() {
+			t.Fatal(p, err)
+		}
+	})
+	if got > 0 {
+		t.Errorf("%v allocations", got)
 	}
 }
 

@@ -54,9 +54,39 @@ func Actions() []Action {
 	}
 }
 
+// actionSet is a set of actions, a bit for each in the order of Actions.
+type actionSet uint64
+
+// facts are what every request needs to know of its action.
+type facts struct {
+	bit   actionSet
+	level int
+}
+
+// known are the facts of each action. One that is not here is granted to nobody.
+var known = func() map[Action]facts {
+	out := map[Action]facts{}
+	for i, a := range Actions() {
+		out[a] = facts{1 << i, a.findLevel()}
+	}
+	return out
+}()
+
+// setOf are the actions that pattern stands for.
+func setOf(pattern string) (s actionSet) {
+	for a, f := range known {
+		if a.matches(pattern) {
+			s |= f.bit
+		}
+	}
+	return s
+}
+
 // level is how much of a target the action looks at: 0 nothing, 1 the tenant,
 // 2 its database, 3 the collection.
-func (a Action) level() int {
+func (a Action) level() int { return known[a].level }
+
+func (a Action) findLevel() int {
 	switch before, _, _ := strings.Cut(string(a), ":"); before {
 	case "tenant":
 		return 1

@@ -35,7 +35,7 @@ type Credential struct {
 	Name, Password string
 	Token          string // a bearer token that is no API key
 	Certificate    string // common name of a verified client certificate
-	Address        string // where it comes from: failures are counted for it
+	Address        string // "host:port" that it comes from: failures are counted for it
 }
 
 // Token is what a verified bearer token says.
@@ -84,7 +84,7 @@ type Directory struct {
 type directory struct {
 	open   bool
 	roles  map[string]Role
-	byKey  map[string]*entry // by the key's id
+	byKey  map[string]*holder // by the key's id
 	byName map[string]*entry
 	byCert map[string]*entry
 }
@@ -92,9 +92,19 @@ type directory struct {
 type entry struct {
 	user     *User
 	grants   []granted
+	ruled    bool
 	password password
 	weak     map[Action]bool
 	limits   *limit.Set
+}
+
+// holder is an API key and who shows it, made once for all his requests: a
+// change of the policy makes a directory anew, and with it every holder.
+type holder struct {
+	Key
+	name string // what its failures are counted under
+	who  *Principal
+	err  error // instead of who: he is not let in
 }
 
 // verified is a password that was right, until when that may be believed, and
@@ -131,16 +141,19 @@ func (d *Directory) Use(p *Policy) error {
 	for _, r := range append(BuiltIn(), p.Roles...) {
 		roles[r.Name] = r
 	}
-	next := &directory{open: len(p.Users) == 0 && d.outside.Tokens == nil, roles: roles, byKey: map[string]*entry{}, byName: map[string]*entry{}, byCert: map[string]*entry{}}
+	next := &directory{open: len(p.Users) == 0 && d.outside.Tokens == nil, roles: roles, byKey: map[string]*holder{}, byName: map[string]*entry{}, byCert: map[string]*entry{}}
 	for i := range p.Users {
 		u := p.Users[i] // a copy: the caller may change his
 		e := &entry{user: &u, grants: grantsOf(u.Roles, roles, valuesOf(u.Name, u.Attributes, nil)), weak: d.weak, limits: limitsOf(d.outside.Limits, u.Limits, u.Roles, roles)}
+		e.ruled = anyRuled(e.grants)
 		if u.Password != "" {
 			e.password, _ = parsePassword(u.Password) // Check has read it
 		}
 		next.byName[u.Name] = e
 		for _, k := range u.Keys {
-			next.byKey[k.ID] = e
+			h := &holder{Key: k, name: attemptOfKey(k.ID)}
+			h.who, h.err = e.principal("key", k.ID)
+			next.byKey[k.ID] = h
 		}
 		for _, c := range u.Certificates {
 			next.byCert[c] = e
@@ -172,7 +185,10 @@ func (d *Directory) Nobody() *Principal {
 // *Denied, a *limit.Refused when too many have failed, ErrBusy, or what keeps a
 // Verifier from telling.
 func (d *Directory) Authenticate(ctx context.Context, c Credential) (*Principal, error) {
-	attempt := c.attempt()
+	if d.guesses == nil {
+		return d.authenticate(ctx, c)
+	}
+	attempt := d.attempt(c)
 	if err := d.guesses.May(attempt); err != nil {
 		return nil, err
 	}
@@ -188,16 +204,22 @@ func (d *Directory) Authenticate(ctx context.Context, c Credential) (*Principal,
 
 // attempt is what is counted when the credential turns out to be wrong. Names
 // are those of users or of keys, so that nobody's are mixed up.
-func (c Credential) attempt() limit.Attempt {
-	a := limit.Attempt{Address: c.Address, Credential: c.Key + c.Password + c.Token + c.Certificate}
+func (d *Directory) attempt(c Credential) limit.Attempt {
+	a := limit.Attempt{Address: limit.Prefix(c.Address), Credential: c.Key + c.Password + c.Token + c.Certificate}
 	if id, ok := keyID(c.Key); ok {
-		a.Name = "key " + id
+		if h := d.current.Load().byKey[id]; h != nil {
+			a.Name = h.name
+		} else {
+			a.Name = attemptOfKey(id)
+		}
 	}
 	if c.Name != "" {
 		a.Name = "user " + c.Name
 	}
 	return a
 }
+
+func attemptOfKey(id string) string { return "key " + id }
 
 func (d *Directory) authenticate(ctx context.Context, c Credential) (*Principal, error) {
 	at := d.current.Load()
@@ -232,6 +254,7 @@ func (d *Directory) token(ctx context.Context, at *directory, raw string) (*Prin
 		return nil, &Denied{err.Error()}
 	}
 	p := &Principal{Name: t.Name, Method: "token", grants: grantsOf(t.Roles, at.roles, valuesOf(t.Name, nil, t.Claims)), Limits: limitsOf(d.outside.Limits, nil, t.Roles, at.roles)}
+	p.ruled = anyRuled(p.grants)
 	if !t.Strong {
 		p.weak = d.weak
 	}
@@ -243,24 +266,16 @@ func (at *directory) key(secret string, now time.Time) (*Principal, error) {
 	if !ok {
 		return nil, &Denied{"not an API key"}
 	}
-	e := at.byKey[id]
-	if e == nil {
+	h := at.byKey[id]
+	switch {
+	case h == nil:
 		return nil, &Denied{"unknown API key"}
+	case !h.is(secret):
+		return nil, &Denied{"wrong secret of API key " + id}
+	case h.expired(now):
+		return nil, &Denied{"API key " + id + " has expired"}
 	}
-	for i := range e.user.Keys {
-		k := &e.user.Keys[i]
-		if k.ID != id {
-			continue
-		}
-		switch {
-		case !k.is(secret):
-			return nil, &Denied{"wrong secret of API key " + id}
-		case k.expired(now):
-			return nil, &Denied{"API key " + id + " has expired"}
-		}
-		return e.principal("key", id)
-	}
-	return nil, &Denied{"unknown API key"}
+	return h.who, h.err
 }
 
 func (d *Directory) password(at *directory, name, text string) (*Principal, error) {
@@ -321,5 +336,5 @@ func (e *entry) principal(method, key string) (*Principal, error) {
 	if e.user.Disabled {
 		return nil, &Denied{"user " + e.user.Name + " is disabled"}
 	}
-	return &Principal{Name: e.user.Name, Method: method, Key: key, Tenant: e.user.Tenant, Database: e.user.Database, grants: e.grants, weak: e.weak, Limits: e.limits}, nil
+	return &Principal{Name: e.user.Name, Method: method, Key: key, Tenant: e.user.Tenant, Database: e.user.Database, grants: e.grants, ruled: e.ruled, weak: e.weak, Limits: e.limits}, nil
 }

@@ -1,13 +1,11 @@
 package access
 
 import (
-	"iter"
 	"slices"
 
 	"github.com/chromad/chromad/filter"
+	"github.com/chromad/chromad/server/limit"
 )
-
-import "github.com/chromad/chromad/server/limit"
 
 // Principal is who a request comes from, and what he may do. It is immutable.
 type Principal struct {
@@ -17,37 +15,55 @@ type Principal struct {
 	Tenant, Database string     // the answer of /auth/identity
 	Limits           *limit.Set // how much he may ask for; nil: whatever he likes
 	grants           []granted
+	ruled            bool            // one of the grants is
 	weak             map[Action]bool // what is refused because only one factor was used
 	open             bool            // everything is allowed: there are no users
 }
 
-// granted is a grant of a role within the scope of its binding.
+// granted is a grant of a role within the scope of its binding, made ready
+// for being asked by every request.
 type granted struct {
-	actions  []string
+	actions  actionSet
 	role, on Scope
+	whole    bool         // both are the store
 	ruled    bool         // only records that match rule
 	rule     *filter.Expr // with his values in it
 }
 
+// holds reports whether the grant is one of the action on the target, as far
+// as its first known fields tell.
+func (g *granted) holds(f facts, t Target, known int) bool {
+	if g.actions&f.bit == 0 {
+		return false
+	}
+	if g.whole {
+		return true
+	}
+	return f.level > 0 && g.role.holds(t, known) && g.on.holds(t, known)
+}
+
 // May reports whether the principal may do the action to the target.
-func (p *Principal) May(a Action, t Target) bool { return p.may(a, t, a.level()) }
+func (p *Principal) May(a Action, t Target) bool {
+	f := known[a]
+	return p.may(a, f, t, f.level)
+}
 
 // Might reports whether there can be a target that begins as t does, its
 // empty fields standing for any, to which the principal may do the action. It
 // is asked before a body is read or anything looked up: who may do nothing
 // there learns nothing from what is answered, or from how long it takes.
 func (p *Principal) Might(a Action, t Target) bool {
-	known := 0
-	for _, name := range []string{t.Tenant, t.Database, t.Collection}[:a.level()] {
-		if name == "" {
+	f, told := known[a], 0
+	for _, name := range [3]string{t.Tenant, t.Database, t.Collection} {
+		if name == "" || told == f.level {
 			break
 		}
-		known++
+		told++
 	}
-	return p.may(a, t, known)
+	return p.may(a, f, t, told)
 }
 
-func (p *Principal) may(a Action, t Target, known int) bool {
+func (p *Principal) may(a Action, f facts, t Target, told int) bool {
 	if p.open || a == Public {
 		return true
 	}
@@ -57,32 +73,17 @@ func (p *Principal) may(a Action, t Target, known int) bool {
 	if p.weak[a] {
 		return false
 	}
-	for range p.holding(a, t, known) {
-		return true
+	for i := range p.grants {
+		if p.grants[i].holds(f, t, told) {
+			return true
+		}
 	}
 	return false
 }
 
-// holding yields the grants of the action on the target.
-func (p *Principal) holding(a Action, t Target, known int) iter.Seq[*granted] {
-	return func(yield func(*granted) bool) {
-		for i := range p.grants {
-			g := &p.grants[i]
-			if a.level() == 0 && !(g.role.whole() && g.on.whole()) {
-				continue
-			}
-			if slices.ContainsFunc(g.actions, a.matches) && g.role.holds(t, known) && g.on.holds(t, known) && !yield(g) {
-				return
-			}
-		}
-	}
-}
-
 // Ruled reports whether there are records that the principal may not meet
 // although he may do something to others: Rule has to be asked.
-func (p *Principal) Ruled() bool {
-	return slices.ContainsFunc(p.grants, func(g granted) bool { return g.ruled })
-}
+func (p *Principal) Ruled() bool { return p.ruled }
 
 // Rule is what the records must match to which the principal may do the
 // action; not ruled: he may do it to all. One whom May refuses gets a rule that
@@ -91,8 +92,13 @@ func (p *Principal) Rule(a Action, t Target) (rule *filter.Expr, ruled bool) {
 	if p.open {
 		return nil, false
 	}
+	f := known[a]
 	var rules []*filter.Expr
-	for g := range p.holding(a, t, a.level()) {
+	for i := range p.grants {
+		g := &p.grants[i]
+		if !g.holds(f, t, f.level) {
+			continue
+		}
 		if !g.ruled {
 			return nil, false
 		}
@@ -128,7 +134,10 @@ func grantsOf(bindings []Binding, roles map[string]Role, values func(reference s
 	var out []granted
 	for _, b := range bindings {
 		for _, g := range roles[b.Role].Grants {
-			to := granted{actions: g.Actions, role: g.On, on: b.On, ruled: g.Where != nil}
+			to := granted{role: g.On, on: b.On, whole: g.On.whole() && b.On.whole(), ruled: g.Where != nil}
+			for _, pattern := range g.Actions {
+				to.actions |= setOf(pattern)
+			}
 			if to.ruled {
 				to.rule = g.Where.bind(values)
 			}
@@ -136,4 +145,8 @@ func grantsOf(bindings []Binding, roles map[string]Role, values func(reference s
 		}
 	}
 	return out
+}
+
+func anyRuled(grants []granted) bool {
+	return slices.ContainsFunc(grants, func(g granted) bool { return g.ruled })
 }
