@@ -11,6 +11,8 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+
+	"github.com/chromad/chromad/internal/outbound"
 )
 
 // maxSocketPath is what fits the address of a socket on every system, in bytes.
@@ -59,7 +61,11 @@ func dialAdmin(ctx context.Context, dir string) (net.Conn, error) {
 		return nil, err
 	}
 	defer release()
-	return new(net.Dialer).DialContext(ctx, "unix", name)
+	way, err := outbound.From(ctx).Way("admin socket", "unix:"+name)
+	if err != nil {
+		return nil, err
+	}
+	return way.DialContext(ctx, "unix", name)
 }
 
 // socketPath is a path of the file in dir that is short enough for a socket:

@@ -9,6 +9,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/chromad/chromad/engine"
+	"github.com/chromad/chromad/internal/outbound"
 	"github.com/chromad/chromad/server/access"
 	"github.com/chromad/chromad/server/oidc"
 )
@@ -83,7 +84,7 @@ func (o *options) openAccess(ctx context.Context, db *engine.DB) (*access.Keeper
 	if len(o.issuers) == 0 {
 		return access.Open(ctx, db, outside)
 	}
-	v, err := oidc.New(o.issuers...)
+	v, err := oidc.NewVia(outbound.From(ctx), o.issuers...)
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"github.com/chromad/chromad/internal/outbound"
 )
 
 // pingTimeout is how long a server may take to say that it is well.
@@ -66,7 +68,16 @@ func ping(ctx context.Context, at, ca string) error {
 	if err != nil {
 		return err
 	}
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: trust, DisableKeepAlives: true}}
+	place, err := outbound.PlaceOf(r.URL)
+	if err != nil {
+		return err
+	}
+	way, err := outbound.From(ctx).Way("ping", place)
+	if err != nil {
+		return err
+	}
+	client := way.Client(outbound.Client{TLS: trust})
+	defer client.CloseIdleConnections()
 	res, err := client.Do(r)
 	if err != nil {
 		return err

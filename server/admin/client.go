@@ -9,6 +9,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+
+	"github.com/chromad/chromad/internal/outbound"
 )
 
 // ErrCutOff says that the answer ended before the work did: the server has
@@ -27,10 +29,7 @@ type Client struct{ http *http.Client }
 
 // NewClient makes a client whose connections come from dial.
 func NewClient(dial func(ctx context.Context) (net.Conn, error)) *Client {
-	return &Client{&http.Client{Transport: &http.Transport{
-		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
-		DisableKeepAlives: true,
-	}}}
+	return &Client{outbound.Only(dial)}
 }
 
 // Status asks what the store is and what is under way.

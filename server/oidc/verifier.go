@@ -12,6 +12,7 @@ import (
 
 	gooidc "github.com/coreos/go-oidc/v3/oidc"
 
+	"github.com/chromad/chromad/internal/outbound"
 	"github.com/chromad/chromad/server/access"
 )
 
@@ -32,7 +33,7 @@ type Verifier struct {
 // provider that is down when the server starts is no reason not to start.
 type issuer struct {
 	Issuer
-	out *outbound
+	out *provided
 
 	mu       sync.Mutex
 	verifier *gooidc.IDTokenVerifier
@@ -44,7 +45,10 @@ type issuer struct {
 const retryAfter = 5 * time.Second
 
 // New makes a Verifier of the configured issuers.
-func New(issuers ...Issuer) (*Verifier, error) {
+func New(issuers ...Issuer) (*Verifier, error) { return NewVia(nil, issuers...) }
+
+// NewVia is New with connections by d.
+func NewVia(d *outbound.Dialer, issuers ...Issuer) (*Verifier, error) {
 	v := &Verifier{issuers: map[string]*issuer{}, now: time.Now}
 	for _, i := range issuers {
 		i, err := i.withDefaults()
@@ -58,7 +62,11 @@ func New(issuers ...Issuer) (*Verifier, error) {
 		if err != nil {
 			return nil, fmt.Errorf("issuer %s: %w", i.URL, err)
 		}
-		v.issuers[i.URL] = &issuer{Issuer: i, out: newOutbound(hosts)}
+		out, err := newProvided(d, hosts)
+		if err != nil {
+			return nil, fmt.Errorf("issuer %s: hosts: %w", i.URL, err)
+		}
+		v.issuers[i.URL] = &issuer{Issuer: i, out: out}
 	}
 	return v, nil
 }

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
@@ -24,7 +23,7 @@ const Scheme = "aws-kms://"
 // maxPlaintext is what the service encrypts, in bytes.
 const maxPlaintext = 4096
 
-var arn = regexp.MustCompile(`^arn:aws[a-z-]*:kms:([a-z0-9-]+):[0-9]{12}:(key|alias)/[A-Za-z0-9/_-]+$`)
+var arn = regexp.MustCompile(`^arn:(aws[a-z-]*):kms:([a-z0-9-]+):[0-9]{12}:(key|alias)/[A-Za-z0-9/_-]+$`)
 
 // Open makes an operator's key of a URI. Credentials are looked for, and the
 // service is asked, when the key is first used.
@@ -39,18 +38,17 @@ func open(ctx context.Context, uri string, policy remote.Policy) (keys.Operator,
 		return nil, &keys.Error{URI: uri, Op: "open", Kind: keys.ErrConfig, Detail: "it is not the ARN of a key",
 			Check: "write aws-kms://arn:aws:kms:REGION:ACCOUNT:key/ID (or :alias/NAME)"}
 	}
-	cfg, err := config.LoadDefaultConfig(ctx, config.WithRegion(parts[1]),
-		config.WithRetryer(func() aws.Retryer { return aws.NopRetryer{} })) // package remote tries again
+	cfg, err := load(ctx, parts[1], parts[2])
 	if err != nil {
 		return nil, &keys.Error{URI: uri, Op: "open", Kind: keys.ErrConfig, Detail: "the settings of AWS cannot be read",
-			Check: "check AWS_PROFILE, AWS_CA_BUNDLE and the files below ~/.aws"}
+			Check: "check AWS_PROFILE, AWS_CA_BUNDLE, the files below ~/.aws, and " + remote.ProxyVariable}
 	}
 	aead, err := tinkaws.NewAEADWithContext(ctx, id, tinkaws.WithKMS(kms.NewFromConfig(cfg)),
 		tinkaws.WithEncryptionContextName(tinkaws.AssociatedData))
 	if err != nil {
 		return nil, &keys.Error{URI: uri, Op: "open", Kind: keys.ErrConfig, Detail: "Tink does not take the ARN"}
 	}
-	return remote.New(uri, &key{aead, cfg.Credentials, parts[1]}, remote.Options{Policy: policy, MaxPlaintext: maxPlaintext}), nil
+	return remote.New(uri, &key{aead, cfg.Credentials, parts[2]}, remote.Options{Policy: policy, MaxPlaintext: maxPlaintext}), nil
 }
 
 type key struct {
@@ -149,7 +147,7 @@ func (k *key) Explain(op string, err error) remote.Failure {
 		f.Code, f.Detail = api.ErrorCode(), api.ErrorMessage()
 	} else if f.Kind == nil || f.Code == "HTTP 200" { // nothing the SDK understands
 		return remote.Failure{Kind: keys.ErrUnavailable, Detail: remote.ErrAnswer.Error(),
-			Check: "check AWS_ENDPOINT_URL_KMS and the proxy settings"}
+			Check: "check AWS_ENDPOINT_URL_KMS and " + remote.ProxyVariable}
 	}
 	if f.Kind == nil {
 		f.Kind = keys.ErrConfig

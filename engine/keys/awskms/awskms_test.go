@@ -2,9 +2,13 @@ package awskms
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -12,6 +16,7 @@ import (
 
 	"github.com/chromad/chromad/engine/keys"
 	"github.com/chromad/chromad/engine/keys/internal/kmstest"
+	"github.com/chromad/chromad/internal/outbound"
 )
 
 const secretText = kmstest.Text
@@ -100,6 +105,52 @@ func TestCredentials(t *testing.T) {
 	credentials(t, "AWS_PROFILE", "n0ne", "AWS_CA_BUNDLE", t.TempDir()+"/none")
 	_, err = open(t.Context(), Scheme+arnOne, kmstest.Quick())
 	wantError(t, "settings", err, keys.ErrConfig, "check AWS_PROFILE, AWS_CA_BUNDLE")
+}
+
+// The SDK's clients connect to what the settings name, whatever else the
+// environment points to; the watcher sees each of them.
+func TestOutbound(t *testing.T) {
+	server := start(t, &service{})
+	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/role" {
+			t.Errorf("asked for %s", r.URL)
+		}
+		fmt.Fprintf(w, `{"AccessKeyId":%q,"SecretAccessKey":%q,"Token":%q,"Expiration":"2999-01-01T00:00:00Z"}`, accessKey, secretKey, session)
+	}))
+	defer other.Close()
+	place := func(s *httptest.Server) string { return strings.TrimPrefix(s.URL, "http://") }
+	var seen []string
+	ctx := outbound.With(t.Context(), outbound.New(func(a outbound.Attempt) { seen = append(seen, fmt.Sprint(a.Place, a.Refused)) }))
+	decrypt := func(want ...string) error {
+		t.Helper()
+		seen = nil
+		op, err := open(ctx, Scheme+arnOne, kmstest.Once())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = op.DecryptWithContext(ctx, []byte("x"), nil)
+		if !slices.Equal(seen, want) {
+			t.Errorf("connected to %q, want %q", seen, want)
+		}
+		return err
+	}
+	for _, name := range []string{"HTTP_PROXY", "HTTPS_PROXY", "http_proxy"} {
+		t.Setenv(name, other.URL)
+	}
+	wantError(t, "not encrypted", decrypt(place(server)+"false"), keys.ErrWrongKey, "")
+	// Credentials of a container.
+	credentials(t, "AWS_ENDPOINT_URL_KMS", server.URL, "AWS_CONTAINER_CREDENTIALS_FULL_URI", other.URL+"/role")
+	wantError(t, "not encrypted", decrypt(place(other)+"false", place(server)+"false"), keys.ErrWrongKey, "")
+	// An endpoint of single sign-on that a profile names, and one that nothing names.
+	file := filepath.Join(t.TempDir(), "config")
+	if err := os.WriteFile(file, []byte("[default]\nendpoint_url = "+server.URL+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	credentials(t, "AWS_ACCESS_KEY_ID", accessKey, "AWS_SECRET_ACCESS_KEY", secretKey, "AWS_SESSION_TOKEN", session, "AWS_CONFIG_FILE", file)
+	wantError(t, "not encrypted", decrypt(place(server)+"false"), keys.ErrWrongKey, "")
+	if got := places("aws-cn", "cn-north-1"); !slices.Contains(got, "kms.cn-north-1.amazonaws.com.cn:443") || slices.Contains(got, "kms.cn-north-1.amazonaws.com:443") {
+		t.Errorf("China: %q", got)
+	}
 }
 
 // The errors of the service by its reference, and answers that are not its own.

@@ -28,7 +28,7 @@ func FuzzAnswers(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, code uint16, answer []byte) {
 		said.Say(code, answer)
-		op, err := open(t.Context(), Scheme+nameOne, server.URL, server.Client().Transport, kmstest.Once())
+		op, err := open(t.Context(), Scheme+nameOne, server.URL, server.Client().Transport, nil, kmstest.Once())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -9,10 +9,10 @@ import (
 	"strings"
 
 	"golang.org/x/oauth2"
-	"golang.org/x/oauth2/google"
 
 	"github.com/chromad/chromad/engine/keys"
 	"github.com/chromad/chromad/engine/keys/internal/remote"
+	"github.com/chromad/chromad/internal/outbound"
 )
 
 // Scheme is what URIs of this package begin with.
@@ -29,14 +29,15 @@ var resource = regexp.MustCompile(`^projects/[A-Za-z0-9.:_-]+/locations/[A-Za-z0
 // Open makes an operator's key of a URI. Credentials are looked for, and the
 // service is asked, when the key is used.
 func Open(ctx context.Context, uri string) (keys.Operator, error) {
-	transport, ok := http.DefaultTransport.(*http.Transport)
-	if !ok {
-		transport = &http.Transport{Proxy: http.ProxyFromEnvironment}
+	way, err := newWay(ctx)
+	if err != nil {
+		return nil, &keys.Error{URI: uri, Op: "open", Kind: keys.ErrConfig, Detail: err.Error(), Check: "check " + remote.ProxyVariable}
 	}
-	return open(ctx, uri, endpoint, transport.Clone(), remote.Standard())
+	return open(ctx, uri, endpoint, transport(way), way, remote.Standard())
 }
 
-func open(ctx context.Context, uri, endpoint string, base http.RoundTripper, policy remote.Policy) (keys.Operator, error) {
+// open is Open for a service elsewhere. base goes the way; nil: wherever it likes.
+func open(ctx context.Context, uri, endpoint string, base http.RoundTripper, way *outbound.Way, policy remote.Policy) (keys.Operator, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, &keys.Error{URI: uri, Op: "open", Kind: err}
 	}
@@ -49,13 +50,14 @@ func open(ctx context.Context, uri, endpoint string, base http.RoundTripper, pol
 		}
 		return nil, e
 	}
-	return remote.New(uri, &key{name, endpoint, base}, remote.Options{Policy: policy, MaxPlaintext: maxPlaintext}), nil
+	return remote.New(uri, &key{name, endpoint, base, way}, remote.Options{Policy: policy, MaxPlaintext: maxPlaintext}), nil
 }
 
 type key struct {
 	name     string
 	endpoint string
 	base     http.RoundTripper
+	way      *outbound.Way // of base, which credentials add places to
 }
 
 // Any reason for which there are none. The library's own errors quote answers
@@ -77,12 +79,10 @@ func (r refused) Error() string { return "token refused: " + r.code }
 // are rare, and a file that was replaced meanwhile counts.
 func (k *key) token(ctx context.Context) (string, error) {
 	way := &witness{base: remote.Bind(ctx, k.base)} // the library's requests carry no context of their own
-	with := context.WithValue(ctx, oauth2.HTTPClient, &http.Client{Transport: way})
-	found, err := google.FindDefaultCredentials(with, scope)
-	if err != nil {
+	t, err := k.accessToken(ctx, way)
+	if errors.Is(err, errCredentials) {
 		return "", cause(ctx, errCredentials)
 	}
-	t, err := found.TokenSource.Token()
 	if err == nil && t.AccessToken != "" {
 		return t.AccessToken, nil
 	}
@@ -151,5 +151,5 @@ func (k *key) Explain(op string, err error) remote.Failure {
 	if errors.Is(err, errToken) {
 		return remote.Failure{Kind: keys.ErrDenied, Detail: "no access token can be had", Check: credentials}
 	}
-	return remote.Failure{Kind: keys.ErrUnavailable, Detail: "the service cannot be reached", Check: "check the network and the proxy settings"}
+	return remote.Failure{Kind: keys.ErrUnavailable, Detail: "the service cannot be reached", Check: "check the network and " + remote.ProxyVariable}
 }

@@ -18,13 +18,21 @@ import (
 
 	"github.com/chromad/chromad/engine/keys"
 	"github.com/chromad/chromad/engine/keys/internal/kmstest"
+	"github.com/chromad/chromad/internal/outbound"
 )
 
 const secretText = kmstest.Text
 
 func mustOpen(t *testing.T, server *httptest.Server, name string) keys.Operator {
 	t.Helper()
-	op, err := open(t.Context(), Scheme+name, server.URL, server.Client().Transport, kmstest.Quick())
+	// What the tests call is what the endpoint and the credentials name.
+	way, err := outbound.New(nil).Way("test", strings.TrimPrefix(server.URL, "https://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	base := server.Client().Transport.(*http.Transport).Clone()
+	way.Guard(base)
+	op, err := open(t.Context(), Scheme+name, server.URL, base, way, kmstest.Quick())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -316,7 +324,7 @@ func TestNoAnswer(t *testing.T) {
 		stop.Store(&nothing)
 		short := kmstest.Quick()
 		short.Each = 10 * time.Millisecond
-		op, err := open(t.Context(), Scheme+nameOne, front.URL, front.Client().Transport, short)
+		op, err := open(t.Context(), Scheme+nameOne, front.URL, front.Client().Transport, nil, short)
 		if err != nil {
 			t.Fatal(err)
 		}

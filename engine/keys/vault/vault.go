@@ -1,6 +1,7 @@
 package vault
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/chromad/chromad/engine/keys"
 	"github.com/chromad/chromad/engine/keys/internal/remote"
+	"github.com/chromad/chromad/internal/outbound"
 )
 
 // Scheme is what URIs of this package begin with.
@@ -46,8 +48,40 @@ func open(ctx context.Context, uri string, policy remote.Policy) (keys.Operator,
 	if err != nil {
 		return nil, err
 	}
-	k := &key{path: u.EscapedPath(), address: addr, base: cfg.HttpClient.Transport}
+	base, err := transport(ctx, cfg, addr)
+	if err != nil {
+		return nil, &keys.Error{URI: uri, Op: "open", Kind: keys.ErrConfig, Detail: err.Error(), Check: "write hcvault://HOST:PORT/MOUNT/keys/NAME"}
+	}
+	k := &key{path: u.EscapedPath(), address: addr, base: base}
 	return remote.New(uri, k, remote.Options{Policy: policy, MaxPlaintext: maxPlaintext, Probe: true}), nil
+}
+
+// transport is that of the settings, which reaches one address only. A proxy is
+// what Vault's own variables name, not those of other programs.
+func transport(ctx context.Context, cfg *api.Config, address string) (http.RoundTripper, error) {
+	u, err := url.Parse(address)
+	if err != nil {
+		return nil, errSettings // its text would quote the address
+	}
+	place, err := outbound.PlaceOf(u)
+	if err != nil {
+		return nil, err
+	}
+	way, err := outbound.From(ctx).Way("vault", place)
+	if err != nil {
+		return nil, err
+	}
+	if proxy := cmp.Or(os.Getenv(api.EnvVaultProxyAddr), os.Getenv(api.EnvHTTPProxy)); proxy != "" {
+		if err := way.Proxy(proxy); err != nil {
+			return nil, err
+		}
+	}
+	t, ok := cfg.HttpClient.Transport.(*http.Transport)
+	if !ok {
+		return nil, errSettings
+	}
+	way.Guard(t)
+	return t, nil
 }
 
 // parse takes a URI apart.
