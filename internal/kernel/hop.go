@@ -39,6 +39,7 @@ type Hop struct {
 	below   float32
 	bits    int32
 	last    uint32 // the greatest row, what a link beyond it is taken for
+	_       uint32 // registers of four rows do not lie across cache lines more often than they must
 	// rows and keys have room for a whole register behind the batch.
 	rows [batch + 16]uint32
 	keys [batch + 16]float32

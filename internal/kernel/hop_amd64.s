@@ -11,7 +11,7 @@ TEXT ·gatherAMD64(SB), NOSPLIT, $0-32
 	MOVQ links_base+8(FP), CX
 	MOVQ links_len+16(FP), DX
 	MOVQ 24(AX), BX
-	LEAQ 76(AX), SI
+	LEAQ 80(AX), SI
 	MOVQ 48(AX), DI
 	MOVQ DI, R8
 	MOVL 72(AX), R9
@@ -187,16 +187,16 @@ TEXT ·score2AVX512(SB), NOSPLIT, $0-40
 	VPBROADCASTD X12, Z12
 
 next_rows:
-	MOVL   76(AX)(DI*4), R11
+	MOVL   80(AX)(DI*4), R11
 	IMULQ  SI, R11
 	ADDQ   DX, R11
-	MOVL   80(AX)(DI*4), R12
+	MOVL   84(AX)(DI*4), R12
 	IMULQ  SI, R12
 	ADDQ   DX, R12
-	MOVL   84(AX)(DI*4), R13
+	MOVL   88(AX)(DI*4), R13
 	IMULQ  SI, R13
 	ADDQ   DX, R13
-	MOVL   88(AX)(DI*4), R14
+	MOVL   92(AX)(DI*4), R14
 	IMULQ  SI, R14
 	ADDQ   DX, R14
 	VPXORD Z0, Z0, Z0
@@ -269,10 +269,10 @@ next_block:
 	VPADDD        Y6, Y2, Y2
 	VEXTRACTI64X4 $0x01, Z3, Y7
 	VPADDD        Y7, Y3, Y3
-	MOVL          76(AX)(DI*4), R11
-	MOVL          80(AX)(DI*4), R12
-	MOVL          84(AX)(DI*4), R13
-	MOVL          88(AX)(DI*4), R14
+	MOVL          80(AX)(DI*4), R11
+	MOVL          84(AX)(DI*4), R12
+	MOVL          88(AX)(DI*4), R13
+	MOVL          92(AX)(DI*4), R14
 	VMOVSD        (BX)(R11*8), X8
 	VMOVHPS       (BX)(R12*8), X8, X8
 	VMOVSD        (BX)(R13*8), X9
@@ -292,12 +292,12 @@ next_block:
 	VMULPS        X11, X0, X0
 	VADDPS        X10, X0, X0
 	VBROADCASTSS  64(AX), X1
-	VMOVDQU       76(AX)(DI*4), X2
+	VMOVDQU       80(AX)(DI*4), X2
 	VCMPPS        $0x01, X1, X0, K1
 	VCOMPRESSPS.Z X0, K1, X0
 	VPCOMPRESSD.Z X2, K1, X2
-	VMOVUPS       X0, 1164(AX)(R9*4)
-	VMOVDQU       X2, 76(AX)(R9*4)
+	VMOVUPS       X0, 1168(AX)(R9*4)
+	VMOVDQU       X2, 80(AX)(R9*4)
 	KMOVW         K1, R10
 	POPCNTL       R10, R11
 	ADDQ          R11, R9
@@ -329,16 +329,16 @@ TEXT ·score4AVX512(SB), NOSPLIT, $0-40
 	VPBROADCASTD X12, Z12
 
 next_rows:
-	MOVL   76(AX)(DI*4), R11
+	MOVL   80(AX)(DI*4), R11
 	IMULQ  SI, R11
 	ADDQ   DX, R11
-	MOVL   80(AX)(DI*4), R12
+	MOVL   84(AX)(DI*4), R12
 	IMULQ  SI, R12
 	ADDQ   DX, R12
-	MOVL   84(AX)(DI*4), R13
+	MOVL   88(AX)(DI*4), R13
 	IMULQ  SI, R13
 	ADDQ   DX, R13
-	MOVL   88(AX)(DI*4), R14
+	MOVL   92(AX)(DI*4), R14
 	IMULQ  SI, R14
 	ADDQ   DX, R14
 	VPXORD Z0, Z0, Z0
@@ -385,10 +385,10 @@ next_block:
 	VPADDD        Y6, Y2, Y2
 	VEXTRACTI64X4 $0x01, Z3, Y7
 	VPADDD        Y7, Y3, Y3
-	MOVL          76(AX)(DI*4), R11
-	MOVL          80(AX)(DI*4), R12
-	MOVL          84(AX)(DI*4), R13
-	MOVL          88(AX)(DI*4), R14
+	MOVL          80(AX)(DI*4), R11
+	MOVL          84(AX)(DI*4), R12
+	MOVL          88(AX)(DI*4), R13
+	MOVL          92(AX)(DI*4), R14
 	VMOVSD        (BX)(R11*8), X8
 	VMOVHPS       (BX)(R12*8), X8, X8
 	VMOVSD        (BX)(R13*8), X9
@@ -408,12 +408,12 @@ next_block:
 	VMULPS        X11, X0, X0
 	VADDPS        X10, X0, X0
 	VBROADCASTSS  64(AX), X1
-	VMOVDQU       76(AX)(DI*4), X2
+	VMOVDQU       80(AX)(DI*4), X2
 	VCMPPS        $0x01, X1, X0, K1
 	VCOMPRESSPS.Z X0, K1, X0
 	VPCOMPRESSD.Z X2, K1, X2
-	VMOVUPS       X0, 1164(AX)(R9*4)
-	VMOVDQU       X2, 76(AX)(R9*4)
+	VMOVUPS       X0, 1168(AX)(R9*4)
+	VMOVDQU       X2, 80(AX)(R9*4)
 	KMOVW         K1, R10
 	POPCNTL       R10, R11
 	ADDQ          R11, R9
@@ -442,16 +442,16 @@ TEXT ·score8AVX512(SB), NOSPLIT, $0-40
 	MOVQ 32(AX), SI
 
 next_rows:
-	MOVL   76(AX)(DI*4), R11
+	MOVL   80(AX)(DI*4), R11
 	IMULQ  SI, R11
 	ADDQ   DX, R11
-	MOVL   80(AX)(DI*4), R12
+	MOVL   84(AX)(DI*4), R12
 	IMULQ  SI, R12
 	ADDQ   DX, R12
-	MOVL   84(AX)(DI*4), R13
+	MOVL   88(AX)(DI*4), R13
 	IMULQ  SI, R13
 	ADDQ   DX, R13
-	MOVL   88(AX)(DI*4), R14
+	MOVL   92(AX)(DI*4), R14
 	IMULQ  SI, R14
 	ADDQ   DX, R14
 	VPXORD Z0, Z0, Z0
@@ -481,10 +481,10 @@ next_block:
 	VPADDD        Y6, Y2, Y2
 	VEXTRACTI64X4 $0x01, Z3, Y7
 	VPADDD        Y7, Y3, Y3
-	MOVL          76(AX)(DI*4), R11
-	MOVL          80(AX)(DI*4), R12
-	MOVL          84(AX)(DI*4), R13
-	MOVL          88(AX)(DI*4), R14
+	MOVL          80(AX)(DI*4), R11
+	MOVL          84(AX)(DI*4), R12
+	MOVL          88(AX)(DI*4), R13
+	MOVL          92(AX)(DI*4), R14
 	VMOVSD        (BX)(R11*8), X8
 	VMOVHPS       (BX)(R12*8), X8, X8
 	VMOVSD        (BX)(R13*8), X9
@@ -504,12 +504,12 @@ next_block:
 	VMULPS        X11, X0, X0
 	VADDPS        X10, X0, X0
 	VBROADCASTSS  64(AX), X1
-	VMOVDQU       76(AX)(DI*4), X2
+	VMOVDQU       80(AX)(DI*4), X2
 	VCMPPS        $0x01, X1, X0, K1
 	VCOMPRESSPS.Z X0, K1, X0
 	VPCOMPRESSD.Z X2, K1, X2
-	VMOVUPS       X0, 1164(AX)(R9*4)
-	VMOVDQU       X2, 76(AX)(R9*4)
+	VMOVUPS       X0, 1168(AX)(R9*4)
+	VMOVDQU       X2, 80(AX)(R9*4)
 	KMOVW         K1, R10
 	POPCNTL       R10, R11
 	ADDQ          R11, R9
@@ -543,16 +543,16 @@ TEXT ·score2AVX2(SB), NOSPLIT, $0-40
 	VPSRLW       $0x0f, Y15, Y15
 
 next_rows:
-	MOVL  76(AX)(DI*4), R11
+	MOVL  80(AX)(DI*4), R11
 	IMULQ SI, R11
 	ADDQ  DX, R11
-	MOVL  80(AX)(DI*4), R12
+	MOVL  84(AX)(DI*4), R12
 	IMULQ SI, R12
 	ADDQ  DX, R12
-	MOVL  84(AX)(DI*4), R13
+	MOVL  88(AX)(DI*4), R13
 	IMULQ SI, R13
 	ADDQ  DX, R13
-	MOVL  88(AX)(DI*4), R14
+	MOVL  92(AX)(DI*4), R14
 	IMULQ SI, R14
 	ADDQ  DX, R14
 	VPXOR Y0, Y0, Y0
@@ -705,10 +705,10 @@ next_block:
 	ADDQ         $0x40, R10
 	CMPQ         R10, SI
 	JLT          next_block
-	MOVL         76(AX)(DI*4), R11
-	MOVL         80(AX)(DI*4), R12
-	MOVL         84(AX)(DI*4), R13
-	MOVL         88(AX)(DI*4), R14
+	MOVL         80(AX)(DI*4), R11
+	MOVL         84(AX)(DI*4), R12
+	MOVL         88(AX)(DI*4), R13
+	MOVL         92(AX)(DI*4), R14
 	VMOVSD       (BX)(R11*8), X8
 	VMOVHPS      (BX)(R12*8), X8, X8
 	VMOVSD       (BX)(R13*8), X9
@@ -728,7 +728,7 @@ next_block:
 	VMULPS       X11, X0, X0
 	VADDPS       X10, X0, X0
 	VBROADCASTSS 64(AX), X1
-	VMOVDQU      76(AX)(DI*4), X2
+	VMOVDQU      80(AX)(DI*4), X2
 	VCMPPS       $0x01, X1, X0, X1
 	VMOVMSKPS    X1, R10
 	LEAQ         squeeze<>+0(SB), R11
@@ -737,8 +737,8 @@ next_block:
 	VMOVDQU      (R11)(R12*1), X1
 	VPERMILPS    X1, X0, X0
 	VPERMILPS    X1, X2, X2
-	VMOVUPS      X0, 1164(AX)(R9*4)
-	VMOVDQU      X2, 76(AX)(R9*4)
+	VMOVUPS      X0, 1168(AX)(R9*4)
+	VMOVDQU      X2, 80(AX)(R9*4)
 	POPCNTL      R10, R11
 	ADDQ         R11, R9
 	ADDQ         $0x04, DI
@@ -771,16 +771,16 @@ TEXT ·score4AVX2(SB), NOSPLIT, $0-40
 	VPSRLW       $0x0f, Y15, Y15
 
 next_rows:
-	MOVL  76(AX)(DI*4), R11
+	MOVL  80(AX)(DI*4), R11
 	IMULQ SI, R11
 	ADDQ  DX, R11
-	MOVL  80(AX)(DI*4), R12
+	MOVL  84(AX)(DI*4), R12
 	IMULQ SI, R12
 	ADDQ  DX, R12
-	MOVL  84(AX)(DI*4), R13
+	MOVL  88(AX)(DI*4), R13
 	IMULQ SI, R13
 	ADDQ  DX, R13
-	MOVL  88(AX)(DI*4), R14
+	MOVL  92(AX)(DI*4), R14
 	IMULQ SI, R14
 	ADDQ  DX, R14
 	VPXOR Y0, Y0, Y0
@@ -865,10 +865,10 @@ next_block:
 	ADDQ         $0x40, R10
 	CMPQ         R10, SI
 	JLT          next_block
-	MOVL         76(AX)(DI*4), R11
-	MOVL         80(AX)(DI*4), R12
-	MOVL         84(AX)(DI*4), R13
-	MOVL         88(AX)(DI*4), R14
+	MOVL         80(AX)(DI*4), R11
+	MOVL         84(AX)(DI*4), R12
+	MOVL         88(AX)(DI*4), R13
+	MOVL         92(AX)(DI*4), R14
 	VMOVSD       (BX)(R11*8), X8
 	VMOVHPS      (BX)(R12*8), X8, X8
 	VMOVSD       (BX)(R13*8), X9
@@ -888,7 +888,7 @@ next_block:
 	VMULPS       X11, X0, X0
 	VADDPS       X10, X0, X0
 	VBROADCASTSS 64(AX), X1
-	VMOVDQU      76(AX)(DI*4), X2
+	VMOVDQU      80(AX)(DI*4), X2
 	VCMPPS       $0x01, X1, X0, X1
 	VMOVMSKPS    X1, R10
 	LEAQ         squeeze<>+0(SB), R11
@@ -897,8 +897,8 @@ next_block:
 	VMOVDQU      (R11)(R12*1), X1
 	VPERMILPS    X1, X0, X0
 	VPERMILPS    X1, X2, X2
-	VMOVUPS      X0, 1164(AX)(R9*4)
-	VMOVDQU      X2, 76(AX)(R9*4)
+	VMOVUPS      X0, 1168(AX)(R9*4)
+	VMOVDQU      X2, 80(AX)(R9*4)
 	POPCNTL      R10, R11
 	ADDQ         R11, R9
 	ADDQ         $0x04, DI
@@ -926,16 +926,16 @@ TEXT ·score8AVX2(SB), NOSPLIT, $0-40
 	MOVQ 32(AX), SI
 
 next_rows:
-	MOVL  76(AX)(DI*4), R11
+	MOVL  80(AX)(DI*4), R11
 	IMULQ SI, R11
 	ADDQ  DX, R11
-	MOVL  80(AX)(DI*4), R12
+	MOVL  84(AX)(DI*4), R12
 	IMULQ SI, R12
 	ADDQ  DX, R12
-	MOVL  84(AX)(DI*4), R13
+	MOVL  88(AX)(DI*4), R13
 	IMULQ SI, R13
 	ADDQ  DX, R13
-	MOVL  88(AX)(DI*4), R14
+	MOVL  92(AX)(DI*4), R14
 	IMULQ SI, R14
 	ADDQ  DX, R14
 	VPXOR Y0, Y0, Y0
@@ -1000,10 +1000,10 @@ next_block:
 	ADDQ         $0x40, R10
 	CMPQ         R10, SI
 	JLT          next_block
-	MOVL         76(AX)(DI*4), R11
-	MOVL         80(AX)(DI*4), R12
-	MOVL         84(AX)(DI*4), R13
-	MOVL         88(AX)(DI*4), R14
+	MOVL         80(AX)(DI*4), R11
+	MOVL         84(AX)(DI*4), R12
+	MOVL         88(AX)(DI*4), R13
+	MOVL         92(AX)(DI*4), R14
 	VMOVSD       (BX)(R11*8), X8
 	VMOVHPS      (BX)(R12*8), X8, X8
 	VMOVSD       (BX)(R13*8), X9
@@ -1023,7 +1023,7 @@ next_block:
 	VMULPS       X11, X0, X0
 	VADDPS       X10, X0, X0
 	VBROADCASTSS 64(AX), X1
-	VMOVDQU      76(AX)(DI*4), X2
+	VMOVDQU      80(AX)(DI*4), X2
 	VCMPPS       $0x01, X1, X0, X1
 	VMOVMSKPS    X1, R10
 	LEAQ         squeeze<>+0(SB), R11
@@ -1032,8 +1032,8 @@ next_block:
 	VMOVDQU      (R11)(R12*1), X1
 	VPERMILPS    X1, X0, X0
 	VPERMILPS    X1, X2, X2
-	VMOVUPS      X0, 1164(AX)(R9*4)
-	VMOVDQU      X2, 76(AX)(R9*4)
+	VMOVUPS      X0, 1168(AX)(R9*4)
+	VMOVDQU      X2, 80(AX)(R9*4)
 	POPCNTL      R10, R11
 	ADDQ         R11, R9
 	ADDQ         $0x04, DI

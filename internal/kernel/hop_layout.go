@@ -19,6 +19,6 @@ var _ = [...]struct{}{
 	[1]struct{}{}[unsafe.Offsetof(Hop{}.below)-64],
 	[1]struct{}{}[unsafe.Offsetof(Hop{}.bits)-68],
 	[1]struct{}{}[unsafe.Offsetof(Hop{}.last)-72],
-	[1]struct{}{}[unsafe.Offsetof(Hop{}.rows)-76],
-	[1]struct{}{}[unsafe.Offsetof(Hop{}.keys)-1164],
+	[1]struct{}{}[unsafe.Offsetof(Hop{}.rows)-80],
+	[1]struct{}{}[unsafe.Offsetof(Hop{}.keys)-1168],
 }

@@ -21,8 +21,8 @@ const (
 	hopSub     = 60
 	hopBelow   = 64
 	hopLast    = 72
-	hopRows    = 76
-	hopKeys    = 1164
+	hopRows    = 80
+	hopKeys    = 1168
 )
 
 const (
