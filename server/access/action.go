@@ -42,6 +42,9 @@ const (
 	Functions   Action = "collection:functions"
 	ReadAccess  Action = "system:read_access"
 	WriteAccess Action = "system:write_access"
+
+	ReadPrivacy  Action = "system:read_privacy"
+	WritePrivacy Action = "system:write_privacy"
 )
 
 // Actions are all of them, in the order of the constants.
@@ -51,6 +54,7 @@ func Actions() []Action {
 		ListCollections, CountCollections, CreateCollection, GetCollection, DeleteCollection, UpdateCollection, ForkCollection,
 		Add, Upsert, Update, Delete, Get, Query, Count, Search,
 		Public, Identify, Metrics, Functions, ReadAccess, WriteAccess,
+		ReadPrivacy, WritePrivacy,
 	}
 }
 

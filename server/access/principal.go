@@ -5,6 +5,7 @@ import (
 
 	"github.com/chromad/chromad/filter"
 	"github.com/chromad/chromad/server/limit"
+	"github.com/chromad/chromad/server/privacy"
 )
 
 // Principal is who a request comes from, and what he may do. It is immutable.
@@ -28,6 +29,7 @@ type granted struct {
 	whole    bool         // both are the store
 	ruled    bool         // only records that match rule
 	rule     *filter.Expr // with his values in it
+	fields   *privacy.Fields
 }
 
 // holds reports whether the grant is one of the action on the target, as far
@@ -134,7 +136,7 @@ func grantsOf(bindings []Binding, roles map[string]Role, values func(reference s
 	var out []granted
 	for _, b := range bindings {
 		for _, g := range roles[b.Role].Grants {
-			to := granted{role: g.On, on: b.On, whole: g.On.whole() && b.On.whole(), ruled: g.Where != nil}
+			to := granted{role: g.On, on: b.On, whole: g.On.whole() && b.On.whole(), ruled: g.Where != nil, fields: g.Fields}
 			for _, pattern := range g.Actions {
 				to.actions |= setOf(pattern)
 			}

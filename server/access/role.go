@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/chromad/chromad/server/limit"
+	"github.com/chromad/chromad/server/privacy"
 )
 
 // Scope is where something holds. Each field is a pattern in which * stands
@@ -23,6 +24,8 @@ type Grant struct {
 	// Where confines actions on records to those that match; nil: all. Of
 	// several grants each adds what it lets through.
 	Where Where `json:"where,omitempty" yaml:"where,omitempty"`
+	// Fields are what is seen of those records; nil: everything.
+	Fields *privacy.Fields `json:"fields,omitempty" yaml:"fields,omitempty"`
 }
 
 // Role is a set of grants with a name.
@@ -50,7 +53,7 @@ func BuiltIn() []Role {
 		{Name: "admin", Grants: []Grant{{Actions: []string{"*"}}}},
 		{Name: "editor", Grants: []Grant{{Actions: append(write, read...)}}},
 		{Name: "reader", Grants: []Grant{{Actions: read}}},
-		{Name: "auditor", Grants: []Grant{{Actions: []string{string(Metrics), string(ReadAccess)}}}},
+		{Name: "auditor", Grants: []Grant{{Actions: []string{string(Metrics), string(ReadAccess), string(ReadPrivacy)}}}},
 	}
 }
 
@@ -132,6 +135,9 @@ func (r Role) check() error {
 		}
 		if err := g.On.check(); err != nil {
 			return fmt.Errorf("role %q: grants[%d]: on: %w", r.Name, i, err)
+		}
+		if err := g.checkFields(); err != nil {
+			return fmt.Errorf("role %q: grants[%d]: %w", r.Name, i, err)
 		}
 	}
 	return nil
