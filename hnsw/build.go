@@ -42,6 +42,7 @@ type worker struct {
 	point  []float32
 	panel  panel
 	quad   quad
+	sieve  sieve
 	lists  [][]uint64
 	seen   seenSet
 	keys   []uint64
@@ -141,8 +142,8 @@ func (b *builder) told(n, share, worth int, f func(w *worker, i int)) error {
 
 // tell reports that done rows' worth of work is done.
 func (b *builder) tell(done int) {
-	if b.done = done; b.p.Progress != nil && done > 0 {
-		b.p.Progress(done, b.v.Rows)
+	if b.done = min(done, b.v.Rows); b.p.Progress != nil && done > 0 {
+		b.p.Progress(b.done, b.v.Rows)
 	}
 }
 
@@ -175,9 +176,8 @@ func (b *builder) nodesOf(level int) []uint32 {
 	return nodes
 }
 
-// finish links the nodes, all or those that ask at their level, then what that
-// leaves apart, and encodes the rows for searches.
-func (b *builder) finish(asks func(level int, node uint32) bool) (*Graph, error) {
+// link links the nodes of all levels, all or those that ask at their level.
+func (b *builder) link(asks func(level int, node uint32) bool) error {
 	if b.v.Rows > 0 {
 		b.g.setEntry(b.highest())
 	}
@@ -191,8 +191,21 @@ func (b *builder) finish(asks func(level int, node uint32) bool) (*Graph, error)
 			}
 		}
 		if err := b.bulkLink(level, nodes, asking); err != nil {
-			return nil, err
+			return err
 		}
+	}
+	return nil
+}
+
+// finish links the nodes, all or those that ask at their level, then what that
+// leaves apart, and encodes the rows for searches. Where there are tight groups
+// it begins anew.
+func (b *builder) finish(asks func(level int, node uint32) bool) (*Graph, error) {
+	if err := b.link(asks); err != nil {
+		return nil, err
+	}
+	if err := b.regroup(); err != nil {
+		return nil, err
 	}
 	for _, group := range b.equal.groups {
 		b.linkEquals(group)

@@ -21,7 +21,8 @@ type bulk struct {
 	nodes []uint32 // ascending
 	rows  []uint32 // of nodes
 	fan   int      // groups that a node is in
-	near  int      // nearest nodes that it takes from each
+	near  int      // nearest nodes that it takes from each, at least
+	most  int      // and at most
 	asks  []bool   // which of nodes look for links; nil: all
 
 	groupOf []uint32 // fan of each node, that of the nearest leader first
@@ -66,6 +67,7 @@ func (b *builder) bulkLink(level int, nodes []uint32, asks []bool) error {
 	if err := k.partition(); err != nil {
 		return err
 	}
+	k.most = k.near + k.near/4
 	n, parts := len(nodes), 1
 	if n > fewNodes {
 		parts = bulkParts
@@ -80,12 +82,15 @@ func (b *builder) bulkLink(level int, nodes []uint32, asks []bool) error {
 		}
 	}
 	k.found, k.groupOf, k.member, k.first = nil, nil, nil, nil
-	return k.linkIn()
+	if err := k.linkIn(); err != nil {
+		return err
+	}
+	return nil
 }
 
 // compare finds the nearest nodes of every node of the part in its groups.
 func (k *bulk) compare() error {
-	if n := (k.to - k.from) * k.fan * k.near; cap(k.found) < n {
+	if n := (k.to - k.from) * k.fan * k.most; cap(k.found) < n {
 		k.found = make([]uint16, n)
 	}
 	return k.told(len(k.first)-1, 1, k.worth(6), func(w *worker, i int) { k.compareGroup(w, uint32(i)) })
@@ -127,129 +132,25 @@ func (k *bulk) compareGroup(w *worker, group uint32) {
 		for j, at := range four {
 			keys := w.quad.of(j)[:len(members)]
 			keys[at] = math.MaxInt32
-			w.keys = smallest(w.keys[:0], keys, k.near)
-			k.store(members[at], group, w.keys)
+			k.store(members[at], group, w.sieve.nearest(keys, k.near, k.most))
 		}
 	}
 }
 
 // store writes the nearest of a node in a group.
-func (k *bulk) store(node, group uint32, keys []uint64) {
+func (k *bulk) store(node, group uint32, places []uint16) {
 	rank := slices.Index(k.groupOf[int(node)*k.fan:][:k.fan], group)
 	list := k.foundBy(int(node), rank)
-	for i := range list {
-		list[i] = noMember
-		if i < len(keys) {
-			list[i] = uint16(keys[i])
-		}
+	if n := copy(list, places); n < len(list) {
+		list[n] = noMember
 	}
 }
 
 // foundBy is what the i-th node has found in one of its groups.
 func (k *bulk) foundBy(i, rank int) []uint16 {
-	at := ((i-k.from)*k.fan + rank) * k.near
-	return k.found[at : at+k.near]
+	at := ((i-k.from)*k.fan + rank) * k.most
+	return k.found[at : at+k.most]
 }
-
-// smallest returns the limit smallest of d with their indexes, as keys that
-// sort by both, in no order.
-func smallest(keys []uint64, d []int32, limit int) []uint64 {
-	guess := bound(d, limit)
-	keys = keys[:0]
-	for i := kernel.NextBelow(d, 0, guess); i < len(d); i = kernel.NextBelow(d, i+1, guess) {
-		keys = append(keys, biased(d[i], i))
-	}
-	if len(keys) < limit && guess < math.MaxInt32 {
-		return keepSmallest(keys[:0], d, 0, limit, math.MaxInt32)
-	}
-	if len(keys) > limit {
-		selectSmallest(keys, limit)
-		keys = keys[:limit]
-	}
-	return keys
-}
-
-// bound guesses a number that is greater than the limit smallest of d, and
-// than few others: the fourth smallest of every so many.
-func bound(d []int32, limit int) int32 {
-	every := max(1, limit*5/8)
-	if len(d) < 8*every {
-		return math.MaxInt32
-	}
-	a, b, c, e := int32(math.MaxInt32), int32(math.MaxInt32), int32(math.MaxInt32), int32(math.MaxInt32)
-	for i := every / 2; i < len(d); i += every {
-		if x := d[i]; x < e {
-			e = max(x, c)
-			if x < c {
-				c = max(x, b)
-				if x < b {
-					a, b = min(x, a), max(x, a)
-				}
-			}
-		}
-	}
-	return e
-}
-
-// selectSmallest moves the n smallest of keys, which are all different, to the
-// front.
-func selectSmallest(keys []uint64, n int) {
-	for len(keys) > 1 {
-		a, b, c := keys[0], keys[len(keys)/2], keys[len(keys)-1]
-		pivot := max(min(a, b), min(max(a, b), c))
-		i, j := 0, len(keys)-1
-		for i <= j {
-			for keys[i] < pivot {
-				i++
-			}
-			for keys[j] > pivot {
-				j--
-			}
-			if i <= j {
-				keys[i], keys[j] = keys[j], keys[i]
-				i++
-				j--
-			}
-		}
-		switch {
-		case n <= j:
-			keys = keys[:j+1]
-		case n > i:
-			keys, n = keys[i:], n-i
-		default:
-			return
-		}
-	}
-}
-
-// keepSmallest merges the numbers of d that are less than below into keys,
-// which are ascending, and keeps the limit smallest. The index of d[i] is
-// from+i; those in keys are less.
-func keepSmallest(keys []uint64, d []int32, from, limit int, below int32) []uint64 {
-	if len(keys) == limit {
-		below = min(below, unbiased(keys[limit-1]))
-	}
-	for i := kernel.NextBelow(d, 0, below); i < len(d); i = kernel.NextBelow(d, i+1, below) {
-		key := biased(d[i], from+i)
-		if len(keys) < limit {
-			keys = append(keys, key)
-		}
-		at := len(keys) - 1
-		for ; at > 0 && keys[at-1] > key; at-- {
-			keys[at] = keys[at-1]
-		}
-		keys[at] = key
-		if len(keys) == limit {
-			below = unbiased(keys[limit-1])
-		}
-	}
-	return keys
-}
-
-// biased is a key of a number that may be negative, and an index.
-func biased(d int32, i int) uint64 { return uint64(uint32(d)^1<<31)<<32 | uint64(uint32(i)) }
-
-func unbiased(key uint64) int32 { return int32(uint32(key>>32) ^ 1<<31) }
 
 // A panel is rows side by side, to be compared with four others at a time.
 type panel struct {

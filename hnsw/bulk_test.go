@@ -7,6 +7,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -54,31 +55,68 @@ func TestGrid(t *testing.T) {
 	}
 }
 
-// TestSmallest: the guess decides how long it takes, never what is found.
-func TestSmallest(t *testing.T) {
+// TestSieve: guesses decide how long it takes, never whether the smallest are
+// found.
+func TestSieve(t *testing.T) {
 	r := rand.New(rand.NewPCG(51, 52))
-	for range 3000 {
-		d := make([]int32, r.IntN(400))
+	var s sieve
+	for range 6000 {
+		d := make([]int32, r.IntN(500))
 		spread := 1 + r.Int32N(1<<r.IntN(30))
 		for i := range d {
-			d[i] = r.Int32N(spread) - spread/2
+			switch d[i] = r.Int32N(spread) - spread/2; r.IntN(40) {
+			case 0:
+				d[i] = math.MinInt32 + r.Int32N(3) // far from the others
+			case 1:
+				d[i] = math.MaxInt32 // does not count
+			}
 		}
-		limit := 1 + r.IntN(60)
-		var want []uint64
+		if r.IntN(3) == 0 {
+			slices.Sort(d)
+		}
+		least := 1 + r.IntN(60)
+		most := least + r.IntN(20)
+		var all []uint64
 		for i, x := range d {
-			want = append(want, biased(x, i))
+			if x < math.MaxInt32 {
+				all = append(all, biased(x, i))
+			}
 		}
-		slices.Sort(want)
-		want = want[:min(limit, len(want))]
-		got := smallest(nil, d, limit)
+		slices.Sort(all)
+		var got []uint64
+		for _, at := range s.nearest(d, least, most) {
+			got = append(got, biased(d[at], int(at)))
+		}
 		slices.Sort(got)
-		if !slices.Equal(got, want) {
-			t.Fatalf("%d smallest of %d numbers: %x, want %x", limit, len(d), got, want)
+		if len(got) < min(least, len(all)) || len(got) > most || !slices.Equal(got, all[:len(got)]) {
+			t.Fatalf("%d to %d smallest of %d numbers: %x, want the first of %x", least, most, len(d), got, all)
 		}
+		var list []uint64
 		half := len(d) / 2
-		list := keepSmallest(keepSmallest(nil, d[:half], 0, limit, 1<<31-1), d[half:], half, limit, 1<<31-1)
-		if !slices.Equal(list, want) {
-			t.Fatalf("in two halves: %x, want %x", list, want)
+		list = s.merge(s.merge(nil, d[:half], 0, least), d[half:], half, least)
+		if !slices.Equal(list, all[:min(least, len(all))]) {
+			t.Fatalf("%d smallest in two halves: %x, want %x", least, list, all)
+		}
+	}
+}
+
+// TestSeenSet holds the set to a map.
+func TestSeenSet(t *testing.T) {
+	r := rand.New(rand.NewPCG(62, 63))
+	var s seenSet
+	for range 50 {
+		n := 1 + r.IntN(400)
+		s.reset(n)
+		seen := map[uint32]bool{}
+		for range n {
+			x := r.Uint32N(1 + r.Uint32N(500))
+			if r.IntN(9) == 0 {
+				x = math.MaxUint32 - 1 - x
+			}
+			if added := s.add(x); (added == 1) == seen[x] {
+				t.Fatalf("%d: added %d of %d", x, added, len(seen))
+			}
+			seen[x] = true
 		}
 	}
 }

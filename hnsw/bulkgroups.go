@@ -26,10 +26,40 @@ func (k *bulk) partition() error {
 	if err != nil {
 		return err
 	}
+	k.arrange(len(leaders))
 	if err := k.layOut(len(leaders)); err != nil {
 		return err
 	}
 	return k.split()
+}
+
+// arrange orders nodes by their nearest leader: those that are near to each
+// other are linked one after the other, while what they have in common is in
+// the cache.
+func (k *bulk) arrange(leaders int) {
+	next := make([]int, leaders+1)
+	for i := 0; i < len(k.groupOf); i += k.fan {
+		next[k.groupOf[i]+1]++
+	}
+	for l := range leaders {
+		next[l+1] += next[l]
+	}
+	nodes, rows := make([]uint32, len(k.nodes)), make([]uint32, len(k.nodes))
+	groupOf, asks := make([]uint32, len(k.groupOf)), make([]bool, len(k.asks))
+	for i, n := range k.nodes {
+		groups := k.groupOf[i*k.fan : (i+1)*k.fan]
+		at := next[groups[0]]
+		next[groups[0]]++
+		nodes[at], rows[at] = n, k.rows[i]
+		copy(groupOf[at*k.fan:], groups)
+		if k.asks != nil {
+			asks[at] = k.asks[i]
+		}
+	}
+	k.nodes, k.rows, k.groupOf = nodes, rows, groupOf
+	if k.asks != nil {
+		k.asks = asks
+	}
 }
 
 // leaders draws about count of the places of nodes, at least one.
@@ -87,7 +117,7 @@ func (k *bulk) nearestLeaders(w *worker, places []uint32, p *panel, leaders, mos
 			w.quad.score(p, i, from, end)
 			for j := range min(4, len(places)-i) {
 				keys := w.quad.of(j)[:min(end, leaders)-from]
-				w.lists[i+j] = keepSmallest(w.lists[i+j], keys, from, most, math.MaxInt32)
+				w.lists[i+j] = w.sieve.merge(w.lists[i+j], keys, from, most)
 			}
 		}
 	}

@@ -13,40 +13,39 @@ func (k *bulk) linkOut() error {
 		if i += k.from; k.asks != nil && !k.asks[i] {
 			return
 		}
+		w.list = k.candidates(w, i, w.list[:0])
 		w.aim(k.grid, k.rows[i])
-		k.candidates(w, i)
-		w.chosen = k.choose(w, k.level, w.keys, k.p.M, w.chosen[:0])
+		w.chosen = k.choose(w, k.level, w.list, k.p.M, w.chosen[:0])
 		k.linkBack(w, k.level, k.nodes[i], w.chosen) // it may have links already
 	})
 }
 
-// candidates sets w.keys to the keys of the i-th node's candidates, each once
-// and ascending.
-func (k *bulk) candidates(w *worker, i int) {
-	w.seen.reset(k.fan * k.near)
-	list := w.list[:0]
+// candidates appends the i-th node's candidates, each once.
+func (k *bulk) candidates(w *worker, i int, list []uint32) []uint32 {
+	w.seen.reset(k.fan * k.most)
+	list = slices.Grow(list, k.fan*k.most)
 	for rank, group := range k.groupOf[i*k.fan : (i+1)*k.fan] {
-		members := k.member[k.first[group]:]
+		members := k.member[k.first[group]:k.first[group+1]]
 		for _, m := range k.foundBy(i, rank) {
 			if m == noMember {
 				break
 			}
-			if n := members[m]; w.seen.add(n) {
-				list = append(list, k.nodes[n])
-			}
+			n := len(list) // without a branch that nobody can predict
+			list = list[:n+1]
+			list[n] = members[m]
+			list = list[:n+w.seen.add(members[m])]
 		}
 	}
-	w.list = list
-	if above := k.above(k.nodes[i]); len(above) > 0 {
-		had := len(list)
-		for _, n := range above {
-			if !slices.Contains(list[:had], n) {
-				list = append(list, n)
-			}
-		}
-		w.list = list
+	for at, place := range list {
+		list[at] = k.nodes[place]
 	}
-	k.score(w, k.level, list)
+	had := len(list)
+	for _, n := range k.above(k.nodes[i]) {
+		if !slices.Contains(list[:had], n) {
+			list = append(list, n)
+		}
+	}
+	return list
 }
 
 // above returns the neighbours that node has at the next level, as nodes of
@@ -127,32 +126,33 @@ func (b *builder) linkBack(w *worker, level int, node uint32, sources []uint32) 
 	b.g.setNeighbours(level, node, list)
 }
 
-// A seenSet is a set of some hundred numbers that is emptied in no time.
+// A seenSet is a set of some hundred numbers, of which each is less than the
+// greatest there is.
 type seenSet struct {
-	slots []uint64 // a number below the round in which it was added
-	round uint64
+	slots []uint32 // one more than the number; 0 is free
 }
 
 // reset empties the set and makes room for n numbers.
 func (s *seenSet) reset(n int) {
 	if len(s.slots) < 2*n {
-		s.slots = make([]uint64, 1<<bits.Len(uint(2*n)))
-		s.round = 0
+		s.slots = make([]uint32, 1<<bits.Len(uint(2*n)))
+		return
 	}
-	s.round += 1 << 32
+	clear(s.slots)
 }
 
-// add reports whether x was not in the set.
-func (s *seenSet) add(x uint32) bool {
-	entry := s.round | uint64(x)
-	mask := uint32(len(s.slots) - 1)
-	for at := x * 0x9e3779b1 >> 12 & mask; ; at = (at + 1) & mask {
-		switch {
-		case s.slots[at] == entry:
-			return false
-		case s.slots[at] < s.round:
-			s.slots[at] = entry
-			return true
-		}
+// add returns 1 if x was not in the set, and 0 if it was.
+func (s *seenSet) add(x uint32) int {
+	slots := s.slots
+	mask := uint32(len(slots) - 1)
+	at := x * 0x9e3779b1 >> 12 & mask
+	for slots[at&mask] != 0 && slots[at&mask] != x+1 {
+		at++
 	}
+	added := 0
+	if slots[at&mask] == 0 {
+		added = 1
+	}
+	slots[at&mask] = x + 1
+	return added
 }

@@ -13,75 +13,107 @@ const fewLinks = 4
 
 // A picker is the memory of choose.
 type picker struct {
-	keys  []uint64 // candidates that are still alive
-	rows  []uint32 // of these
-	norms []int32
+	d     []int32 // distances of the candidates that are still alive
+	norms []int32 // their norms in the grid
+	rows  []uint32
 	dots  []int32
-	lost  []uint64 // candidates that were passed over
+	query []int8 // the row that was chosen last
 }
 
-// choose appends up to most of the candidates, ascending keys seen from the
-// node that is to be linked: the nearest first, and then only those that are
-// nearer to the node than to any chosen before (algorithm 4 of the paper).
+// choose appends up to most of nodes, candidates for links of the row that w is
+// aimed at, each of them once: the nearest first, and then only those that are
+// nearer to the row than to any chosen before (algorithm 4 of the paper).
 // Links lead into different directions that way. A candidate that equals a
-// chosen one adds no direction and is passed over too.
-func (b *builder) choose(w *worker, level int, candidates []uint64, most int, chosen []uint32) []uint32 {
-	p := &w.pick
-	p.keys, p.rows, p.norms = append(p.keys[:0], candidates...), p.rows[:0], p.norms[:0]
-	for _, key := range candidates {
-		row := b.g.rowOf(level, nodeIn(key))
-		p.rows = append(p.rows, row)
-		p.norms = append(p.norms, b.grid.norm[row])
+// chosen one adds no direction and is passed over too. Of those at the same
+// distance the first in the list counts.
+func (b *builder) choose(w *worker, level int, nodes []uint32, most int, chosen []uint32) []uint32 {
+	p, g := &w.pick, b.grid
+	p.rows = append(p.rows[:0], b.rowsOf(w, level, nodes)...)
+	p.d = append(p.d[:0], w.distances(p.rows)...)
+	p.norms = p.norms[:0]
+	for _, r := range p.rows {
+		p.norms = append(p.norms, g.norm[r])
 	}
-	p.dots = slices.Grow(p.dots[:0], len(p.rows))[:len(p.rows)]
-	alive, rows, norms, dots, lost := p.keys, p.rows, p.norms, p.dots, p.lost[:0]
-	for len(alive) > 0 && len(chosen) < most {
-		row := rows[0]
-		chosen = append(chosen, nodeIn(alive[0]))
-		alive, rows, norms = alive[1:], rows[1:], norms[1:]
-		if len(chosen) == most || len(alive) == 0 {
+	p.dots = slices.Grow(p.dots[:0], len(nodes))[:len(nodes)]
+	p.query = slices.Grow(p.query[:0], g.stride)[:g.stride]
+	d, norms, rows := p.d, p.norms, p.rows
+	for len(d) > 0 && len(chosen) < most {
+		row := rows[firstLeast(d)]
+		chosen = append(chosen, b.nodeOf(level, row))
+		if len(chosen) == most || len(d) == 1 {
 			break
 		}
-		kernel.Signed8(w.query, b.grid.code(row))
-		kernel.Dot8Rows(w.query, b.grid.codes, b.grid.stride, rows, dots)
-		bias, kept := b.grid.bias[row], 0
-		for i, key := range alive {
-			if d := bias + norms[i] - 2*dots[i]; d < distanceIn(key) || d <= 0 {
-				if len(lost) < fewLinks {
-					lost = append(lost, key)
-				}
-				continue
-			}
-			alive[kept], rows[kept], norms[kept] = key, rows[i], norms[i]
-			kept++
-		}
-		alive, rows, norms = alive[:kept], rows[:kept], norms[:kept]
+		kernel.Signed8(p.query, g.code(row))
+		kernel.Dot8Rows(p.query, g.codes, g.stride, rows, p.dots)
+		n := kernel.Prune(d, norms, p.dots, rows, g.bias[row])
+		d, norms, rows = d[:n], norms[:n], rows[:n]
 	}
-	p.lost = lost
-	for _, key := range lost {
-		if len(chosen) >= min(fewLinks, most) {
-			break
-		}
-		chosen = append(chosen, nodeIn(key))
+	if few := min(fewLinks, most, len(nodes)); len(chosen) < few {
+		chosen = b.fill(w, level, nodes, few, chosen)
 	}
 	return chosen
 }
 
-// chooseAmong returns the links that node should have among list, in place.
-func (b *builder) chooseAmong(w *worker, level int, node uint32, list []uint32) []uint32 {
-	w.aim(b.grid, b.g.rowOf(level, node))
-	b.score(w, level, list)
-	return b.choose(w, level, w.keys[:min(len(w.keys), mostBack)], b.g.width(level), list[:0])
+// firstLeast is the place of the smallest number, the first of them.
+func firstLeast(d []int32) int {
+	at, least := 0, d[0]
+	for i, x := range d {
+		if x < least {
+			at, least = i, x
+		}
+	}
+	return at
 }
 
-// score sets w.keys to the keys of nodes as seen from the row that w is aimed
-// at, ascending.
-func (b *builder) score(w *worker, level int, nodes []uint32) {
+// fill adds the nearest of nodes to those chosen until there are so many.
+func (b *builder) fill(w *worker, level int, nodes []uint32, few int, chosen []uint32) []uint32 {
+	d := w.distances(b.rowsOf(w, level, nodes))
+	for len(chosen) < few {
+		at := -1
+		for i, n := range nodes {
+			if (at < 0 || d[i] < d[at]) && !slices.Contains(chosen, n) {
+				at = i
+			}
+		}
+		if at < 0 {
+			break
+		}
+		chosen = append(chosen, nodes[at])
+	}
+	return chosen
+}
+
+// chooseAmong returns the links that node should have among list, whose memory
+// it uses.
+func (b *builder) chooseAmong(w *worker, level int, node uint32, list []uint32) []uint32 {
+	w.aim(b.grid, b.g.rowOf(level, node))
+	if len(list) > mostBack {
+		list = b.nearest(w, level, list)
+	}
+	w.chosen = b.choose(w, level, list, b.g.width(level), w.chosen[:0])
+	return append(list[:0], w.chosen...)
+}
+
+// nearest returns the mostBack of list that are nearest to the row that w is
+// aimed at.
+func (b *builder) nearest(w *worker, level int, list []uint32) []uint32 {
 	w.keys = w.keys[:0]
-	for i, d := range w.distances(b.rowsOf(w, level, nodes)) {
-		w.keys = append(w.keys, keyOf(d, nodes[i]))
+	for i, d := range w.distances(b.rowsOf(w, level, list)) {
+		w.keys = append(w.keys, keyOf(d, list[i]))
 	}
 	slices.Sort(w.keys)
+	for i, key := range w.keys[:mostBack] {
+		list[i] = nodeIn(key)
+	}
+	return list[:mostBack]
+}
+
+// nodeOf is the node of a row that is at level.
+func (b *builder) nodeOf(level int, row uint32) uint32 {
+	if level > 0 {
+		return uint32(b.g.seat(row))
+	}
+	return row
 }
 
 // rowsOf returns the rows of nodes, valid until the next call.

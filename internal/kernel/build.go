@@ -13,18 +13,19 @@ package kernel
 // A buildForm compares codes of 8 bits. Slices are not empty and have the
 // lengths that the exported functions ask for.
 type buildForm struct {
-	codes8   func(y []float32, inverse float32, out []byte)
-	signed8  func(out []int8, code []byte)
-	pack8    func(dst, codes []byte, stride int, rows *[packRows]uint32) // one pack
-	dot8x4   func(queries []int8, stride int, packed []byte, out []int32, width int)
-	dot8Rows func(query []int8, codes []byte, stride int, rows []uint32, out []int32)
-	keys8    func(dot, norm []int32)
-	// nextBelow is NextBelow from the first number on.
-	nextBelow func(d []int32, below int32) int
+	codes8     func(y []float32, inverse float32, out []byte)
+	signed8    func(out []int8, code []byte)
+	pack8      func(dst, codes []byte, stride int, rows *[packRows]uint32) // one pack
+	dot8x4     func(queries []int8, stride int, packed []byte, out []int32, width int)
+	dot8Rows   func(query []int8, codes []byte, stride int, rows []uint32, out []int32)
+	keys8      func(dot, norm []int32)
+	countBelow func(d []int32, below int32) int
+	below      func(d []int32, at []uint16, below int32, outD []int32, outAt []uint16) int
+	prune      func(d, norm, dots []int32, rows []uint32, bias int32) int
 }
 
 var buildGeneric = buildForm{codes8Generic, signed8Generic, pack8Generic, dot8x4Generic,
-	dot8RowsGeneric, keys8Generic, nextBelowGeneric}
+	dot8RowsGeneric, keys8Generic, countBelowGeneric, belowGeneric, pruneGeneric}
 
 // packRows is how many rows a pack holds side by side.
 const packRows = 32
@@ -125,13 +126,42 @@ func Keys8(dot, norm []int32) {
 	}
 }
 
-// NextBelow is the first index from from on whose number is less than below,
-// or len(d). from must not be negative.
-func NextBelow(d []int32, from int, below int32) int {
-	if from >= len(d) {
-		return len(d)
+// CountBelow is how many of d are less than below.
+func CountBelow(d []int32, below int32) int {
+	if len(d) == 0 {
+		return 0
 	}
-	return from + active.nextBelow(d[from:], below)
+	return active.countBelow(d, below)
+}
+
+// Below writes the numbers of d that are less than below to outD, and what at
+// has beside them to outAt, both in their order, and returns how many there
+// are. at, outD and outAt must be as long as d; what is written behind the
+// result has no meaning. d may be outD, and at may be outAt.
+func Below(d []int32, at []uint16, below int32, outD []int32, outAt []uint16) int {
+	atLeast(len(at), len(d))
+	atLeast(len(outD), len(d))
+	atLeast(len(outAt), len(d))
+	if len(d) == 0 {
+		return 0
+	}
+	return active.below(d, at[:len(d)], below, outD, outAt)
+}
+
+// Prune is what choosing a link leaves of the candidates for others. The
+// chosen row has the inner products dots with rows; bias + norm[i] - 2*dots[i]
+// is its distance to rows[i]. Those that are nearer to it than d[i], their
+// distance to the node that is linked, or at no distance of it, go. The others move to
+// the front of d, norm and rows, which are of one length, in their order.
+// Prune returns how many they are; dots keeps no meaning.
+func Prune(d, norm, dots []int32, rows []uint32, bias int32) int {
+	sameLength(len(norm), len(d))
+	sameLength(len(rows), len(d))
+	atLeast(len(dots), len(d))
+	if len(d) == 0 {
+		return 0
+	}
+	return active.prune(d, norm, dots, rows, bias)
 }
 
 // insideBytes panics when a row of stride bytes is not inside codes.

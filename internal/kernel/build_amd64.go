@@ -5,8 +5,8 @@ package kernel
 //go:generate go -C gen run . -group build -out ../build_amd64.s -stubs ../build_stubs_amd64.go -pkg kernel
 
 var (
-	buildAVX2   = buildForm{codes8AVX2, signed8AVX2, pack8AMD64, dot8x4AVX2, dot8RowsAVX2, keys8AVX2, nextBelowAVX2}
-	buildAVX512 = buildForm{codes8AVX512, signed8AVX512, pack8AMD64, dot8x4AVX512, dot8RowsAVX512, keys8AVX512, nextBelowAVX512}
+	buildAVX2   = buildForm{codes8AVX2, signed8AVX2, pack8AMD64, dot8x4AVX2, dot8RowsAVX2, keys8AVX2, countBelowAVX2, belowWhole, pruneWhole}
+	buildAVX512 = buildForm{codes8AVX512, signed8AVX512, pack8AMD64, dot8x4AVX512, dot8RowsAVX512, keys8AVX512, countBelowAVX512, belowAVX512, pruneAVX512}
 )
 
 func signed8AVX2(out []int8, code []byte) {
@@ -53,4 +53,22 @@ func repeated(rows []uint32) (four [4]uint32) {
 		four[i] = rows[min(i, len(rows)-1)]
 	}
 	return four
+}
+
+// belowWhole and pruneWhole leave what does not fill a register to plain Go.
+
+func belowWhole(d []int32, at []uint16, below int32, outD []int32, outAt []uint16) int {
+	n, whole := 0, len(d)&^7
+	if whole > 0 {
+		n = belowAVX2(d[:whole], at, below, outD, outAt)
+	}
+	return n + belowGeneric(d[whole:], at[whole:], below, outD[n:], outAt[n:])
+}
+
+func pruneWhole(d, norm, dots []int32, rows []uint32, bias int32) int {
+	n, whole := 0, len(d)&^7
+	if whole > 0 {
+		n = pruneAVX2(d[:whole], norm, dots, rows, bias)
+	}
+	return pruneRest(d, norm, dots, rows, bias, n, whole)
 }

@@ -127,57 +127,6 @@ done:
 	VZEROUPPER
 	RET
 
-// func nextBelowAVX2(d []int32, below int32) int
-// Requires: AVX, AVX2, BMI
-TEXT ·nextBelowAVX2(SB), NOSPLIT, $0-40
-	MOVQ         d_base+0(FP), AX
-	VBROADCASTSS below+24(FP), Y0
-	MOVQ         d_len+8(FP), BX
-	MOVQ         d_len+8(FP), R8
-	MOVQ         R8, SI
-	ANDQ         $-8, SI
-	XORQ         DI, DI
-	CMPQ         DI, SI
-	JGE          rest
-
-next:
-	MOVQ      DI, DX
-	VMOVUPS   (AX)(DI*4), Y1
-	VPCMPGTD  Y1, Y0, Y1
-	VMOVMSKPS Y1, CX
-	TESTL     CX, CX
-	JNE       hit
-	ADDQ      $0x08, DI
-	CMPQ      DI, SI
-	JLT       next
-
-rest:
-	SUBQ       DI, R8
-	JZ         done
-	LEAQ       firstLanes<>+0(SB), CX
-	MOVQ       R8, DX
-	NEGQ       DX
-	VMOVUPS    32(CX)(DX*4), Y1
-	MOVQ       DI, DX
-	VMASKMOVPS (AX)(DI*4), Y1, Y2
-	VPCMPGTD   Y2, Y0, Y0
-	VPAND      Y1, Y0, Y0
-	VMOVMSKPS  Y0, CX
-	TESTL      CX, CX
-	JNE        hit
-
-done:
-	MOVQ BX, ret+32(FP)
-	VZEROUPPER
-	RET
-
-hit:
-	TZCNTL CX, CX
-	ADDQ   DX, CX
-	MOVQ   CX, ret+32(FP)
-	VZEROUPPER
-	RET
-
 // func dot8x4AVX2(queries []int8, stride int, packed []byte, out []int32, width int)
 // Requires: AVX, AVX2
 TEXT ·dot8x4AVX2(SB), NOSPLIT, $0-88
@@ -589,55 +538,6 @@ done:
 	VZEROUPPER
 	RET
 
-// func nextBelowAVX512(d []int32, below int32) int
-// Requires: AVX, AVX512F, BMI, BMI2
-TEXT ·nextBelowAVX512(SB), NOSPLIT, $0-40
-	MOVQ         d_base+0(FP), AX
-	VBROADCASTSS below+24(FP), Z0
-	MOVQ         d_len+8(FP), BX
-	MOVQ         d_len+8(FP), R8
-	MOVQ         R8, SI
-	ANDQ         $-16, SI
-	XORQ         DI, DI
-	CMPQ         DI, SI
-	JGE          rest
-
-next:
-	MOVQ    DI, DX
-	VMOVUPS (AX)(DI*4), Z1
-	VPCMPD  $0x01, Z0, Z1, K1
-	KMOVW   K1, CX
-	TESTL   CX, CX
-	JNE     hit
-	ADDQ    $0x10, DI
-	CMPQ    DI, SI
-	JLT     next
-
-rest:
-	SUBQ      DI, R8
-	JZ        done
-	MOVL      $0x0000ffff, CX
-	BZHIL     R8, CX, CX
-	KMOVW     CX, K1
-	MOVQ      DI, DX
-	VMOVUPS.Z (AX)(DI*4), K1, Z1
-	VPCMPD    $0x01, Z0, Z1, K1, K1
-	KMOVW     K1, CX
-	TESTL     CX, CX
-	JNE       hit
-
-done:
-	MOVQ BX, ret+32(FP)
-	VZEROUPPER
-	RET
-
-hit:
-	TZCNTL CX, CX
-	ADDQ   DX, CX
-	MOVQ   CX, ret+32(FP)
-	VZEROUPPER
-	RET
-
 // func dot8x4AVX512(queries []int8, stride int, packed []byte, out []int32, width int)
 // Requires: AVX, AVX512F, AVX512VNNI
 TEXT ·dot8x4AVX512(SB), NOSPLIT, $0-88
@@ -817,6 +717,2336 @@ bytes:
 	JMP           four
 
 done:
+	VZEROUPPER
+	RET
+
+DATA fronts<>+0(SB)/1, $0x00
+DATA fronts<>+1(SB)/1, $0x00
+DATA fronts<>+2(SB)/1, $0x00
+DATA fronts<>+3(SB)/1, $0x00
+DATA fronts<>+4(SB)/1, $0x00
+DATA fronts<>+5(SB)/1, $0x00
+DATA fronts<>+6(SB)/1, $0x00
+DATA fronts<>+7(SB)/1, $0x00
+DATA fronts<>+8(SB)/1, $0x00
+DATA fronts<>+9(SB)/1, $0x00
+DATA fronts<>+10(SB)/1, $0x00
+DATA fronts<>+11(SB)/1, $0x00
+DATA fronts<>+12(SB)/1, $0x00
+DATA fronts<>+13(SB)/1, $0x00
+DATA fronts<>+14(SB)/1, $0x00
+DATA fronts<>+15(SB)/1, $0x00
+DATA fronts<>+16(SB)/1, $0x01
+DATA fronts<>+17(SB)/1, $0x00
+DATA fronts<>+18(SB)/1, $0x00
+DATA fronts<>+19(SB)/1, $0x00
+DATA fronts<>+20(SB)/1, $0x00
+DATA fronts<>+21(SB)/1, $0x00
+DATA fronts<>+22(SB)/1, $0x00
+DATA fronts<>+23(SB)/1, $0x00
+DATA fronts<>+24(SB)/1, $0x00
+DATA fronts<>+25(SB)/1, $0x01
+DATA fronts<>+26(SB)/1, $0x00
+DATA fronts<>+27(SB)/1, $0x00
+DATA fronts<>+28(SB)/1, $0x00
+DATA fronts<>+29(SB)/1, $0x00
+DATA fronts<>+30(SB)/1, $0x00
+DATA fronts<>+31(SB)/1, $0x00
+DATA fronts<>+32(SB)/1, $0x02
+DATA fronts<>+33(SB)/1, $0x00
+DATA fronts<>+34(SB)/1, $0x00
+DATA fronts<>+35(SB)/1, $0x00
+DATA fronts<>+36(SB)/1, $0x00
+DATA fronts<>+37(SB)/1, $0x00
+DATA fronts<>+38(SB)/1, $0x00
+DATA fronts<>+39(SB)/1, $0x00
+DATA fronts<>+40(SB)/1, $0x00
+DATA fronts<>+41(SB)/1, $0x02
+DATA fronts<>+42(SB)/1, $0x00
+DATA fronts<>+43(SB)/1, $0x00
+DATA fronts<>+44(SB)/1, $0x00
+DATA fronts<>+45(SB)/1, $0x00
+DATA fronts<>+46(SB)/1, $0x00
+DATA fronts<>+47(SB)/1, $0x00
+DATA fronts<>+48(SB)/1, $0x01
+DATA fronts<>+49(SB)/1, $0x02
+DATA fronts<>+50(SB)/1, $0x00
+DATA fronts<>+51(SB)/1, $0x00
+DATA fronts<>+52(SB)/1, $0x00
+DATA fronts<>+53(SB)/1, $0x00
+DATA fronts<>+54(SB)/1, $0x00
+DATA fronts<>+55(SB)/1, $0x00
+DATA fronts<>+56(SB)/1, $0x00
+DATA fronts<>+57(SB)/1, $0x01
+DATA fronts<>+58(SB)/1, $0x02
+DATA fronts<>+59(SB)/1, $0x00
+DATA fronts<>+60(SB)/1, $0x00
+DATA fronts<>+61(SB)/1, $0x00
+DATA fronts<>+62(SB)/1, $0x00
+DATA fronts<>+63(SB)/1, $0x00
+DATA fronts<>+64(SB)/1, $0x03
+DATA fronts<>+65(SB)/1, $0x00
+DATA fronts<>+66(SB)/1, $0x00
+DATA fronts<>+67(SB)/1, $0x00
+DATA fronts<>+68(SB)/1, $0x00
+DATA fronts<>+69(SB)/1, $0x00
+DATA fronts<>+70(SB)/1, $0x00
+DATA fronts<>+71(SB)/1, $0x00
+DATA fronts<>+72(SB)/1, $0x00
+DATA fronts<>+73(SB)/1, $0x03
+DATA fronts<>+74(SB)/1, $0x00
+DATA fronts<>+75(SB)/1, $0x00
+DATA fronts<>+76(SB)/1, $0x00
+DATA fronts<>+77(SB)/1, $0x00
+DATA fronts<>+78(SB)/1, $0x00
+DATA fronts<>+79(SB)/1, $0x00
+DATA fronts<>+80(SB)/1, $0x01
+DATA fronts<>+81(SB)/1, $0x03
+DATA fronts<>+82(SB)/1, $0x00
+DATA fronts<>+83(SB)/1, $0x00
+DATA fronts<>+84(SB)/1, $0x00
+DATA fronts<>+85(SB)/1, $0x00
+DATA fronts<>+86(SB)/1, $0x00
+DATA fronts<>+87(SB)/1, $0x00
+DATA fronts<>+88(SB)/1, $0x00
+DATA fronts<>+89(SB)/1, $0x01
+DATA fronts<>+90(SB)/1, $0x03
+DATA fronts<>+91(SB)/1, $0x00
+DATA fronts<>+92(SB)/1, $0x00
+DATA fronts<>+93(SB)/1, $0x00
+DATA fronts<>+94(SB)/1, $0x00
+DATA fronts<>+95(SB)/1, $0x00
+DATA fronts<>+96(SB)/1, $0x02
+DATA fronts<>+97(SB)/1, $0x03
+DATA fronts<>+98(SB)/1, $0x00
+DATA fronts<>+99(SB)/1, $0x00
+DATA fronts<>+100(SB)/1, $0x00
+DATA fronts<>+101(SB)/1, $0x00
+DATA fronts<>+102(SB)/1, $0x00
+DATA fronts<>+103(SB)/1, $0x00
+DATA fronts<>+104(SB)/1, $0x00
+DATA fronts<>+105(SB)/1, $0x02
+DATA fronts<>+106(SB)/1, $0x03
+DATA fronts<>+107(SB)/1, $0x00
+DATA fronts<>+108(SB)/1, $0x00
+DATA fronts<>+109(SB)/1, $0x00
+DATA fronts<>+110(SB)/1, $0x00
+DATA fronts<>+111(SB)/1, $0x00
+DATA fronts<>+112(SB)/1, $0x01
+DATA fronts<>+113(SB)/1, $0x02
+DATA fronts<>+114(SB)/1, $0x03
+DATA fronts<>+115(SB)/1, $0x00
+DATA fronts<>+116(SB)/1, $0x00
+DATA fronts<>+117(SB)/1, $0x00
+DATA fronts<>+118(SB)/1, $0x00
+DATA fronts<>+119(SB)/1, $0x00
+DATA fronts<>+120(SB)/1, $0x00
+DATA fronts<>+121(SB)/1, $0x01
+DATA fronts<>+122(SB)/1, $0x02
+DATA fronts<>+123(SB)/1, $0x03
+DATA fronts<>+124(SB)/1, $0x00
+DATA fronts<>+125(SB)/1, $0x00
+DATA fronts<>+126(SB)/1, $0x00
+DATA fronts<>+127(SB)/1, $0x00
+DATA fronts<>+128(SB)/1, $0x04
+DATA fronts<>+129(SB)/1, $0x00
+DATA fronts<>+130(SB)/1, $0x00
+DATA fronts<>+131(SB)/1, $0x00
+DATA fronts<>+132(SB)/1, $0x00
+DATA fronts<>+133(SB)/1, $0x00
+DATA fronts<>+134(SB)/1, $0x00
+DATA fronts<>+135(SB)/1, $0x00
+DATA fronts<>+136(SB)/1, $0x00
+DATA fronts<>+137(SB)/1, $0x04
+DATA fronts<>+138(SB)/1, $0x00
+DATA fronts<>+139(SB)/1, $0x00
+DATA fronts<>+140(SB)/1, $0x00
+DATA fronts<>+141(SB)/1, $0x00
+DATA fronts<>+142(SB)/1, $0x00
+DATA fronts<>+143(SB)/1, $0x00
+DATA fronts<>+144(SB)/1, $0x01
+DATA fronts<>+145(SB)/1, $0x04
+DATA fronts<>+146(SB)/1, $0x00
+DATA fronts<>+147(SB)/1, $0x00
+DATA fronts<>+148(SB)/1, $0x00
+DATA fronts<>+149(SB)/1, $0x00
+DATA fronts<>+150(SB)/1, $0x00
+DATA fronts<>+151(SB)/1, $0x00
+DATA fronts<>+152(SB)/1, $0x00
+DATA fronts<>+153(SB)/1, $0x01
+DATA fronts<>+154(SB)/1, $0x04
+DATA fronts<>+155(SB)/1, $0x00
+DATA fronts<>+156(SB)/1, $0x00
+DATA fronts<>+157(SB)/1, $0x00
+DATA fronts<>+158(SB)/1, $0x00
+DATA fronts<>+159(SB)/1, $0x00
+DATA fronts<>+160(SB)/1, $0x02
+DATA fronts<>+161(SB)/1, $0x04
+DATA fronts<>+162(SB)/1, $0x00
+DATA fronts<>+163(SB)/1, $0x00
+DATA fronts<>+164(SB)/1, $0x00
+DATA fronts<>+165(SB)/1, $0x00
+DATA fronts<>+166(SB)/1, $0x00
+DATA fronts<>+167(SB)/1, $0x00
+DATA fronts<>+168(SB)/1, $0x00
+DATA fronts<>+169(SB)/1, $0x02
+DATA fronts<>+170(SB)/1, $0x04
+DATA fronts<>+171(SB)/1, $0x00
+DATA fronts<>+172(SB)/1, $0x00
+DATA fronts<>+173(SB)/1, $0x00
+DATA fronts<>+174(SB)/1, $0x00
+DATA fronts<>+175(SB)/1, $0x00
+DATA fronts<>+176(SB)/1, $0x01
+DATA fronts<>+177(SB)/1, $0x02
+DATA fronts<>+178(SB)/1, $0x04
+DATA fronts<>+179(SB)/1, $0x00
+DATA fronts<>+180(SB)/1, $0x00
+DATA fronts<>+181(SB)/1, $0x00
+DATA fronts<>+182(SB)/1, $0x00
+DATA fronts<>+183(SB)/1, $0x00
+DATA fronts<>+184(SB)/1, $0x00
+DATA fronts<>+185(SB)/1, $0x01
+DATA fronts<>+186(SB)/1, $0x02
+DATA fronts<>+187(SB)/1, $0x04
+DATA fronts<>+188(SB)/1, $0x00
+DATA fronts<>+189(SB)/1, $0x00
+DATA fronts<>+190(SB)/1, $0x00
+DATA fronts<>+191(SB)/1, $0x00
+DATA fronts<>+192(SB)/1, $0x03
+DATA fronts<>+193(SB)/1, $0x04
+DATA fronts<>+194(SB)/1, $0x00
+DATA fronts<>+195(SB)/1, $0x00
+DATA fronts<>+196(SB)/1, $0x00
+DATA fronts<>+197(SB)/1, $0x00
+DATA fronts<>+198(SB)/1, $0x00
+DATA fronts<>+199(SB)/1, $0x00
+DATA fronts<>+200(SB)/1, $0x00
+DATA fronts<>+201(SB)/1, $0x03
+DATA fronts<>+202(SB)/1, $0x04
+DATA fronts<>+203(SB)/1, $0x00
+DATA fronts<>+204(SB)/1, $0x00
+DATA fronts<>+205(SB)/1, $0x00
+DATA fronts<>+206(SB)/1, $0x00
+DATA fronts<>+207(SB)/1, $0x00
+DATA fronts<>+208(SB)/1, $0x01
+DATA fronts<>+209(SB)/1, $0x03
+DATA fronts<>+210(SB)/1, $0x04
+DATA fronts<>+211(SB)/1, $0x00
+DATA fronts<>+212(SB)/1, $0x00
+DATA fronts<>+213(SB)/1, $0x00
+DATA fronts<>+214(SB)/1, $0x00
+DATA fronts<>+215(SB)/1, $0x00
+DATA fronts<>+216(SB)/1, $0x00
+DATA fronts<>+217(SB)/1, $0x01
+DATA fronts<>+218(SB)/1, $0x03
+DATA fronts<>+219(SB)/1, $0x04
+DATA fronts<>+220(SB)/1, $0x00
+DATA fronts<>+221(SB)/1, $0x00
+DATA fronts<>+222(SB)/1, $0x00
+DATA fronts<>+223(SB)/1, $0x00
+DATA fronts<>+224(SB)/1, $0x02
+DATA fronts<>+225(SB)/1, $0x03
+DATA fronts<>+226(SB)/1, $0x04
+DATA fronts<>+227(SB)/1, $0x00
+DATA fronts<>+228(SB)/1, $0x00
+DATA fronts<>+229(SB)/1, $0x00
+DATA fronts<>+230(SB)/1, $0x00
+DATA fronts<>+231(SB)/1, $0x00
+DATA fronts<>+232(SB)/1, $0x00
+DATA fronts<>+233(SB)/1, $0x02
+DATA fronts<>+234(SB)/1, $0x03
+DATA fronts<>+235(SB)/1, $0x04
+DATA fronts<>+236(SB)/1, $0x00
+DATA fronts<>+237(SB)/1, $0x00
+DATA fronts<>+238(SB)/1, $0x00
+DATA fronts<>+239(SB)/1, $0x00
+DATA fronts<>+240(SB)/1, $0x01
+DATA fronts<>+241(SB)/1, $0x02
+DATA fronts<>+242(SB)/1, $0x03
+DATA fronts<>+243(SB)/1, $0x04
+DATA fronts<>+244(SB)/1, $0x00
+DATA fronts<>+245(SB)/1, $0x00
+DATA fronts<>+246(SB)/1, $0x00
+DATA fronts<>+247(SB)/1, $0x00
+DATA fronts<>+248(SB)/1, $0x00
+DATA fronts<>+249(SB)/1, $0x01
+DATA fronts<>+250(SB)/1, $0x02
+DATA fronts<>+251(SB)/1, $0x03
+DATA fronts<>+252(SB)/1, $0x04
+DATA fronts<>+253(SB)/1, $0x00
+DATA fronts<>+254(SB)/1, $0x00
+DATA fronts<>+255(SB)/1, $0x00
+DATA fronts<>+256(SB)/1, $0x05
+DATA fronts<>+257(SB)/1, $0x00
+DATA fronts<>+258(SB)/1, $0x00
+DATA fronts<>+259(SB)/1, $0x00
+DATA fronts<>+260(SB)/1, $0x00
+DATA fronts<>+261(SB)/1, $0x00
+DATA fronts<>+262(SB)/1, $0x00
+DATA fronts<>+263(SB)/1, $0x00
+DATA fronts<>+264(SB)/1, $0x00
+DATA fronts<>+265(SB)/1, $0x05
+DATA fronts<>+266(SB)/1, $0x00
+DATA fronts<>+267(SB)/1, $0x00
+DATA fronts<>+268(SB)/1, $0x00
+DATA fronts<>+269(SB)/1, $0x00
+DATA fronts<>+270(SB)/1, $0x00
+DATA fronts<>+271(SB)/1, $0x00
+DATA fronts<>+272(SB)/1, $0x01
+DATA fronts<>+273(SB)/1, $0x05
+DATA fronts<>+274(SB)/1, $0x00
+DATA fronts<>+275(SB)/1, $0x00
+DATA fronts<>+276(SB)/1, $0x00
+DATA fronts<>+277(SB)/1, $0x00
+DATA fronts<>+278(SB)/1, $0x00
+DATA fronts<>+279(SB)/1, $0x00
+DATA fronts<>+280(SB)/1, $0x00
+DATA fronts<>+281(SB)/1, $0x01
+DATA fronts<>+282(SB)/1, $0x05
+DATA fronts<>+283(SB)/1, $0x00
+DATA fronts<>+284(SB)/1, $0x00
+DATA fronts<>+285(SB)/1, $0x00
+DATA fronts<>+286(SB)/1, $0x00
+DATA fronts<>+287(SB)/1, $0x00
+DATA fronts<>+288(SB)/1, $0x02
+DATA fronts<>+289(SB)/1, $0x05
+DATA fronts<>+290(SB)/1, $0x00
+DATA fronts<>+291(SB)/1, $0x00
+DATA fronts<>+292(SB)/1, $0x00
+DATA fronts<>+293(SB)/1, $0x00
+DATA fronts<>+294(SB)/1, $0x00
+DATA fronts<>+295(SB)/1, $0x00
+DATA fronts<>+296(SB)/1, $0x00
+DATA fronts<>+297(SB)/1, $0x02
+DATA fronts<>+298(SB)/1, $0x05
+DATA fronts<>+299(SB)/1, $0x00
+DATA fronts<>+300(SB)/1, $0x00
+DATA fronts<>+301(SB)/1, $0x00
+DATA fronts<>+302(SB)/1, $0x00
+DATA fronts<>+303(SB)/1, $0x00
+DATA fronts<>+304(SB)/1, $0x01
+DATA fronts<>+305(SB)/1, $0x02
+DATA fronts<>+306(SB)/1, $0x05
+DATA fronts<>+307(SB)/1, $0x00
+DATA fronts<>+308(SB)/1, $0x00
+DATA fronts<>+309(SB)/1, $0x00
+DATA fronts<>+310(SB)/1, $0x00
+DATA fronts<>+311(SB)/1, $0x00
+DATA fronts<>+312(SB)/1, $0x00
+DATA fronts<>+313(SB)/1, $0x01
+DATA fronts<>+314(SB)/1, $0x02
+DATA fronts<>+315(SB)/1, $0x05
+DATA fronts<>+316(SB)/1, $0x00
+DATA fronts<>+317(SB)/1, $0x00
+DATA fronts<>+318(SB)/1, $0x00
+DATA fronts<>+319(SB)/1, $0x00
+DATA fronts<>+320(SB)/1, $0x03
+DATA fronts<>+321(SB)/1, $0x05
+DATA fronts<>+322(SB)/1, $0x00
+DATA fronts<>+323(SB)/1, $0x00
+DATA fronts<>+324(SB)/1, $0x00
+DATA fronts<>+325(SB)/1, $0x00
+DATA fronts<>+326(SB)/1, $0x00
+DATA fronts<>+327(SB)/1, $0x00
+DATA fronts<>+328(SB)/1, $0x00
+DATA fronts<>+329(SB)/1, $0x03
+DATA fronts<>+330(SB)/1, $0x05
+DATA fronts<>+331(SB)/1, $0x00
+DATA fronts<>+332(SB)/1, $0x00
+DATA fronts<>+333(SB)/1, $0x00
+DATA fronts<>+334(SB)/1, $0x00
+DATA fronts<>+335(SB)/1, $0x00
+DATA fronts<>+336(SB)/1, $0x01
+DATA fronts<>+337(SB)/1, $0x03
+DATA fronts<>+338(SB)/1, $0x05
+DATA fronts<>+339(SB)/1, $0x00
+DATA fronts<>+340(SB)/1, $0x00
+DATA fronts<>+341(SB)/1, $0x00
+DATA fronts<>+342(SB)/1, $0x00
+DATA fronts<>+343(SB)/1, $0x00
+DATA fronts<>+344(SB)/1, $0x00
+DATA fronts<>+345(SB)/1, $0x01
+DATA fronts<>+346(SB)/1, $0x03
+DATA fronts<>+347(SB)/1, $0x05
+DATA fronts<>+348(SB)/1, $0x00
+DATA fronts<>+349(SB)/1, $0x00
+DATA fronts<>+350(SB)/1, $0x00
+DATA fronts<>+351(SB)/1, $0x00
+DATA fronts<>+352(SB)/1, $0x02
+DATA fronts<>+353(SB)/1, $0x03
+DATA fronts<>+354(SB)/1, $0x05
+DATA fronts<>+355(SB)/1, $0x00
+DATA fronts<>+356(SB)/1, $0x00
+DATA fronts<>+357(SB)/1, $0x00
+DATA fronts<>+358(SB)/1, $0x00
+DATA fronts<>+359(SB)/1, $0x00
+DATA fronts<>+360(SB)/1, $0x00
+DATA fronts<>+361(SB)/1, $0x02
+DATA fronts<>+362(SB)/1, $0x03
+DATA fronts<>+363(SB)/1, $0x05
+DATA fronts<>+364(SB)/1, $0x00
+DATA fronts<>+365(SB)/1, $0x00
+DATA fronts<>+366(SB)/1, $0x00
+DATA fronts<>+367(SB)/1, $0x00
+DATA fronts<>+368(SB)/1, $0x01
+DATA fronts<>+369(SB)/1, $0x02
+DATA fronts<>+370(SB)/1, $0x03
+DATA fronts<>+371(SB)/1, $0x05
+DATA fronts<>+372(SB)/1, $0x00
+DATA fronts<>+373(SB)/1, $0x00
+DATA fronts<>+374(SB)/1, $0x00
+DATA fronts<>+375(SB)/1, $0x00
+DATA fronts<>+376(SB)/1, $0x00
+DATA fronts<>+377(SB)/1, $0x01
+DATA fronts<>+378(SB)/1, $0x02
+DATA fronts<>+379(SB)/1, $0x03
+DATA fronts<>+380(SB)/1, $0x05
+DATA fronts<>+381(SB)/1, $0x00
+DATA fronts<>+382(SB)/1, $0x00
+DATA fronts<>+383(SB)/1, $0x00
+DATA fronts<>+384(SB)/1, $0x04
+DATA fronts<>+385(SB)/1, $0x05
+DATA fronts<>+386(SB)/1, $0x00
+DATA fronts<>+387(SB)/1, $0x00
+DATA fronts<>+388(SB)/1, $0x00
+DATA fronts<>+389(SB)/1, $0x00
+DATA fronts<>+390(SB)/1, $0x00
+DATA fronts<>+391(SB)/1, $0x00
+DATA fronts<>+392(SB)/1, $0x00
+DATA fronts<>+393(SB)/1, $0x04
+DATA fronts<>+394(SB)/1, $0x05
+DATA fronts<>+395(SB)/1, $0x00
+DATA fronts<>+396(SB)/1, $0x00
+DATA fronts<>+397(SB)/1, $0x00
+DATA fronts<>+398(SB)/1, $0x00
+DATA fronts<>+399(SB)/1, $0x00
+DATA fronts<>+400(SB)/1, $0x01
+DATA fronts<>+401(SB)/1, $0x04
+DATA fronts<>+402(SB)/1, $0x05
+DATA fronts<>+403(SB)/1, $0x00
+DATA fronts<>+404(SB)/1, $0x00
+DATA fronts<>+405(SB)/1, $0x00
+DATA fronts<>+406(SB)/1, $0x00
+DATA fronts<>+407(SB)/1, $0x00
+DATA fronts<>+408(SB)/1, $0x00
+DATA fronts<>+409(SB)/1, $0x01
+DATA fronts<>+410(SB)/1, $0x04
+DATA fronts<>+411(SB)/1, $0x05
+DATA fronts<>+412(SB)/1, $0x00
+DATA fronts<>+413(SB)/1, $0x00
+DATA fronts<>+414(SB)/1, $0x00
+DATA fronts<>+415(SB)/1, $0x00
+DATA fronts<>+416(SB)/1, $0x02
+DATA fronts<>+417(SB)/1, $0x04
+DATA fronts<>+418(SB)/1, $0x05
+DATA fronts<>+419(SB)/1, $0x00
+DATA fronts<>+420(SB)/1, $0x00
+DATA fronts<>+421(SB)/1, $0x00
+DATA fronts<>+422(SB)/1, $0x00
+DATA fronts<>+423(SB)/1, $0x00
+DATA fronts<>+424(SB)/1, $0x00
+DATA fronts<>+425(SB)/1, $0x02
+DATA fronts<>+426(SB)/1, $0x04
+DATA fronts<>+427(SB)/1, $0x05
+DATA fronts<>+428(SB)/1, $0x00
+DATA fronts<>+429(SB)/1, $0x00
+DATA fronts<>+430(SB)/1, $0x00
+DATA fronts<>+431(SB)/1, $0x00
+DATA fronts<>+432(SB)/1, $0x01
+DATA fronts<>+433(SB)/1, $0x02
+DATA fronts<>+434(SB)/1, $0x04
+DATA fronts<>+435(SB)/1, $0x05
+DATA fronts<>+436(SB)/1, $0x00
+DATA fronts<>+437(SB)/1, $0x00
+DATA fronts<>+438(SB)/1, $0x00
+DATA fronts<>+439(SB)/1, $0x00
+DATA fronts<>+440(SB)/1, $0x00
+DATA fronts<>+441(SB)/1, $0x01
+DATA fronts<>+442(SB)/1, $0x02
+DATA fronts<>+443(SB)/1, $0x04
+DATA fronts<>+444(SB)/1, $0x05
+DATA fronts<>+445(SB)/1, $0x00
+DATA fronts<>+446(SB)/1, $0x00
+DATA fronts<>+447(SB)/1, $0x00
+DATA fronts<>+448(SB)/1, $0x03
+DATA fronts<>+449(SB)/1, $0x04
+DATA fronts<>+450(SB)/1, $0x05
+DATA fronts<>+451(SB)/1, $0x00
+DATA fronts<>+452(SB)/1, $0x00
+DATA fronts<>+453(SB)/1, $0x00
+DATA fronts<>+454(SB)/1, $0x00
+DATA fronts<>+455(SB)/1, $0x00
+DATA fronts<>+456(SB)/1, $0x00
+DATA fronts<>+457(SB)/1, $0x03
+DATA fronts<>+458(SB)/1, $0x04
+DATA fronts<>+459(SB)/1, $0x05
+DATA fronts<>+460(SB)/1, $0x00
+DATA fronts<>+461(SB)/1, $0x00
+DATA fronts<>+462(SB)/1, $0x00
+DATA fronts<>+463(SB)/1, $0x00
+DATA fronts<>+464(SB)/1, $0x01
+DATA fronts<>+465(SB)/1, $0x03
+DATA fronts<>+466(SB)/1, $0x04
+DATA fronts<>+467(SB)/1, $0x05
+DATA fronts<>+468(SB)/1, $0x00
+DATA fronts<>+469(SB)/1, $0x00
+DATA fronts<>+470(SB)/1, $0x00
+DATA fronts<>+471(SB)/1, $0x00
+DATA fronts<>+472(SB)/1, $0x00
+DATA fronts<>+473(SB)/1, $0x01
+DATA fronts<>+474(SB)/1, $0x03
+DATA fronts<>+475(SB)/1, $0x04
+DATA fronts<>+476(SB)/1, $0x05
+DATA fronts<>+477(SB)/1, $0x00
+DATA fronts<>+478(SB)/1, $0x00
+DATA fronts<>+479(SB)/1, $0x00
+DATA fronts<>+480(SB)/1, $0x02
+DATA fronts<>+481(SB)/1, $0x03
+DATA fronts<>+482(SB)/1, $0x04
+DATA fronts<>+483(SB)/1, $0x05
+DATA fronts<>+484(SB)/1, $0x00
+DATA fronts<>+485(SB)/1, $0x00
+DATA fronts<>+486(SB)/1, $0x00
+DATA fronts<>+487(SB)/1, $0x00
+DATA fronts<>+488(SB)/1, $0x00
+DATA fronts<>+489(SB)/1, $0x02
+DATA fronts<>+490(SB)/1, $0x03
+DATA fronts<>+491(SB)/1, $0x04
+DATA fronts<>+492(SB)/1, $0x05
+DATA fronts<>+493(SB)/1, $0x00
+DATA fronts<>+494(SB)/1, $0x00
+DATA fronts<>+495(SB)/1, $0x00
+DATA fronts<>+496(SB)/1, $0x01
+DATA fronts<>+497(SB)/1, $0x02
+DATA fronts<>+498(SB)/1, $0x03
+DATA fronts<>+499(SB)/1, $0x04
+DATA fronts<>+500(SB)/1, $0x05
+DATA fronts<>+501(SB)/1, $0x00
+DATA fronts<>+502(SB)/1, $0x00
+DATA fronts<>+503(SB)/1, $0x00
+DATA fronts<>+504(SB)/1, $0x00
+DATA fronts<>+505(SB)/1, $0x01
+DATA fronts<>+506(SB)/1, $0x02
+DATA fronts<>+507(SB)/1, $0x03
+DATA fronts<>+508(SB)/1, $0x04
+DATA fronts<>+509(SB)/1, $0x05
+DATA fronts<>+510(SB)/1, $0x00
+DATA fronts<>+511(SB)/1, $0x00
+DATA fronts<>+512(SB)/1, $0x06
+DATA fronts<>+513(SB)/1, $0x00
+DATA fronts<>+514(SB)/1, $0x00
+DATA fronts<>+515(SB)/1, $0x00
+DATA fronts<>+516(SB)/1, $0x00
+DATA fronts<>+517(SB)/1, $0x00
+DATA fronts<>+518(SB)/1, $0x00
+DATA fronts<>+519(SB)/1, $0x00
+DATA fronts<>+520(SB)/1, $0x00
+DATA fronts<>+521(SB)/1, $0x06
+DATA fronts<>+522(SB)/1, $0x00
+DATA fronts<>+523(SB)/1, $0x00
+DATA fronts<>+524(SB)/1, $0x00
+DATA fronts<>+525(SB)/1, $0x00
+DATA fronts<>+526(SB)/1, $0x00
+DATA fronts<>+527(SB)/1, $0x00
+DATA fronts<>+528(SB)/1, $0x01
+DATA fronts<>+529(SB)/1, $0x06
+DATA fronts<>+530(SB)/1, $0x00
+DATA fronts<>+531(SB)/1, $0x00
+DATA fronts<>+532(SB)/1, $0x00
+DATA fronts<>+533(SB)/1, $0x00
+DATA fronts<>+534(SB)/1, $0x00
+DATA fronts<>+535(SB)/1, $0x00
+DATA fronts<>+536(SB)/1, $0x00
+DATA fronts<>+537(SB)/1, $0x01
+DATA fronts<>+538(SB)/1, $0x06
+DATA fronts<>+539(SB)/1, $0x00
+DATA fronts<>+540(SB)/1, $0x00
+DATA fronts<>+541(SB)/1, $0x00
+DATA fronts<>+542(SB)/1, $0x00
+DATA fronts<>+543(SB)/1, $0x00
+DATA fronts<>+544(SB)/1, $0x02
+DATA fronts<>+545(SB)/1, $0x06
+DATA fronts<>+546(SB)/1, $0x00
+DATA fronts<>+547(SB)/1, $0x00
+DATA fronts<>+548(SB)/1, $0x00
+DATA fronts<>+549(SB)/1, $0x00
+DATA fronts<>+550(SB)/1, $0x00
+DATA fronts<>+551(SB)/1, $0x00
+DATA fronts<>+552(SB)/1, $0x00
+DATA fronts<>+553(SB)/1, $0x02
+DATA fronts<>+554(SB)/1, $0x06
+DATA fronts<>+555(SB)/1, $0x00
+DATA fronts<>+556(SB)/1, $0x00
+DATA fronts<>+557(SB)/1, $0x00
+DATA fronts<>+558(SB)/1, $0x00
+DATA fronts<>+559(SB)/1, $0x00
+DATA fronts<>+560(SB)/1, $0x01
+DATA fronts<>+561(SB)/1, $0x02
+DATA fronts<>+562(SB)/1, $0x06
+DATA fronts<>+563(SB)/1, $0x00
+DATA fronts<>+564(SB)/1, $0x00
+DATA fronts<>+565(SB)/1, $0x00
+DATA fronts<>+566(SB)/1, $0x00
+DATA fronts<>+567(SB)/1, $0x00
+DATA fronts<>+568(SB)/1, $0x00
+DATA fronts<>+569(SB)/1, $0x01
+DATA fronts<>+570(SB)/1, $0x02
+DATA fronts<>+571(SB)/1, $0x06
+DATA fronts<>+572(SB)/1, $0x00
+DATA fronts<>+573(SB)/1, $0x00
+DATA fronts<>+574(SB)/1, $0x00
+DATA fronts<>+575(SB)/1, $0x00
+DATA fronts<>+576(SB)/1, $0x03
+DATA fronts<>+577(SB)/1, $0x06
+DATA fronts<>+578(SB)/1, $0x00
+DATA fronts<>+579(SB)/1, $0x00
+DATA fronts<>+580(SB)/1, $0x00
+DATA fronts<>+581(SB)/1, $0x00
+DATA fronts<>+582(SB)/1, $0x00
+DATA fronts<>+583(SB)/1, $0x00
+DATA fronts<>+584(SB)/1, $0x00
+DATA fronts<>+585(SB)/1, $0x03
+DATA fronts<>+586(SB)/1, $0x06
+DATA fronts<>+587(SB)/1, $0x00
+DATA fronts<>+588(SB)/1, $0x00
+DATA fronts<>+589(SB)/1, $0x00
+DATA fronts<>+590(SB)/1, $0x00
+DATA fronts<>+591(SB)/1, $0x00
+DATA fronts<>+592(SB)/1, $0x01
+DATA fronts<>+593(SB)/1, $0x03
+DATA fronts<>+594(SB)/1, $0x06
+DATA fronts<>+595(SB)/1, $0x00
+DATA fronts<>+596(SB)/1, $0x00
+DATA fronts<>+597(SB)/1, $0x00
+DATA fronts<>+598(SB)/1, $0x00
+DATA fronts<>+599(SB)/1, $0x00
+DATA fronts<>+600(SB)/1, $0x00
+DATA fronts<>+601(SB)/1, $0x01
+DATA fronts<>+602(SB)/1, $0x03
+DATA fronts<>+603(SB)/1, $0x06
+DATA fronts<>+604(SB)/1, $0x00
+DATA fronts<>+605(SB)/1, $0x00
+DATA fronts<>+606(SB)/1, $0x00
+DATA fronts<>+607(SB)/1, $0x00
+DATA fronts<>+608(SB)/1, $0x02
+DATA fronts<>+609(SB)/1, $0x03
+DATA fronts<>+610(SB)/1, $0x06
+DATA fronts<>+611(SB)/1, $0x00
+DATA fronts<>+612(SB)/1, $0x00
+DATA fronts<>+613(SB)/1, $0x00
+DATA fronts<>+614(SB)/1, $0x00
+DATA fronts<>+615(SB)/1, $0x00
+DATA fronts<>+616(SB)/1, $0x00
+DATA fronts<>+617(SB)/1, $0x02
+DATA fronts<>+618(SB)/1, $0x03
+DATA fronts<>+619(SB)/1, $0x06
+DATA fronts<>+620(SB)/1, $0x00
+DATA fronts<>+621(SB)/1, $0x00
+DATA fronts<>+622(SB)/1, $0x00
+DATA fronts<>+623(SB)/1, $0x00
+DATA fronts<>+624(SB)/1, $0x01
+DATA fronts<>+625(SB)/1, $0x02
+DATA fronts<>+626(SB)/1, $0x03
+DATA fronts<>+627(SB)/1, $0x06
+DATA fronts<>+628(SB)/1, $0x00
+DATA fronts<>+629(SB)/1, $0x00
+DATA fronts<>+630(SB)/1, $0x00
+DATA fronts<>+631(SB)/1, $0x00
+DATA fronts<>+632(SB)/1, $0x00
+DATA fronts<>+633(SB)/1, $0x01
+DATA fronts<>+634(SB)/1, $0x02
+DATA fronts<>+635(SB)/1, $0x03
+DATA fronts<>+636(SB)/1, $0x06
+DATA fronts<>+637(SB)/1, $0x00
+DATA fronts<>+638(SB)/1, $0x00
+DATA fronts<>+639(SB)/1, $0x00
+DATA fronts<>+640(SB)/1, $0x04
+DATA fronts<>+641(SB)/1, $0x06
+DATA fronts<>+642(SB)/1, $0x00
+DATA fronts<>+643(SB)/1, $0x00
+DATA fronts<>+644(SB)/1, $0x00
+DATA fronts<>+645(SB)/1, $0x00
+DATA fronts<>+646(SB)/1, $0x00
+DATA fronts<>+647(SB)/1, $0x00
+DATA fronts<>+648(SB)/1, $0x00
+DATA fronts<>+649(SB)/1, $0x04
+DATA fronts<>+650(SB)/1, $0x06
+DATA fronts<>+651(SB)/1, $0x00
+DATA fronts<>+652(SB)/1, $0x00
+DATA fronts<>+653(SB)/1, $0x00
+DATA fronts<>+654(SB)/1, $0x00
+DATA fronts<>+655(SB)/1, $0x00
+DATA fronts<>+656(SB)/1, $0x01
+DATA fronts<>+657(SB)/1, $0x04
+DATA fronts<>+658(SB)/1, $0x06
+DATA fronts<>+659(SB)/1, $0x00
+DATA fronts<>+660(SB)/1, $0x00
+DATA fronts<>+661(SB)/1, $0x00
+DATA fronts<>+662(SB)/1, $0x00
+DATA fronts<>+663(SB)/1, $0x00
+DATA fronts<>+664(SB)/1, $0x00
+DATA fronts<>+665(SB)/1, $0x01
+DATA fronts<>+666(SB)/1, $0x04
+DATA fronts<>+667(SB)/1, $0x06
+DATA fronts<>+668(SB)/1, $0x00
+DATA fronts<>+669(SB)/1, $0x00
+DATA fronts<>+670(SB)/1, $0x00
+DATA fronts<>+671(SB)/1, $0x00
+DATA fronts<>+672(SB)/1, $0x02
+DATA fronts<>+673(SB)/1, $0x04
+DATA fronts<>+674(SB)/1, $0x06
+DATA fronts<>+675(SB)/1, $0x00
+DATA fronts<>+676(SB)/1, $0x00
+DATA fronts<>+677(SB)/1, $0x00
+DATA fronts<>+678(SB)/1, $0x00
+DATA fronts<>+679(SB)/1, $0x00
+DATA fronts<>+680(SB)/1, $0x00
+DATA fronts<>+681(SB)/1, $0x02
+DATA fronts<>+682(SB)/1, $0x04
+DATA fronts<>+683(SB)/1, $0x06
+DATA fronts<>+684(SB)/1, $0x00
+DATA fronts<>+685(SB)/1, $0x00
+DATA fronts<>+686(SB)/1, $0x00
+DATA fronts<>+687(SB)/1, $0x00
+DATA fronts<>+688(SB)/1, $0x01
+DATA fronts<>+689(SB)/1, $0x02
+DATA fronts<>+690(SB)/1, $0x04
+DATA fronts<>+691(SB)/1, $0x06
+DATA fronts<>+692(SB)/1, $0x00
+DATA fronts<>+693(SB)/1, $0x00
+DATA fronts<>+694(SB)/1, $0x00
+DATA fronts<>+695(SB)/1, $0x00
+DATA fronts<>+696(SB)/1, $0x00
+DATA fronts<>+697(SB)/1, $0x01
+DATA fronts<>+698(SB)/1, $0x02
+DATA fronts<>+699(SB)/1, $0x04
+DATA fronts<>+700(SB)/1, $0x06
+DATA fronts<>+701(SB)/1, $0x00
+DATA fronts<>+702(SB)/1, $0x00
+DATA fronts<>+703(SB)/1, $0x00
+DATA fronts<>+704(SB)/1, $0x03
+DATA fronts<>+705(SB)/1, $0x04
+DATA fronts<>+706(SB)/1, $0x06
+DATA fronts<>+707(SB)/1, $0x00
+DATA fronts<>+708(SB)/1, $0x00
+DATA fronts<>+709(SB)/1, $0x00
+DATA fronts<>+710(SB)/1, $0x00
+DATA fronts<>+711(SB)/1, $0x00
+DATA fronts<>+712(SB)/1, $0x00
+DATA fronts<>+713(SB)/1, $0x03
+DATA fronts<>+714(SB)/1, $0x04
+DATA fronts<>+715(SB)/1, $0x06
+DATA fronts<>+716(SB)/1, $0x00
+DATA fronts<>+717(SB)/1, $0x00
+DATA fronts<>+718(SB)/1, $0x00
+DATA fronts<>+719(SB)/1, $0x00
+DATA fronts<>+720(SB)/1, $0x01
+DATA fronts<>+721(SB)/1, $0x03
+DATA fronts<>+722(SB)/1, $0x04
+DATA fronts<>+723(SB)/1, $0x06
+DATA fronts<>+724(SB)/1, $0x00
+DATA fronts<>+725(SB)/1, $0x00
+DATA fronts<>+726(SB)/1, $0x00
+DATA fronts<>+727(SB)/1, $0x00
+DATA fronts<>+728(SB)/1, $0x00
+DATA fronts<>+729(SB)/1, $0x01
+DATA fronts<>+730(SB)/1, $0x03
+DATA fronts<>+731(SB)/1, $0x04
+DATA fronts<>+732(SB)/1, $0x06
+DATA fronts<>+733(SB)/1, $0x00
+DATA fronts<>+734(SB)/1, $0x00
+DATA fronts<>+735(SB)/1, $0x00
+DATA fronts<>+736(SB)/1, $0x02
+DATA fronts<>+737(SB)/1, $0x03
+DATA fronts<>+738(SB)/1, $0x04
+DATA fronts<>+739(SB)/1, $0x06
+DATA fronts<>+740(SB)/1, $0x00
+DATA fronts<>+741(SB)/1, $0x00
+DATA fronts<>+742(SB)/1, $0x00
+DATA fronts<>+743(SB)/1, $0x00
+DATA fronts<>+744(SB)/1, $0x00
+DATA fronts<>+745(SB)/1, $0x02
+DATA fronts<>+746(SB)/1, $0x03
+DATA fronts<>+747(SB)/1, $0x04
+DATA fronts<>+748(SB)/1, $0x06
+DATA fronts<>+749(SB)/1, $0x00
+DATA fronts<>+750(SB)/1, $0x00
+DATA fronts<>+751(SB)/1, $0x00
+DATA fronts<>+752(SB)/1, $0x01
+DATA fronts<>+753(SB)/1, $0x02
+DATA fronts<>+754(SB)/1, $0x03
+DATA fronts<>+755(SB)/1, $0x04
+DATA fronts<>+756(SB)/1, $0x06
+DATA fronts<>+757(SB)/1, $0x00
+DATA fronts<>+758(SB)/1, $0x00
+DATA fronts<>+759(SB)/1, $0x00
+DATA fronts<>+760(SB)/1, $0x00
+DATA fronts<>+761(SB)/1, $0x01
+DATA fronts<>+762(SB)/1, $0x02
+DATA fronts<>+763(SB)/1, $0x03
+DATA fronts<>+764(SB)/1, $0x04
+DATA fronts<>+765(SB)/1, $0x06
+DATA fronts<>+766(SB)/1, $0x00
+DATA fronts<>+767(SB)/1, $0x00
+DATA fronts<>+768(SB)/1, $0x05
+DATA fronts<>+769(SB)/1, $0x06
+DATA fronts<>+770(SB)/1, $0x00
+DATA fronts<>+771(SB)/1, $0x00
+DATA fronts<>+772(SB)/1, $0x00
+DATA fronts<>+773(SB)/1, $0x00
+DATA fronts<>+774(SB)/1, $0x00
+DATA fronts<>+775(SB)/1, $0x00
+DATA fronts<>+776(SB)/1, $0x00
+DATA fronts<>+777(SB)/1, $0x05
+DATA fronts<>+778(SB)/1, $0x06
+DATA fronts<>+779(SB)/1, $0x00
+DATA fronts<>+780(SB)/1, $0x00
+DATA fronts<>+781(SB)/1, $0x00
+DATA fronts<>+782(SB)/1, $0x00
+DATA fronts<>+783(SB)/1, $0x00
+DATA fronts<>+784(SB)/1, $0x01
+DATA fronts<>+785(SB)/1, $0x05
+DATA fronts<>+786(SB)/1, $0x06
+DATA fronts<>+787(SB)/1, $0x00
+DATA fronts<>+788(SB)/1, $0x00
+DATA fronts<>+789(SB)/1, $0x00
+DATA fronts<>+790(SB)/1, $0x00
+DATA fronts<>+791(SB)/1, $0x00
+DATA fronts<>+792(SB)/1, $0x00
+DATA fronts<>+793(SB)/1, $0x01
+DATA fronts<>+794(SB)/1, $0x05
+DATA fronts<>+795(SB)/1, $0x06
+DATA fronts<>+796(SB)/1, $0x00
+DATA fronts<>+797(SB)/1, $0x00
+DATA fronts<>+798(SB)/1, $0x00
+DATA fronts<>+799(SB)/1, $0x00
+DATA fronts<>+800(SB)/1, $0x02
+DATA fronts<>+801(SB)/1, $0x05
+DATA fronts<>+802(SB)/1, $0x06
+DATA fronts<>+803(SB)/1, $0x00
+DATA fronts<>+804(SB)/1, $0x00
+DATA fronts<>+805(SB)/1, $0x00
+DATA fronts<>+806(SB)/1, $0x00
+DATA fronts<>+807(SB)/1, $0x00
+DATA fronts<>+808(SB)/1, $0x00
+DATA fronts<>+809(SB)/1, $0x02
+DATA fronts<>+810(SB)/1, $0x05
+DATA fronts<>+811(SB)/1, $0x06
+DATA fronts<>+812(SB)/1, $0x00
+DATA fronts<>+813(SB)/1, $0x00
+DATA fronts<>+814(SB)/1, $0x00
+DATA fronts<>+815(SB)/1, $0x00
+DATA fronts<>+816(SB)/1, $0x01
+DATA fronts<>+817(SB)/1, $0x02
+DATA fronts<>+818(SB)/1, $0x05
+DATA fronts<>+819(SB)/1, $0x06
+DATA fronts<>+820(SB)/1, $0x00
+DATA fronts<>+821(SB)/1, $0x00
+DATA fronts<>+822(SB)/1, $0x00
+DATA fronts<>+823(SB)/1, $0x00
+DATA fronts<>+824(SB)/1, $0x00
+DATA fronts<>+825(SB)/1, $0x01
+DATA fronts<>+826(SB)/1, $0x02
+DATA fronts<>+827(SB)/1, $0x05
+DATA fronts<>+828(SB)/1, $0x06
+DATA fronts<>+829(SB)/1, $0x00
+DATA fronts<>+830(SB)/1, $0x00
+DATA fronts<>+831(SB)/1, $0x00
+DATA fronts<>+832(SB)/1, $0x03
+DATA fronts<>+833(SB)/1, $0x05
+DATA fronts<>+834(SB)/1, $0x06
+DATA fronts<>+835(SB)/1, $0x00
+DATA fronts<>+836(SB)/1, $0x00
+DATA fronts<>+837(SB)/1, $0x00
+DATA fronts<>+838(SB)/1, $0x00
+DATA fronts<>+839(SB)/1, $0x00
+DATA fronts<>+840(SB)/1, $0x00
+DATA fronts<>+841(SB)/1, $0x03
+DATA fronts<>+842(SB)/1, $0x05
+DATA fronts<>+843(SB)/1, $0x06
+DATA fronts<>+844(SB)/1, $0x00
+DATA fronts<>+845(SB)/1, $0x00
+DATA fronts<>+846(SB)/1, $0x00
+DATA fronts<>+847(SB)/1, $0x00
+DATA fronts<>+848(SB)/1, $0x01
+DATA fronts<>+849(SB)/1, $0x03
+DATA fronts<>+850(SB)/1, $0x05
+DATA fronts<>+851(SB)/1, $0x06
+DATA fronts<>+852(SB)/1, $0x00
+DATA fronts<>+853(SB)/1, $0x00
+DATA fronts<>+854(SB)/1, $0x00
+DATA fronts<>+855(SB)/1, $0x00
+DATA fronts<>+856(SB)/1, $0x00
+DATA fronts<>+857(SB)/1, $0x01
+DATA fronts<>+858(SB)/1, $0x03
+DATA fronts<>+859(SB)/1, $0x05
+DATA fronts<>+860(SB)/1, $0x06
+DATA fronts<>+861(SB)/1, $0x00
+DATA fronts<>+862(SB)/1, $0x00
+DATA fronts<>+863(SB)/1, $0x00
+DATA fronts<>+864(SB)/1, $0x02
+DATA fronts<>+865(SB)/1, $0x03
+DATA fronts<>+866(SB)/1, $0x05
+DATA fronts<>+867(SB)/1, $0x06
+DATA fronts<>+868(SB)/1, $0x00
+DATA fronts<>+869(SB)/1, $0x00
+DATA fronts<>+870(SB)/1, $0x00
+DATA fronts<>+871(SB)/1, $0x00
+DATA fronts<>+872(SB)/1, $0x00
+DATA fronts<>+873(SB)/1, $0x02
+DATA fronts<>+874(SB)/1, $0x03
+DATA fronts<>+875(SB)/1, $0x05
+DATA fronts<>+876(SB)/1, $0x06
+DATA fronts<>+877(SB)/1, $0x00
+DATA fronts<>+878(SB)/1, $0x00
+DATA fronts<>+879(SB)/1, $0x00
+DATA fronts<>+880(SB)/1, $0x01
+DATA fronts<>+881(SB)/1, $0x02
+DATA fronts<>+882(SB)/1, $0x03
+DATA fronts<>+883(SB)/1, $0x05
+DATA fronts<>+884(SB)/1, $0x06
+DATA fronts<>+885(SB)/1, $0x00
+DATA fronts<>+886(SB)/1, $0x00
+DATA fronts<>+887(SB)/1, $0x00
+DATA fronts<>+888(SB)/1, $0x00
+DATA fronts<>+889(SB)/1, $0x01
+DATA fronts<>+890(SB)/1, $0x02
+DATA fronts<>+891(SB)/1, $0x03
+DATA fronts<>+892(SB)/1, $0x05
+DATA fronts<>+893(SB)/1, $0x06
+DATA fronts<>+894(SB)/1, $0x00
+DATA fronts<>+895(SB)/1, $0x00
+DATA fronts<>+896(SB)/1, $0x04
+DATA fronts<>+897(SB)/1, $0x05
+DATA fronts<>+898(SB)/1, $0x06
+DATA fronts<>+899(SB)/1, $0x00
+DATA fronts<>+900(SB)/1, $0x00
+DATA fronts<>+901(SB)/1, $0x00
+DATA fronts<>+902(SB)/1, $0x00
+DATA fronts<>+903(SB)/1, $0x00
+DATA fronts<>+904(SB)/1, $0x00
+DATA fronts<>+905(SB)/1, $0x04
+DATA fronts<>+906(SB)/1, $0x05
+DATA fronts<>+907(SB)/1, $0x06
+DATA fronts<>+908(SB)/1, $0x00
+DATA fronts<>+909(SB)/1, $0x00
+DATA fronts<>+910(SB)/1, $0x00
+DATA fronts<>+911(SB)/1, $0x00
+DATA fronts<>+912(SB)/1, $0x01
+DATA fronts<>+913(SB)/1, $0x04
+DATA fronts<>+914(SB)/1, $0x05
+DATA fronts<>+915(SB)/1, $0x06
+DATA fronts<>+916(SB)/1, $0x00
+DATA fronts<>+917(SB)/1, $0x00
+DATA fronts<>+918(SB)/1, $0x00
+DATA fronts<>+919(SB)/1, $0x00
+DATA fronts<>+920(SB)/1, $0x00
+DATA fronts<>+921(SB)/1, $0x01
+DATA fronts<>+922(SB)/1, $0x04
+DATA fronts<>+923(SB)/1, $0x05
+DATA fronts<>+924(SB)/1, $0x06
+DATA fronts<>+925(SB)/1, $0x00
+DATA fronts<>+926(SB)/1, $0x00
+DATA fronts<>+927(SB)/1, $0x00
+DATA fronts<>+928(SB)/1, $0x02
+DATA fronts<>+929(SB)/1, $0x04
+DATA fronts<>+930(SB)/1, $0x05
+DATA fronts<>+931(SB)/1, $0x06
+DATA fronts<>+932(SB)/1, $0x00
+DATA fronts<>+933(SB)/1, $0x00
+DATA fronts<>+934(SB)/1, $0x00
+DATA fronts<>+935(SB)/1, $0x00
+DATA fronts<>+936(SB)/1, $0x00
+DATA fronts<>+937(SB)/1, $0x02
+DATA fronts<>+938(SB)/1, $0x04
+DATA fronts<>+939(SB)/1, $0x05
+DATA fronts<>+940(SB)/1, $0x06
+DATA fronts<>+941(SB)/1, $0x00
+DATA fronts<>+942(SB)/1, $0x00
+DATA fronts<>+943(SB)/1, $0x00
+DATA fronts<>+944(SB)/1, $0x01
+DATA fronts<>+945(SB)/1, $0x02
+DATA fronts<>+946(SB)/1, $0x04
+DATA fronts<>+947(SB)/1, $0x05
+DATA fronts<>+948(SB)/1, $0x06
+DATA fronts<>+949(SB)/1, $0x00
+DATA fronts<>+950(SB)/1, $0x00
+DATA fronts<>+951(SB)/1, $0x00
+DATA fronts<>+952(SB)/1, $0x00
+DATA fronts<>+953(SB)/1, $0x01
+DATA fronts<>+954(SB)/1, $0x02
+DATA fronts<>+955(SB)/1, $0x04
+DATA fronts<>+956(SB)/1, $0x05
+DATA fronts<>+957(SB)/1, $0x06
+DATA fronts<>+958(SB)/1, $0x00
+DATA fronts<>+959(SB)/1, $0x00
+DATA fronts<>+960(SB)/1, $0x03
+DATA fronts<>+961(SB)/1, $0x04
+DATA fronts<>+962(SB)/1, $0x05
+DATA fronts<>+963(SB)/1, $0x06
+DATA fronts<>+964(SB)/1, $0x00
+DATA fronts<>+965(SB)/1, $0x00
+DATA fronts<>+966(SB)/1, $0x00
+DATA fronts<>+967(SB)/1, $0x00
+DATA fronts<>+968(SB)/1, $0x00
+DATA fronts<>+969(SB)/1, $0x03
+DATA fronts<>+970(SB)/1, $0x04
+DATA fronts<>+971(SB)/1, $0x05
+DATA fronts<>+972(SB)/1, $0x06
+DATA fronts<>+973(SB)/1, $0x00
+DATA fronts<>+974(SB)/1, $0x00
+DATA fronts<>+975(SB)/1, $0x00
+DATA fronts<>+976(SB)/1, $0x01
+DATA fronts<>+977(SB)/1, $0x03
+DATA fronts<>+978(SB)/1, $0x04
+DATA fronts<>+979(SB)/1, $0x05
+DATA fronts<>+980(SB)/1, $0x06
+DATA fronts<>+981(SB)/1, $0x00
+DATA fronts<>+982(SB)/1, $0x00
+DATA fronts<>+983(SB)/1, $0x00
+DATA fronts<>+984(SB)/1, $0x00
+DATA fronts<>+985(SB)/1, $0x01
+DATA fronts<>+986(SB)/1, $0x03
+DATA fronts<>+987(SB)/1, $0x04
+DATA fronts<>+988(SB)/1, $0x05
+DATA fronts<>+989(SB)/1, $0x06
+DATA fronts<>+990(SB)/1, $0x00
+DATA fronts<>+991(SB)/1, $0x00
+DATA fronts<>+992(SB)/1, $0x02
+DATA fronts<>+993(SB)/1, $0x03
+DATA fronts<>+994(SB)/1, $0x04
+DATA fronts<>+995(SB)/1, $0x05
+DATA fronts<>+996(SB)/1, $0x06
+DATA fronts<>+997(SB)/1, $0x00
+DATA fronts<>+998(SB)/1, $0x00
+DATA fronts<>+999(SB)/1, $0x00
+DATA fronts<>+1000(SB)/1, $0x00
+DATA fronts<>+1001(SB)/1, $0x02
+DATA fronts<>+1002(SB)/1, $0x03
+DATA fronts<>+1003(SB)/1, $0x04
+DATA fronts<>+1004(SB)/1, $0x05
+DATA fronts<>+1005(SB)/1, $0x06
+DATA fronts<>+1006(SB)/1, $0x00
+DATA fronts<>+1007(SB)/1, $0x00
+DATA fronts<>+1008(SB)/1, $0x01
+DATA fronts<>+1009(SB)/1, $0x02
+DATA fronts<>+1010(SB)/1, $0x03
+DATA fronts<>+1011(SB)/1, $0x04
+DATA fronts<>+1012(SB)/1, $0x05
+DATA fronts<>+1013(SB)/1, $0x06
+DATA fronts<>+1014(SB)/1, $0x00
+DATA fronts<>+1015(SB)/1, $0x00
+DATA fronts<>+1016(SB)/1, $0x00
+DATA fronts<>+1017(SB)/1, $0x01
+DATA fronts<>+1018(SB)/1, $0x02
+DATA fronts<>+1019(SB)/1, $0x03
+DATA fronts<>+1020(SB)/1, $0x04
+DATA fronts<>+1021(SB)/1, $0x05
+DATA fronts<>+1022(SB)/1, $0x06
+DATA fronts<>+1023(SB)/1, $0x00
+DATA fronts<>+1024(SB)/1, $0x07
+DATA fronts<>+1025(SB)/1, $0x00
+DATA fronts<>+1026(SB)/1, $0x00
+DATA fronts<>+1027(SB)/1, $0x00
+DATA fronts<>+1028(SB)/1, $0x00
+DATA fronts<>+1029(SB)/1, $0x00
+DATA fronts<>+1030(SB)/1, $0x00
+DATA fronts<>+1031(SB)/1, $0x00
+DATA fronts<>+1032(SB)/1, $0x00
+DATA fronts<>+1033(SB)/1, $0x07
+DATA fronts<>+1034(SB)/1, $0x00
+DATA fronts<>+1035(SB)/1, $0x00
+DATA fronts<>+1036(SB)/1, $0x00
+DATA fronts<>+1037(SB)/1, $0x00
+DATA fronts<>+1038(SB)/1, $0x00
+DATA fronts<>+1039(SB)/1, $0x00
+DATA fronts<>+1040(SB)/1, $0x01
+DATA fronts<>+1041(SB)/1, $0x07
+DATA fronts<>+1042(SB)/1, $0x00
+DATA fronts<>+1043(SB)/1, $0x00
+DATA fronts<>+1044(SB)/1, $0x00
+DATA fronts<>+1045(SB)/1, $0x00
+DATA fronts<>+1046(SB)/1, $0x00
+DATA fronts<>+1047(SB)/1, $0x00
+DATA fronts<>+1048(SB)/1, $0x00
+DATA fronts<>+1049(SB)/1, $0x01
+DATA fronts<>+1050(SB)/1, $0x07
+DATA fronts<>+1051(SB)/1, $0x00
+DATA fronts<>+1052(SB)/1, $0x00
+DATA fronts<>+1053(SB)/1, $0x00
+DATA fronts<>+1054(SB)/1, $0x00
+DATA fronts<>+1055(SB)/1, $0x00
+DATA fronts<>+1056(SB)/1, $0x02
+DATA fronts<>+1057(SB)/1, $0x07
+DATA fronts<>+1058(SB)/1, $0x00
+DATA fronts<>+1059(SB)/1, $0x00
+DATA fronts<>+1060(SB)/1, $0x00
+DATA fronts<>+1061(SB)/1, $0x00
+DATA fronts<>+1062(SB)/1, $0x00
+DATA fronts<>+1063(SB)/1, $0x00
+DATA fronts<>+1064(SB)/1, $0x00
+DATA fronts<>+1065(SB)/1, $0x02
+DATA fronts<>+1066(SB)/1, $0x07
+DATA fronts<>+1067(SB)/1, $0x00
+DATA fronts<>+1068(SB)/1, $0x00
+DATA fronts<>+1069(SB)/1, $0x00
+DATA fronts<>+1070(SB)/1, $0x00
+DATA fronts<>+1071(SB)/1, $0x00
+DATA fronts<>+1072(SB)/1, $0x01
+DATA fronts<>+1073(SB)/1, $0x02
+DATA fronts<>+1074(SB)/1, $0x07
+DATA fronts<>+1075(SB)/1, $0x00
+DATA fronts<>+1076(SB)/1, $0x00
+DATA fronts<>+1077(SB)/1, $0x00
+DATA fronts<>+1078(SB)/1, $0x00
+DATA fronts<>+1079(SB)/1, $0x00
+DATA fronts<>+1080(SB)/1, $0x00
+DATA fronts<>+1081(SB)/1, $0x01
+DATA fronts<>+1082(SB)/1, $0x02
+DATA fronts<>+1083(SB)/1, $0x07
+DATA fronts<>+1084(SB)/1, $0x00
+DATA fronts<>+1085(SB)/1, $0x00
+DATA fronts<>+1086(SB)/1, $0x00
+DATA fronts<>+1087(SB)/1, $0x00
+DATA fronts<>+1088(SB)/1, $0x03
+DATA fronts<>+1089(SB)/1, $0x07
+DATA fronts<>+1090(SB)/1, $0x00
+DATA fronts<>+1091(SB)/1, $0x00
+DATA fronts<>+1092(SB)/1, $0x00
+DATA fronts<>+1093(SB)/1, $0x00
+DATA fronts<>+1094(SB)/1, $0x00
+DATA fronts<>+1095(SB)/1, $0x00
+DATA fronts<>+1096(SB)/1, $0x00
+DATA fronts<>+1097(SB)/1, $0x03
+DATA fronts<>+1098(SB)/1, $0x07
+DATA fronts<>+1099(SB)/1, $0x00
+DATA fronts<>+1100(SB)/1, $0x00
+DATA fronts<>+1101(SB)/1, $0x00
+DATA fronts<>+1102(SB)/1, $0x00
+DATA fronts<>+1103(SB)/1, $0x00
+DATA fronts<>+1104(SB)/1, $0x01
+DATA fronts<>+1105(SB)/1, $0x03
+DATA fronts<>+1106(SB)/1, $0x07
+DATA fronts<>+1107(SB)/1, $0x00
+DATA fronts<>+1108(SB)/1, $0x00
+DATA fronts<>+1109(SB)/1, $0x00
+DATA fronts<>+1110(SB)/1, $0x00
+DATA fronts<>+1111(SB)/1, $0x00
+DATA fronts<>+1112(SB)/1, $0x00
+DATA fronts<>+1113(SB)/1, $0x01
+DATA fronts<>+1114(SB)/1, $0x03
+DATA fronts<>+1115(SB)/1, $0x07
+DATA fronts<>+1116(SB)/1, $0x00
+DATA fronts<>+1117(SB)/1, $0x00
+DATA fronts<>+1118(SB)/1, $0x00
+DATA fronts<>+1119(SB)/1, $0x00
+DATA fronts<>+1120(SB)/1, $0x02
+DATA fronts<>+1121(SB)/1, $0x03
+DATA fronts<>+1122(SB)/1, $0x07
+DATA fronts<>+1123(SB)/1, $0x00
+DATA fronts<>+1124(SB)/1, $0x00
+DATA fronts<>+1125(SB)/1, $0x00
+DATA fronts<>+1126(SB)/1, $0x00
+DATA fronts<>+1127(SB)/1, $0x00
+DATA fronts<>+1128(SB)/1, $0x00
+DATA fronts<>+1129(SB)/1, $0x02
+DATA fronts<>+1130(SB)/1, $0x03
+DATA fronts<>+1131(SB)/1, $0x07
+DATA fronts<>+1132(SB)/1, $0x00
+DATA fronts<>+1133(SB)/1, $0x00
+DATA fronts<>+1134(SB)/1, $0x00
+DATA fronts<>+1135(SB)/1, $0x00
+DATA fronts<>+1136(SB)/1, $0x01
+DATA fronts<>+1137(SB)/1, $0x02
+DATA fronts<>+1138(SB)/1, $0x03
+DATA fronts<>+1139(SB)/1, $0x07
+DATA fronts<>+1140(SB)/1, $0x00
+DATA fronts<>+1141(SB)/1, $0x00
+DATA fronts<>+1142(SB)/1, $0x00
+DATA fronts<>+1143(SB)/1, $0x00
+DATA fronts<>+1144(SB)/1, $0x00
+DATA fronts<>+1145(SB)/1, $0x01
+DATA fronts<>+1146(SB)/1, $0x02
+DATA fronts<>+1147(SB)/1, $0x03
+DATA fronts<>+1148(SB)/1, $0x07
+DATA fronts<>+1149(SB)/1, $0x00
+DATA fronts<>+1150(SB)/1, $0x00
+DATA fronts<>+1151(SB)/1, $0x00
+DATA fronts<>+1152(SB)/1, $0x04
+DATA fronts<>+1153(SB)/1, $0x07
+DATA fronts<>+1154(SB)/1, $0x00
+DATA fronts<>+1155(SB)/1, $0x00
+DATA fronts<>+1156(SB)/1, $0x00
+DATA fronts<>+1157(SB)/1, $0x00
+DATA fronts<>+1158(SB)/1, $0x00
+DATA fronts<>+1159(SB)/1, $0x00
+DATA fronts<>+1160(SB)/1, $0x00
+DATA fronts<>+1161(SB)/1, $0x04
+DATA fronts<>+1162(SB)/1, $0x07
+DATA fronts<>+1163(SB)/1, $0x00
+DATA fronts<>+1164(SB)/1, $0x00
+DATA fronts<>+1165(SB)/1, $0x00
+DATA fronts<>+1166(SB)/1, $0x00
+DATA fronts<>+1167(SB)/1, $0x00
+DATA fronts<>+1168(SB)/1, $0x01
+DATA fronts<>+1169(SB)/1, $0x04
+DATA fronts<>+1170(SB)/1, $0x07
+DATA fronts<>+1171(SB)/1, $0x00
+DATA fronts<>+1172(SB)/1, $0x00
+DATA fronts<>+1173(SB)/1, $0x00
+DATA fronts<>+1174(SB)/1, $0x00
+DATA fronts<>+1175(SB)/1, $0x00
+DATA fronts<>+1176(SB)/1, $0x00
+DATA fronts<>+1177(SB)/1, $0x01
+DATA fronts<>+1178(SB)/1, $0x04
+DATA fronts<>+1179(SB)/1, $0x07
+DATA fronts<>+1180(SB)/1, $0x00
+DATA fronts<>+1181(SB)/1, $0x00
+DATA fronts<>+1182(SB)/1, $0x00
+DATA fronts<>+1183(SB)/1, $0x00
+DATA fronts<>+1184(SB)/1, $0x02
+DATA fronts<>+1185(SB)/1, $0x04
+DATA fronts<>+1186(SB)/1, $0x07
+DATA fronts<>+1187(SB)/1, $0x00
+DATA fronts<>+1188(SB)/1, $0x00
+DATA fronts<>+1189(SB)/1, $0x00
+DATA fronts<>+1190(SB)/1, $0x00
+DATA fronts<>+1191(SB)/1, $0x00
+DATA fronts<>+1192(SB)/1, $0x00
+DATA fronts<>+1193(SB)/1, $0x02
+DATA fronts<>+1194(SB)/1, $0x04
+DATA fronts<>+1195(SB)/1, $0x07
+DATA fronts<>+1196(SB)/1, $0x00
+DATA fronts<>+1197(SB)/1, $0x00
+DATA fronts<>+1198(SB)/1, $0x00
+DATA fronts<>+1199(SB)/1, $0x00
+DATA fronts<>+1200(SB)/1, $0x01
+DATA fronts<>+1201(SB)/1, $0x02
+DATA fronts<>+1202(SB)/1, $0x04
+DATA fronts<>+1203(SB)/1, $0x07
+DATA fronts<>+1204(SB)/1, $0x00
+DATA fronts<>+1205(SB)/1, $0x00
+DATA fronts<>+1206(SB)/1, $0x00
+DATA fronts<>+1207(SB)/1, $0x00
+DATA fronts<>+1208(SB)/1, $0x00
+DATA fronts<>+1209(SB)/1, $0x01
+DATA fronts<>+1210(SB)/1, $0x02
+DATA fronts<>+1211(SB)/1, $0x04
+DATA fronts<>+1212(SB)/1, $0x07
+DATA fronts<>+1213(SB)/1, $0x00
+DATA fronts<>+1214(SB)/1, $0x00
+DATA fronts<>+1215(SB)/1, $0x00
+DATA fronts<>+1216(SB)/1, $0x03
+DATA fronts<>+1217(SB)/1, $0x04
+DATA fronts<>+1218(SB)/1, $0x07
+DATA fronts<>+1219(SB)/1, $0x00
+DATA fronts<>+1220(SB)/1, $0x00
+DATA fronts<>+1221(SB)/1, $0x00
+DATA fronts<>+1222(SB)/1, $0x00
+DATA fronts<>+1223(SB)/1, $0x00
+DATA fronts<>+1224(SB)/1, $0x00
+DATA fronts<>+1225(SB)/1, $0x03
+DATA fronts<>+1226(SB)/1, $0x04
+DATA fronts<>+1227(SB)/1, $0x07
+DATA fronts<>+1228(SB)/1, $0x00
+DATA fronts<>+1229(SB)/1, $0x00
+DATA fronts<>+1230(SB)/1, $0x00
+DATA fronts<>+1231(SB)/1, $0x00
+DATA fronts<>+1232(SB)/1, $0x01
+DATA fronts<>+1233(SB)/1, $0x03
+DATA fronts<>+1234(SB)/1, $0x04
+DATA fronts<>+1235(SB)/1, $0x07
+DATA fronts<>+1236(SB)/1, $0x00
+DATA fronts<>+1237(SB)/1, $0x00
+DATA fronts<>+1238(SB)/1, $0x00
+DATA fronts<>+1239(SB)/1, $0x00
+DATA fronts<>+1240(SB)/1, $0x00
+DATA fronts<>+1241(SB)/1, $0x01
+DATA fronts<>+1242(SB)/1, $0x03
+DATA fronts<>+1243(SB)/1, $0x04
+DATA fronts<>+1244(SB)/1, $0x07
+DATA fronts<>+1245(SB)/1, $0x00
+DATA fronts<>+1246(SB)/1, $0x00
+DATA fronts<>+1247(SB)/1, $0x00
+DATA fronts<>+1248(SB)/1, $0x02
+DATA fronts<>+1249(SB)/1, $0x03
+DATA fronts<>+1250(SB)/1, $0x04
+DATA fronts<>+1251(SB)/1, $0x07
+DATA fronts<>+1252(SB)/1, $0x00
+DATA fronts<>+1253(SB)/1, $0x00
+DATA fronts<>+1254(SB)/1, $0x00
+DATA fronts<>+1255(SB)/1, $0x00
+DATA fronts<>+1256(SB)/1, $0x00
+DATA fronts<>+1257(SB)/1, $0x02
+DATA fronts<>+1258(SB)/1, $0x03
+DATA fronts<>+1259(SB)/1, $0x04
+DATA fronts<>+1260(SB)/1, $0x07
+DATA fronts<>+1261(SB)/1, $0x00
+DATA fronts<>+1262(SB)/1, $0x00
+DATA fronts<>+1263(SB)/1, $0x00
+DATA fronts<>+1264(SB)/1, $0x01
+DATA fronts<>+1265(SB)/1, $0x02
+DATA fronts<>+1266(SB)/1, $0x03
+DATA fronts<>+1267(SB)/1, $0x04
+DATA fronts<>+1268(SB)/1, $0x07
+DATA fronts<>+1269(SB)/1, $0x00
+DATA fronts<>+1270(SB)/1, $0x00
+DATA fronts<>+1271(SB)/1, $0x00
+DATA fronts<>+1272(SB)/1, $0x00
+DATA fronts<>+1273(SB)/1, $0x01
+DATA fronts<>+1274(SB)/1, $0x02
+DATA fronts<>+1275(SB)/1, $0x03
+DATA fronts<>+1276(SB)/1, $0x04
+DATA fronts<>+1277(SB)/1, $0x07
+DATA fronts<>+1278(SB)/1, $0x00
+DATA fronts<>+1279(SB)/1, $0x00
+DATA fronts<>+1280(SB)/1, $0x05
+DATA fronts<>+1281(SB)/1, $0x07
+DATA fronts<>+1282(SB)/1, $0x00
+DATA fronts<>+1283(SB)/1, $0x00
+DATA fronts<>+1284(SB)/1, $0x00
+DATA fronts<>+1285(SB)/1, $0x00
+DATA fronts<>+1286(SB)/1, $0x00
+DATA fronts<>+1287(SB)/1, $0x00
+DATA fronts<>+1288(SB)/1, $0x00
+DATA fronts<>+1289(SB)/1, $0x05
+DATA fronts<>+1290(SB)/1, $0x07
+DATA fronts<>+1291(SB)/1, $0x00
+DATA fronts<>+1292(SB)/1, $0x00
+DATA fronts<>+1293(SB)/1, $0x00
+DATA fronts<>+1294(SB)/1, $0x00
+DATA fronts<>+1295(SB)/1, $0x00
+DATA fronts<>+1296(SB)/1, $0x01
+DATA fronts<>+1297(SB)/1, $0x05
+DATA fronts<>+1298(SB)/1, $0x07
+DATA fronts<>+1299(SB)/1, $0x00
+DATA fronts<>+1300(SB)/1, $0x00
+DATA fronts<>+1301(SB)/1, $0x00
+DATA fronts<>+1302(SB)/1, $0x00
+DATA fronts<>+1303(SB)/1, $0x00
+DATA fronts<>+1304(SB)/1, $0x00
+DATA fronts<>+1305(SB)/1, $0x01
+DATA fronts<>+1306(SB)/1, $0x05
+DATA fronts<>+1307(SB)/1, $0x07
+DATA fronts<>+1308(SB)/1, $0x00
+DATA fronts<>+1309(SB)/1, $0x00
+DATA fronts<>+1310(SB)/1, $0x00
+DATA fronts<>+1311(SB)/1, $0x00
+DATA fronts<>+1312(SB)/1, $0x02
+DATA fronts<>+1313(SB)/1, $0x05
+DATA fronts<>+1314(SB)/1, $0x07
+DATA fronts<>+1315(SB)/1, $0x00
+DATA fronts<>+1316(SB)/1, $0x00
+DATA fronts<>+1317(SB)/1, $0x00
+DATA fronts<>+1318(SB)/1, $0x00
+DATA fronts<>+1319(SB)/1, $0x00
+DATA fronts<>+1320(SB)/1, $0x00
+DATA fronts<>+1321(SB)/1, $0x02
+DATA fronts<>+1322(SB)/1, $0x05
+DATA fronts<>+1323(SB)/1, $0x07
+DATA fronts<>+1324(SB)/1, $0x00
+DATA fronts<>+1325(SB)/1, $0x00
+DATA fronts<>+1326(SB)/1, $0x00
+DATA fronts<>+1327(SB)/1, $0x00
+DATA fronts<>+1328(SB)/1, $0x01
+DATA fronts<>+1329(SB)/1, $0x02
+DATA fronts<>+1330(SB)/1, $0x05
+DATA fronts<>+1331(SB)/1, $0x07
+DATA fronts<>+1332(SB)/1, $0x00
+DATA fronts<>+1333(SB)/1, $0x00
+DATA fronts<>+1334(SB)/1, $0x00
+DATA fronts<>+1335(SB)/1, $0x00
+DATA fronts<>+1336(SB)/1, $0x00
+DATA fronts<>+1337(SB)/1, $0x01
+DATA fronts<>+1338(SB)/1, $0x02
+DATA fronts<>+1339(SB)/1, $0x05
+DATA fronts<>+1340(SB)/1, $0x07
+DATA fronts<>+1341(SB)/1, $0x00
+DATA fronts<>+1342(SB)/1, $0x00
+DATA fronts<>+1343(SB)/1, $0x00
+DATA fronts<>+1344(SB)/1, $0x03
+DATA fronts<>+1345(SB)/1, $0x05
+DATA fronts<>+1346(SB)/1, $0x07
+DATA fronts<>+1347(SB)/1, $0x00
+DATA fronts<>+1348(SB)/1, $0x00
+DATA fronts<>+1349(SB)/1, $0x00
+DATA fronts<>+1350(SB)/1, $0x00
+DATA fronts<>+1351(SB)/1, $0x00
+DATA fronts<>+1352(SB)/1, $0x00
+DATA fronts<>+1353(SB)/1, $0x03
+DATA fronts<>+1354(SB)/1, $0x05
+DATA fronts<>+1355(SB)/1, $0x07
+DATA fronts<>+1356(SB)/1, $0x00
+DATA fronts<>+1357(SB)/1, $0x00
+DATA fronts<>+1358(SB)/1, $0x00
+DATA fronts<>+1359(SB)/1, $0x00
+DATA fronts<>+1360(SB)/1, $0x01
+DATA fronts<>+1361(SB)/1, $0x03
+DATA fronts<>+1362(SB)/1, $0x05
+DATA fronts<>+1363(SB)/1, $0x07
+DATA fronts<>+1364(SB)/1, $0x00
+DATA fronts<>+1365(SB)/1, $0x00
+DATA fronts<>+1366(SB)/1, $0x00
+DATA fronts<>+1367(SB)/1, $0x00
+DATA fronts<>+1368(SB)/1, $0x00
+DATA fronts<>+1369(SB)/1, $0x01
+DATA fronts<>+1370(SB)/1, $0x03
+DATA fronts<>+1371(SB)/1, $0x05
+DATA fronts<>+1372(SB)/1, $0x07
+DATA fronts<>+1373(SB)/1, $0x00
+DATA fronts<>+1374(SB)/1, $0x00
+DATA fronts<>+1375(SB)/1, $0x00
+DATA fronts<>+1376(SB)/1, $0x02
+DATA fronts<>+1377(SB)/1, $0x03
+DATA fronts<>+1378(SB)/1, $0x05
+DATA fronts<>+1379(SB)/1, $0x07
+DATA fronts<>+1380(SB)/1, $0x00
+DATA fronts<>+1381(SB)/1, $0x00
+DATA fronts<>+1382(SB)/1, $0x00
+DATA fronts<>+1383(SB)/1, $0x00
+DATA fronts<>+1384(SB)/1, $0x00
+DATA fronts<>+1385(SB)/1, $0x02
+DATA fronts<>+1386(SB)/1, $0x03
+DATA fronts<>+1387(SB)/1, $0x05
+DATA fronts<>+1388(SB)/1, $0x07
+DATA fronts<>+1389(SB)/1, $0x00
+DATA fronts<>+1390(SB)/1, $0x00
+DATA fronts<>+1391(SB)/1, $0x00
+DATA fronts<>+1392(SB)/1, $0x01
+DATA fronts<>+1393(SB)/1, $0x02
+DATA fronts<>+1394(SB)/1, $0x03
+DATA fronts<>+1395(SB)/1, $0x05
+DATA fronts<>+1396(SB)/1, $0x07
+DATA fronts<>+1397(SB)/1, $0x00
+DATA fronts<>+1398(SB)/1, $0x00
+DATA fronts<>+1399(SB)/1, $0x00
+DATA fronts<>+1400(SB)/1, $0x00
+DATA fronts<>+1401(SB)/1, $0x01
+DATA fronts<>+1402(SB)/1, $0x02
+DATA fronts<>+1403(SB)/1, $0x03
+DATA fronts<>+1404(SB)/1, $0x05
+DATA fronts<>+1405(SB)/1, $0x07
+DATA fronts<>+1406(SB)/1, $0x00
+DATA fronts<>+1407(SB)/1, $0x00
+DATA fronts<>+1408(SB)/1, $0x04
+DATA fronts<>+1409(SB)/1, $0x05
+DATA fronts<>+1410(SB)/1, $0x07
+DATA fronts<>+1411(SB)/1, $0x00
+DATA fronts<>+1412(SB)/1, $0x00
+DATA fronts<>+1413(SB)/1, $0x00
+DATA fronts<>+1414(SB)/1, $0x00
+DATA fronts<>+1415(SB)/1, $0x00
+DATA fronts<>+1416(SB)/1, $0x00
+DATA fronts<>+1417(SB)/1, $0x04
+DATA fronts<>+1418(SB)/1, $0x05
+DATA fronts<>+1419(SB)/1, $0x07
+DATA fronts<>+1420(SB)/1, $0x00
+DATA fronts<>+1421(SB)/1, $0x00
+DATA fronts<>+1422(SB)/1, $0x00
+DATA fronts<>+1423(SB)/1, $0x00
+DATA fronts<>+1424(SB)/1, $0x01
+DATA fronts<>+1425(SB)/1, $0x04
+DATA fronts<>+1426(SB)/1, $0x05
+DATA fronts<>+1427(SB)/1, $0x07
+DATA fronts<>+1428(SB)/1, $0x00
+DATA fronts<>+1429(SB)/1, $0x00
+DATA fronts<>+1430(SB)/1, $0x00
+DATA fronts<>+1431(SB)/1, $0x00
+DATA fronts<>+1432(SB)/1, $0x00
+DATA fronts<>+1433(SB)/1, $0x01
+DATA fronts<>+1434(SB)/1, $0x04
+DATA fronts<>+1435(SB)/1, $0x05
+DATA fronts<>+1436(SB)/1, $0x07
+DATA fronts<>+1437(SB)/1, $0x00
+DATA fronts<>+1438(SB)/1, $0x00
+DATA fronts<>+1439(SB)/1, $0x00
+DATA fronts<>+1440(SB)/1, $0x02
+DATA fronts<>+1441(SB)/1, $0x04
+DATA fronts<>+1442(SB)/1, $0x05
+DATA fronts<>+1443(SB)/1, $0x07
+DATA fronts<>+1444(SB)/1, $0x00
+DATA fronts<>+1445(SB)/1, $0x00
+DATA fronts<>+1446(SB)/1, $0x00
+DATA fronts<>+1447(SB)/1, $0x00
+DATA fronts<>+1448(SB)/1, $0x00
+DATA fronts<>+1449(SB)/1, $0x02
+DATA fronts<>+1450(SB)/1, $0x04
+DATA fronts<>+1451(SB)/1, $0x05
+DATA fronts<>+1452(SB)/1, $0x07
+DATA fronts<>+1453(SB)/1, $0x00
+DATA fronts<>+1454(SB)/1, $0x00
+DATA fronts<>+1455(SB)/1, $0x00
+DATA fronts<>+1456(SB)/1, $0x01
+DATA fronts<>+1457(SB)/1, $0x02
+DATA fronts<>+1458(SB)/1, $0x04
+DATA fronts<>+1459(SB)/1, $0x05
+DATA fronts<>+1460(SB)/1, $0x07
+DATA fronts<>+1461(SB)/1, $0x00
+DATA fronts<>+1462(SB)/1, $0x00
+DATA fronts<>+1463(SB)/1, $0x00
+DATA fronts<>+1464(SB)/1, $0x00
+DATA fronts<>+1465(SB)/1, $0x01
+DATA fronts<>+1466(SB)/1, $0x02
+DATA fronts<>+1467(SB)/1, $0x04
+DATA fronts<>+1468(SB)/1, $0x05
+DATA fronts<>+1469(SB)/1, $0x07
+DATA fronts<>+1470(SB)/1, $0x00
+DATA fronts<>+1471(SB)/1, $0x00
+DATA fronts<>+1472(SB)/1, $0x03
+DATA fronts<>+1473(SB)/1, $0x04
+DATA fronts<>+1474(SB)/1, $0x05
+DATA fronts<>+1475(SB)/1, $0x07
+DATA fronts<>+1476(SB)/1, $0x00
+DATA fronts<>+1477(SB)/1, $0x00
+DATA fronts<>+1478(SB)/1, $0x00
+DATA fronts<>+1479(SB)/1, $0x00
+DATA fronts<>+1480(SB)/1, $0x00
+DATA fronts<>+1481(SB)/1, $0x03
+DATA fronts<>+1482(SB)/1, $0x04
+DATA fronts<>+1483(SB)/1, $0x05
+DATA fronts<>+1484(SB)/1, $0x07
+DATA fronts<>+1485(SB)/1, $0x00
+DATA fronts<>+1486(SB)/1, $0x00
+DATA fronts<>+1487(SB)/1, $0x00
+DATA fronts<>+1488(SB)/1, $0x01
+DATA fronts<>+1489(SB)/1, $0x03
+DATA fronts<>+1490(SB)/1, $0x04
+DATA fronts<>+1491(SB)/1, $0x05
+DATA fronts<>+1492(SB)/1, $0x07
+DATA fronts<>+1493(SB)/1, $0x00
+DATA fronts<>+1494(SB)/1, $0x00
+DATA fronts<>+1495(SB)/1, $0x00
+DATA fronts<>+1496(SB)/1, $0x00
+DATA fronts<>+1497(SB)/1, $0x01
+DATA fronts<>+1498(SB)/1, $0x03
+DATA fronts<>+1499(SB)/1, $0x04
+DATA fronts<>+1500(SB)/1, $0x05
+DATA fronts<>+1501(SB)/1, $0x07
+DATA fronts<>+1502(SB)/1, $0x00
+DATA fronts<>+1503(SB)/1, $0x00
+DATA fronts<>+1504(SB)/1, $0x02
+DATA fronts<>+1505(SB)/1, $0x03
+DATA fronts<>+1506(SB)/1, $0x04
+DATA fronts<>+1507(SB)/1, $0x05
+DATA fronts<>+1508(SB)/1, $0x07
+DATA fronts<>+1509(SB)/1, $0x00
+DATA fronts<>+1510(SB)/1, $0x00
+DATA fronts<>+1511(SB)/1, $0x00
+DATA fronts<>+1512(SB)/1, $0x00
+DATA fronts<>+1513(SB)/1, $0x02
+DATA fronts<>+1514(SB)/1, $0x03
+DATA fronts<>+1515(SB)/1, $0x04
+DATA fronts<>+1516(SB)/1, $0x05
+DATA fronts<>+1517(SB)/1, $0x07
+DATA fronts<>+1518(SB)/1, $0x00
+DATA fronts<>+1519(SB)/1, $0x00
+DATA fronts<>+1520(SB)/1, $0x01
+DATA fronts<>+1521(SB)/1, $0x02
+DATA fronts<>+1522(SB)/1, $0x03
+DATA fronts<>+1523(SB)/1, $0x04
+DATA fronts<>+1524(SB)/1, $0x05
+DATA fronts<>+1525(SB)/1, $0x07
+DATA fronts<>+1526(SB)/1, $0x00
+DATA fronts<>+1527(SB)/1, $0x00
+DATA fronts<>+1528(SB)/1, $0x00
+DATA fronts<>+1529(SB)/1, $0x01
+DATA fronts<>+1530(SB)/1, $0x02
+DATA fronts<>+1531(SB)/1, $0x03
+DATA fronts<>+1532(SB)/1, $0x04
+DATA fronts<>+1533(SB)/1, $0x05
+DATA fronts<>+1534(SB)/1, $0x07
+DATA fronts<>+1535(SB)/1, $0x00
+DATA fronts<>+1536(SB)/1, $0x06
+DATA fronts<>+1537(SB)/1, $0x07
+DATA fronts<>+1538(SB)/1, $0x00
+DATA fronts<>+1539(SB)/1, $0x00
+DATA fronts<>+1540(SB)/1, $0x00
+DATA fronts<>+1541(SB)/1, $0x00
+DATA fronts<>+1542(SB)/1, $0x00
+DATA fronts<>+1543(SB)/1, $0x00
+DATA fronts<>+1544(SB)/1, $0x00
+DATA fronts<>+1545(SB)/1, $0x06
+DATA fronts<>+1546(SB)/1, $0x07
+DATA fronts<>+1547(SB)/1, $0x00
+DATA fronts<>+1548(SB)/1, $0x00
+DATA fronts<>+1549(SB)/1, $0x00
+DATA fronts<>+1550(SB)/1, $0x00
+DATA fronts<>+1551(SB)/1, $0x00
+DATA fronts<>+1552(SB)/1, $0x01
+DATA fronts<>+1553(SB)/1, $0x06
+DATA fronts<>+1554(SB)/1, $0x07
+DATA fronts<>+1555(SB)/1, $0x00
+DATA fronts<>+1556(SB)/1, $0x00
+DATA fronts<>+1557(SB)/1, $0x00
+DATA fronts<>+1558(SB)/1, $0x00
+DATA fronts<>+1559(SB)/1, $0x00
+DATA fronts<>+1560(SB)/1, $0x00
+DATA fronts<>+1561(SB)/1, $0x01
+DATA fronts<>+1562(SB)/1, $0x06
+DATA fronts<>+1563(SB)/1, $0x07
+DATA fronts<>+1564(SB)/1, $0x00
+DATA fronts<>+1565(SB)/1, $0x00
+DATA fronts<>+1566(SB)/1, $0x00
+DATA fronts<>+1567(SB)/1, $0x00
+DATA fronts<>+1568(SB)/1, $0x02
+DATA fronts<>+1569(SB)/1, $0x06
+DATA fronts<>+1570(SB)/1, $0x07
+DATA fronts<>+1571(SB)/1, $0x00
+DATA fronts<>+1572(SB)/1, $0x00
+DATA fronts<>+1573(SB)/1, $0x00
+DATA fronts<>+1574(SB)/1, $0x00
+DATA fronts<>+1575(SB)/1, $0x00
+DATA fronts<>+1576(SB)/1, $0x00
+DATA fronts<>+1577(SB)/1, $0x02
+DATA fronts<>+1578(SB)/1, $0x06
+DATA fronts<>+1579(SB)/1, $0x07
+DATA fronts<>+1580(SB)/1, $0x00
+DATA fronts<>+1581(SB)/1, $0x00
+DATA fronts<>+1582(SB)/1, $0x00
+DATA fronts<>+1583(SB)/1, $0x00
+DATA fronts<>+1584(SB)/1, $0x01
+DATA fronts<>+1585(SB)/1, $0x02
+DATA fronts<>+1586(SB)/1, $0x06
+DATA fronts<>+1587(SB)/1, $0x07
+DATA fronts<>+1588(SB)/1, $0x00
+DATA fronts<>+1589(SB)/1, $0x00
+DATA fronts<>+1590(SB)/1, $0x00
+DATA fronts<>+1591(SB)/1, $0x00
+DATA fronts<>+1592(SB)/1, $0x00
+DATA fronts<>+1593(SB)/1, $0x01
+DATA fronts<>+1594(SB)/1, $0x02
+DATA fronts<>+1595(SB)/1, $0x06
+DATA fronts<>+1596(SB)/1, $0x07
+DATA fronts<>+1597(SB)/1, $0x00
+DATA fronts<>+1598(SB)/1, $0x00
+DATA fronts<>+1599(SB)/1, $0x00
+DATA fronts<>+1600(SB)/1, $0x03
+DATA fronts<>+1601(SB)/1, $0x06
+DATA fronts<>+1602(SB)/1, $0x07
+DATA fronts<>+1603(SB)/1, $0x00
+DATA fronts<>+1604(SB)/1, $0x00
+DATA fronts<>+1605(SB)/1, $0x00
+DATA fronts<>+1606(SB)/1, $0x00
+DATA fronts<>+1607(SB)/1, $0x00
+DATA fronts<>+1608(SB)/1, $0x00
+DATA fronts<>+1609(SB)/1, $0x03
+DATA fronts<>+1610(SB)/1, $0x06
+DATA fronts<>+1611(SB)/1, $0x07
+DATA fronts<>+1612(SB)/1, $0x00
+DATA fronts<>+1613(SB)/1, $0x00
+DATA fronts<>+1614(SB)/1, $0x00
+DATA fronts<>+1615(SB)/1, $0x00
+DATA fronts<>+1616(SB)/1, $0x01
+DATA fronts<>+1617(SB)/1, $0x03
+DATA fronts<>+1618(SB)/1, $0x06
+DATA fronts<>+1619(SB)/1, $0x07
+DATA fronts<>+1620(SB)/1, $0x00
+DATA fronts<>+1621(SB)/1, $0x00
+DATA fronts<>+1622(SB)/1, $0x00
+DATA fronts<>+1623(SB)/1, $0x00
+DATA fronts<>+1624(SB)/1, $0x00
+DATA fronts<>+1625(SB)/1, $0x01
+DATA fronts<>+1626(SB)/1, $0x03
+DATA fronts<>+1627(SB)/1, $0x06
+DATA fronts<>+1628(SB)/1, $0x07
+DATA fronts<>+1629(SB)/1, $0x00
+DATA fronts<>+1630(SB)/1, $0x00
+DATA fronts<>+1631(SB)/1, $0x00
+DATA fronts<>+1632(SB)/1, $0x02
+DATA fronts<>+1633(SB)/1, $0x03
+DATA fronts<>+1634(SB)/1, $0x06
+DATA fronts<>+1635(SB)/1, $0x07
+DATA fronts<>+1636(SB)/1, $0x00
+DATA fronts<>+1637(SB)/1, $0x00
+DATA fronts<>+1638(SB)/1, $0x00
+DATA fronts<>+1639(SB)/1, $0x00
+DATA fronts<>+1640(SB)/1, $0x00
+DATA fronts<>+1641(SB)/1, $0x02
+DATA fronts<>+1642(SB)/1, $0x03
+DATA fronts<>+1643(SB)/1, $0x06
+DATA fronts<>+1644(SB)/1, $0x07
+DATA fronts<>+1645(SB)/1, $0x00
+DATA fronts<>+1646(SB)/1, $0x00
+DATA fronts<>+1647(SB)/1, $0x00
+DATA fronts<>+1648(SB)/1, $0x01
+DATA fronts<>+1649(SB)/1, $0x02
+DATA fronts<>+1650(SB)/1, $0x03
+DATA fronts<>+1651(SB)/1, $0x06
+DATA fronts<>+1652(SB)/1, $0x07
+DATA fronts<>+1653(SB)/1, $0x00
+DATA fronts<>+1654(SB)/1, $0x00
+DATA fronts<>+1655(SB)/1, $0x00
+DATA fronts<>+1656(SB)/1, $0x00
+DATA fronts<>+1657(SB)/1, $0x01
+DATA fronts<>+1658(SB)/1, $0x02
+DATA fronts<>+1659(SB)/1, $0x03
+DATA fronts<>+1660(SB)/1, $0x06
+DATA fronts<>+1661(SB)/1, $0x07
+DATA fronts<>+1662(SB)/1, $0x00
+DATA fronts<>+1663(SB)/1, $0x00
+DATA fronts<>+1664(SB)/1, $0x04
+DATA fronts<>+1665(SB)/1, $0x06
+DATA fronts<>+1666(SB)/1, $0x07
+DATA fronts<>+1667(SB)/1, $0x00
+DATA fronts<>+1668(SB)/1, $0x00
+DATA fronts<>+1669(SB)/1, $0x00
+DATA fronts<>+1670(SB)/1, $0x00
+DATA fronts<>+1671(SB)/1, $0x00
+DATA fronts<>+1672(SB)/1, $0x00
+DATA fronts<>+1673(SB)/1, $0x04
+DATA fronts<>+1674(SB)/1, $0x06
+DATA fronts<>+1675(SB)/1, $0x07
+DATA fronts<>+1676(SB)/1, $0x00
+DATA fronts<>+1677(SB)/1, $0x00
+DATA fronts<>+1678(SB)/1, $0x00
+DATA fronts<>+1679(SB)/1, $0x00
+DATA fronts<>+1680(SB)/1, $0x01
+DATA fronts<>+1681(SB)/1, $0x04
+DATA fronts<>+1682(SB)/1, $0x06
+DATA fronts<>+1683(SB)/1, $0x07
+DATA fronts<>+1684(SB)/1, $0x00
+DATA fronts<>+1685(SB)/1, $0x00
+DATA fronts<>+1686(SB)/1, $0x00
+DATA fronts<>+1687(SB)/1, $0x00
+DATA fronts<>+1688(SB)/1, $0x00
+DATA fronts<>+1689(SB)/1, $0x01
+DATA fronts<>+1690(SB)/1, $0x04
+DATA fronts<>+1691(SB)/1, $0x06
+DATA fronts<>+1692(SB)/1, $0x07
+DATA fronts<>+1693(SB)/1, $0x00
+DATA fronts<>+1694(SB)/1, $0x00
+DATA fronts<>+1695(SB)/1, $0x00
+DATA fronts<>+1696(SB)/1, $0x02
+DATA fronts<>+1697(SB)/1, $0x04
+DATA fronts<>+1698(SB)/1, $0x06
+DATA fronts<>+1699(SB)/1, $0x07
+DATA fronts<>+1700(SB)/1, $0x00
+DATA fronts<>+1701(SB)/1, $0x00
+DATA fronts<>+1702(SB)/1, $0x00
+DATA fronts<>+1703(SB)/1, $0x00
+DATA fronts<>+1704(SB)/1, $0x00
+DATA fronts<>+1705(SB)/1, $0x02
+DATA fronts<>+1706(SB)/1, $0x04
+DATA fronts<>+1707(SB)/1, $0x06
+DATA fronts<>+1708(SB)/1, $0x07
+DATA fronts<>+1709(SB)/1, $0x00
+DATA fronts<>+1710(SB)/1, $0x00
+DATA fronts<>+1711(SB)/1, $0x00
+DATA fronts<>+1712(SB)/1, $0x01
+DATA fronts<>+1713(SB)/1, $0x02
+DATA fronts<>+1714(SB)/1, $0x04
+DATA fronts<>+1715(SB)/1, $0x06
+DATA fronts<>+1716(SB)/1, $0x07
+DATA fronts<>+1717(SB)/1, $0x00
+DATA fronts<>+1718(SB)/1, $0x00
+DATA fronts<>+1719(SB)/1, $0x00
+DATA fronts<>+1720(SB)/1, $0x00
+DATA fronts<>+1721(SB)/1, $0x01
+DATA fronts<>+1722(SB)/1, $0x02
+DATA fronts<>+1723(SB)/1, $0x04
+DATA fronts<>+1724(SB)/1, $0x06
+DATA fronts<>+1725(SB)/1, $0x07
+DATA fronts<>+1726(SB)/1, $0x00
+DATA fronts<>+1727(SB)/1, $0x00
+DATA fronts<>+1728(SB)/1, $0x03
+DATA fronts<>+1729(SB)/1, $0x04
+DATA fronts<>+1730(SB)/1, $0x06
+DATA fronts<>+1731(SB)/1, $0x07
+DATA fronts<>+1732(SB)/1, $0x00
+DATA fronts<>+1733(SB)/1, $0x00
+DATA fronts<>+1734(SB)/1, $0x00
+DATA fronts<>+1735(SB)/1, $0x00
+DATA fronts<>+1736(SB)/1, $0x00
+DATA fronts<>+1737(SB)/1, $0x03
+DATA fronts<>+1738(SB)/1, $0x04
+DATA fronts<>+1739(SB)/1, $0x06
+DATA fronts<>+1740(SB)/1, $0x07
+DATA fronts<>+1741(SB)/1, $0x00
+DATA fronts<>+1742(SB)/1, $0x00
+DATA fronts<>+1743(SB)/1, $0x00
+DATA fronts<>+1744(SB)/1, $0x01
+DATA fronts<>+1745(SB)/1, $0x03
+DATA fronts<>+1746(SB)/1, $0x04
+DATA fronts<>+1747(SB)/1, $0x06
+DATA fronts<>+1748(SB)/1, $0x07
+DATA fronts<>+1749(SB)/1, $0x00
+DATA fronts<>+1750(SB)/1, $0x00
+DATA fronts<>+1751(SB)/1, $0x00
+DATA fronts<>+1752(SB)/1, $0x00
+DATA fronts<>+1753(SB)/1, $0x01
+DATA fronts<>+1754(SB)/1, $0x03
+DATA fronts<>+1755(SB)/1, $0x04
+DATA fronts<>+1756(SB)/1, $0x06
+DATA fronts<>+1757(SB)/1, $0x07
+DATA fronts<>+1758(SB)/1, $0x00
+DATA fronts<>+1759(SB)/1, $0x00
+DATA fronts<>+1760(SB)/1, $0x02
+DATA fronts<>+1761(SB)/1, $0x03
+DATA fronts<>+1762(SB)/1, $0x04
+DATA fronts<>+1763(SB)/1, $0x06
+DATA fronts<>+1764(SB)/1, $0x07
+DATA fronts<>+1765(SB)/1, $0x00
+DATA fronts<>+1766(SB)/1, $0x00
+DATA fronts<>+1767(SB)/1, $0x00
+DATA fronts<>+1768(SB)/1, $0x00
+DATA fronts<>+1769(SB)/1, $0x02
+DATA fronts<>+1770(SB)/1, $0x03
+DATA fronts<>+1771(SB)/1, $0x04
+DATA fronts<>+1772(SB)/1, $0x06
+DATA fronts<>+1773(SB)/1, $0x07
+DATA fronts<>+1774(SB)/1, $0x00
+DATA fronts<>+1775(SB)/1, $0x00
+DATA fronts<>+1776(SB)/1, $0x01
+DATA fronts<>+1777(SB)/1, $0x02
+DATA fronts<>+1778(SB)/1, $0x03
+DATA fronts<>+1779(SB)/1, $0x04
+DATA fronts<>+1780(SB)/1, $0x06
+DATA fronts<>+1781(SB)/1, $0x07
+DATA fronts<>+1782(SB)/1, $0x00
+DATA fronts<>+1783(SB)/1, $0x00
+DATA fronts<>+1784(SB)/1, $0x00
+DATA fronts<>+1785(SB)/1, $0x01
+DATA fronts<>+1786(SB)/1, $0x02
+DATA fronts<>+1787(SB)/1, $0x03
+DATA fronts<>+1788(SB)/1, $0x04
+DATA fronts<>+1789(SB)/1, $0x06
+DATA fronts<>+1790(SB)/1, $0x07
+DATA fronts<>+1791(SB)/1, $0x00
+DATA fronts<>+1792(SB)/1, $0x05
+DATA fronts<>+1793(SB)/1, $0x06
+DATA fronts<>+1794(SB)/1, $0x07
+DATA fronts<>+1795(SB)/1, $0x00
+DATA fronts<>+1796(SB)/1, $0x00
+DATA fronts<>+1797(SB)/1, $0x00
+DATA fronts<>+1798(SB)/1, $0x00
+DATA fronts<>+1799(SB)/1, $0x00
+DATA fronts<>+1800(SB)/1, $0x00
+DATA fronts<>+1801(SB)/1, $0x05
+DATA fronts<>+1802(SB)/1, $0x06
+DATA fronts<>+1803(SB)/1, $0x07
+DATA fronts<>+1804(SB)/1, $0x00
+DATA fronts<>+1805(SB)/1, $0x00
+DATA fronts<>+1806(SB)/1, $0x00
+DATA fronts<>+1807(SB)/1, $0x00
+DATA fronts<>+1808(SB)/1, $0x01
+DATA fronts<>+1809(SB)/1, $0x05
+DATA fronts<>+1810(SB)/1, $0x06
+DATA fronts<>+1811(SB)/1, $0x07
+DATA fronts<>+1812(SB)/1, $0x00
+DATA fronts<>+1813(SB)/1, $0x00
+DATA fronts<>+1814(SB)/1, $0x00
+DATA fronts<>+1815(SB)/1, $0x00
+DATA fronts<>+1816(SB)/1, $0x00
+DATA fronts<>+1817(SB)/1, $0x01
+DATA fronts<>+1818(SB)/1, $0x05
+DATA fronts<>+1819(SB)/1, $0x06
+DATA fronts<>+1820(SB)/1, $0x07
+DATA fronts<>+1821(SB)/1, $0x00
+DATA fronts<>+1822(SB)/1, $0x00
+DATA fronts<>+1823(SB)/1, $0x00
+DATA fronts<>+1824(SB)/1, $0x02
+DATA fronts<>+1825(SB)/1, $0x05
+DATA fronts<>+1826(SB)/1, $0x06
+DATA fronts<>+1827(SB)/1, $0x07
+DATA fronts<>+1828(SB)/1, $0x00
+DATA fronts<>+1829(SB)/1, $0x00
+DATA fronts<>+1830(SB)/1, $0x00
+DATA fronts<>+1831(SB)/1, $0x00
+DATA fronts<>+1832(SB)/1, $0x00
+DATA fronts<>+1833(SB)/1, $0x02
+DATA fronts<>+1834(SB)/1, $0x05
+DATA fronts<>+1835(SB)/1, $0x06
+DATA fronts<>+1836(SB)/1, $0x07
+DATA fronts<>+1837(SB)/1, $0x00
+DATA fronts<>+1838(SB)/1, $0x00
+DATA fronts<>+1839(SB)/1, $0x00
+DATA fronts<>+1840(SB)/1, $0x01
+DATA fronts<>+1841(SB)/1, $0x02
+DATA fronts<>+1842(SB)/1, $0x05
+DATA fronts<>+1843(SB)/1, $0x06
+DATA fronts<>+1844(SB)/1, $0x07
+DATA fronts<>+1845(SB)/1, $0x00
+DATA fronts<>+1846(SB)/1, $0x00
+DATA fronts<>+1847(SB)/1, $0x00
+DATA fronts<>+1848(SB)/1, $0x00
+DATA fronts<>+1849(SB)/1, $0x01
+DATA fronts<>+1850(SB)/1, $0x02
+DATA fronts<>+1851(SB)/1, $0x05
+DATA fronts<>+1852(SB)/1, $0x06
+DATA fronts<>+1853(SB)/1, $0x07
+DATA fronts<>+1854(SB)/1, $0x00
+DATA fronts<>+1855(SB)/1, $0x00
+DATA fronts<>+1856(SB)/1, $0x03
+DATA fronts<>+1857(SB)/1, $0x05
+DATA fronts<>+1858(SB)/1, $0x06
+DATA fronts<>+1859(SB)/1, $0x07
+DATA fronts<>+1860(SB)/1, $0x00
+DATA fronts<>+1861(SB)/1, $0x00
+DATA fronts<>+1862(SB)/1, $0x00
+DATA fronts<>+1863(SB)/1, $0x00
+DATA fronts<>+1864(SB)/1, $0x00
+DATA fronts<>+1865(SB)/1, $0x03
+DATA fronts<>+1866(SB)/1, $0x05
+DATA fronts<>+1867(SB)/1, $0x06
+DATA fronts<>+1868(SB)/1, $0x07
+DATA fronts<>+1869(SB)/1, $0x00
+DATA fronts<>+1870(SB)/1, $0x00
+DATA fronts<>+1871(SB)/1, $0x00
+DATA fronts<>+1872(SB)/1, $0x01
+DATA fronts<>+1873(SB)/1, $0x03
+DATA fronts<>+1874(SB)/1, $0x05
+DATA fronts<>+1875(SB)/1, $0x06
+DATA fronts<>+1876(SB)/1, $0x07
+DATA fronts<>+1877(SB)/1, $0x00
+DATA fronts<>+1878(SB)/1, $0x00
+DATA fronts<>+1879(SB)/1, $0x00
+DATA fronts<>+1880(SB)/1, $0x00
+DATA fronts<>+1881(SB)/1, $0x01
+DATA fronts<>+1882(SB)/1, $0x03
+DATA fronts<>+1883(SB)/1, $0x05
+DATA fronts<>+1884(SB)/1, $0x06
+DATA fronts<>+1885(SB)/1, $0x07
+DATA fronts<>+1886(SB)/1, $0x00
+DATA fronts<>+1887(SB)/1, $0x00
+DATA fronts<>+1888(SB)/1, $0x02
+DATA fronts<>+1889(SB)/1, $0x03
+DATA fronts<>+1890(SB)/1, $0x05
+DATA fronts<>+1891(SB)/1, $0x06
+DATA fronts<>+1892(SB)/1, $0x07
+DATA fronts<>+1893(SB)/1, $0x00
+DATA fronts<>+1894(SB)/1, $0x00
+DATA fronts<>+1895(SB)/1, $0x00
+DATA fronts<>+1896(SB)/1, $0x00
+DATA fronts<>+1897(SB)/1, $0x02
+DATA fronts<>+1898(SB)/1, $0x03
+DATA fronts<>+1899(SB)/1, $0x05
+DATA fronts<>+1900(SB)/1, $0x06
+DATA fronts<>+1901(SB)/1, $0x07
+DATA fronts<>+1902(SB)/1, $0x00
+DATA fronts<>+1903(SB)/1, $0x00
+DATA fronts<>+1904(SB)/1, $0x01
+DATA fronts<>+1905(SB)/1, $0x02
+DATA fronts<>+1906(SB)/1, $0x03
+DATA fronts<>+1907(SB)/1, $0x05
+DATA fronts<>+1908(SB)/1, $0x06
+DATA fronts<>+1909(SB)/1, $0x07
+DATA fronts<>+1910(SB)/1, $0x00
+DATA fronts<>+1911(SB)/1, $0x00
+DATA fronts<>+1912(SB)/1, $0x00
+DATA fronts<>+1913(SB)/1, $0x01
+DATA fronts<>+1914(SB)/1, $0x02
+DATA fronts<>+1915(SB)/1, $0x03
+DATA fronts<>+1916(SB)/1, $0x05
+DATA fronts<>+1917(SB)/1, $0x06
+DATA fronts<>+1918(SB)/1, $0x07
+DATA fronts<>+1919(SB)/1, $0x00
+DATA fronts<>+1920(SB)/1, $0x04
+DATA fronts<>+1921(SB)/1, $0x05
+DATA fronts<>+1922(SB)/1, $0x06
+DATA fronts<>+1923(SB)/1, $0x07
+DATA fronts<>+1924(SB)/1, $0x00
+DATA fronts<>+1925(SB)/1, $0x00
+DATA fronts<>+1926(SB)/1, $0x00
+DATA fronts<>+1927(SB)/1, $0x00
+DATA fronts<>+1928(SB)/1, $0x00
+DATA fronts<>+1929(SB)/1, $0x04
+DATA fronts<>+1930(SB)/1, $0x05
+DATA fronts<>+1931(SB)/1, $0x06
+DATA fronts<>+1932(SB)/1, $0x07
+DATA fronts<>+1933(SB)/1, $0x00
+DATA fronts<>+1934(SB)/1, $0x00
+DATA fronts<>+1935(SB)/1, $0x00
+DATA fronts<>+1936(SB)/1, $0x01
+DATA fronts<>+1937(SB)/1, $0x04
+DATA fronts<>+1938(SB)/1, $0x05
+DATA fronts<>+1939(SB)/1, $0x06
+DATA fronts<>+1940(SB)/1, $0x07
+DATA fronts<>+1941(SB)/1, $0x00
+DATA fronts<>+1942(SB)/1, $0x00
+DATA fronts<>+1943(SB)/1, $0x00
+DATA fronts<>+1944(SB)/1, $0x00
+DATA fronts<>+1945(SB)/1, $0x01
+DATA fronts<>+1946(SB)/1, $0x04
+DATA fronts<>+1947(SB)/1, $0x05
+DATA fronts<>+1948(SB)/1, $0x06
+DATA fronts<>+1949(SB)/1, $0x07
+DATA fronts<>+1950(SB)/1, $0x00
+DATA fronts<>+1951(SB)/1, $0x00
+DATA fronts<>+1952(SB)/1, $0x02
+DATA fronts<>+1953(SB)/1, $0x04
+DATA fronts<>+1954(SB)/1, $0x05
+DATA fronts<>+1955(SB)/1, $0x06
+DATA fronts<>+1956(SB)/1, $0x07
+DATA fronts<>+1957(SB)/1, $0x00
+DATA fronts<>+1958(SB)/1, $0x00
+DATA fronts<>+1959(SB)/1, $0x00
+DATA fronts<>+1960(SB)/1, $0x00
+DATA fronts<>+1961(SB)/1, $0x02
+DATA fronts<>+1962(SB)/1, $0x04
+DATA fronts<>+1963(SB)/1, $0x05
+DATA fronts<>+1964(SB)/1, $0x06
+DATA fronts<>+1965(SB)/1, $0x07
+DATA fronts<>+1966(SB)/1, $0x00
+DATA fronts<>+1967(SB)/1, $0x00
+DATA fronts<>+1968(SB)/1, $0x01
+DATA fronts<>+1969(SB)/1, $0x02
+DATA fronts<>+1970(SB)/1, $0x04
+DATA fronts<>+1971(SB)/1, $0x05
+DATA fronts<>+1972(SB)/1, $0x06
+DATA fronts<>+1973(SB)/1, $0x07
+DATA fronts<>+1974(SB)/1, $0x00
+DATA fronts<>+1975(SB)/1, $0x00
+DATA fronts<>+1976(SB)/1, $0x00
+DATA fronts<>+1977(SB)/1, $0x01
+DATA fronts<>+1978(SB)/1, $0x02
+DATA fronts<>+1979(SB)/1, $0x04
+DATA fronts<>+1980(SB)/1, $0x05
+DATA fronts<>+1981(SB)/1, $0x06
+DATA fronts<>+1982(SB)/1, $0x07
+DATA fronts<>+1983(SB)/1, $0x00
+DATA fronts<>+1984(SB)/1, $0x03
+DATA fronts<>+1985(SB)/1, $0x04
+DATA fronts<>+1986(SB)/1, $0x05
+DATA fronts<>+1987(SB)/1, $0x06
+DATA fronts<>+1988(SB)/1, $0x07
+DATA fronts<>+1989(SB)/1, $0x00
+DATA fronts<>+1990(SB)/1, $0x00
+DATA fronts<>+1991(SB)/1, $0x00
+DATA fronts<>+1992(SB)/1, $0x00
+DATA fronts<>+1993(SB)/1, $0x03
+DATA fronts<>+1994(SB)/1, $0x04
+DATA fronts<>+1995(SB)/1, $0x05
+DATA fronts<>+1996(SB)/1, $0x06
+DATA fronts<>+1997(SB)/1, $0x07
+DATA fronts<>+1998(SB)/1, $0x00
+DATA fronts<>+1999(SB)/1, $0x00
+DATA fronts<>+2000(SB)/1, $0x01
+DATA fronts<>+2001(SB)/1, $0x03
+DATA fronts<>+2002(SB)/1, $0x04
+DATA fronts<>+2003(SB)/1, $0x05
+DATA fronts<>+2004(SB)/1, $0x06
+DATA fronts<>+2005(SB)/1, $0x07
+DATA fronts<>+2006(SB)/1, $0x00
+DATA fronts<>+2007(SB)/1, $0x00
+DATA fronts<>+2008(SB)/1, $0x00
+DATA fronts<>+2009(SB)/1, $0x01
+DATA fronts<>+2010(SB)/1, $0x03
+DATA fronts<>+2011(SB)/1, $0x04
+DATA fronts<>+2012(SB)/1, $0x05
+DATA fronts<>+2013(SB)/1, $0x06
+DATA fronts<>+2014(SB)/1, $0x07
+DATA fronts<>+2015(SB)/1, $0x00
+DATA fronts<>+2016(SB)/1, $0x02
+DATA fronts<>+2017(SB)/1, $0x03
+DATA fronts<>+2018(SB)/1, $0x04
+DATA fronts<>+2019(SB)/1, $0x05
+DATA fronts<>+2020(SB)/1, $0x06
+DATA fronts<>+2021(SB)/1, $0x07
+DATA fronts<>+2022(SB)/1, $0x00
+DATA fronts<>+2023(SB)/1, $0x00
+DATA fronts<>+2024(SB)/1, $0x00
+DATA fronts<>+2025(SB)/1, $0x02
+DATA fronts<>+2026(SB)/1, $0x03
+DATA fronts<>+2027(SB)/1, $0x04
+DATA fronts<>+2028(SB)/1, $0x05
+DATA fronts<>+2029(SB)/1, $0x06
+DATA fronts<>+2030(SB)/1, $0x07
+DATA fronts<>+2031(SB)/1, $0x00
+DATA fronts<>+2032(SB)/1, $0x01
+DATA fronts<>+2033(SB)/1, $0x02
+DATA fronts<>+2034(SB)/1, $0x03
+DATA fronts<>+2035(SB)/1, $0x04
+DATA fronts<>+2036(SB)/1, $0x05
+DATA fronts<>+2037(SB)/1, $0x06
+DATA fronts<>+2038(SB)/1, $0x07
+DATA fronts<>+2039(SB)/1, $0x00
+DATA fronts<>+2040(SB)/1, $0x00
+DATA fronts<>+2041(SB)/1, $0x01
+DATA fronts<>+2042(SB)/1, $0x02
+DATA fronts<>+2043(SB)/1, $0x03
+DATA fronts<>+2044(SB)/1, $0x04
+DATA fronts<>+2045(SB)/1, $0x05
+DATA fronts<>+2046(SB)/1, $0x06
+DATA fronts<>+2047(SB)/1, $0x07
+GLOBL fronts<>(SB), RODATA|NOPTR, $2048
+
+// func countBelowAVX2(d []int32, below int32) int
+// Requires: AVX, AVX2, POPCNT
+TEXT ·countBelowAVX2(SB), NOSPLIT, $0-40
+	MOVQ         d_base+0(FP), AX
+	VBROADCASTSS below+24(FP), Y0
+	XORQ         CX, CX
+	MOVQ         d_len+8(FP), SI
+	MOVQ         SI, DX
+	ANDQ         $-8, DX
+	XORQ         BX, BX
+	CMPQ         BX, DX
+	JGE          rest
+
+next:
+	VMOVUPS   (AX)(BX*4), Y1
+	VPCMPGTD  Y1, Y0, Y1
+	VMOVMSKPS Y1, DI
+	POPCNTL   DI, DI
+	ADDQ      DI, CX
+	ADDQ      $0x08, BX
+	CMPQ      BX, DX
+	JLT       next
+
+rest:
+	SUBQ       BX, SI
+	JZ         done
+	LEAQ       firstLanes<>+0(SB), DX
+	NEGQ       SI
+	VMOVUPS    32(DX)(SI*4), Y1
+	VMASKMOVPS (AX)(BX*4), Y1, Y2
+	VPCMPGTD   Y2, Y0, Y0
+	VPAND      Y1, Y0, Y0
+	VMOVMSKPS  Y0, AX
+	POPCNTL    AX, AX
+	ADDQ       AX, CX
+
+done:
+	MOVQ CX, ret+32(FP)
+	VZEROUPPER
+	RET
+
+// func belowAVX2(d []int32, at []uint16, below int32, outD []int32, outAt []uint16) int
+// Requires: AVX, AVX2, POPCNT
+TEXT ·belowAVX2(SB), NOSPLIT, $0-112
+	MOVQ         d_base+0(FP), AX
+	MOVQ         at_base+24(FP), CX
+	VBROADCASTSS below+48(FP), Y0
+	MOVQ         outD_base+56(FP), DX
+	MOVQ         outAt_base+80(FP), BX
+	XORQ         SI, SI
+	MOVQ         d_len+8(FP), R8
+	XORQ         DI, DI
+
+next:
+	VMOVUPS   (AX)(DI*4), Y1
+	VPMOVZXWD (CX)(DI*2), Y2
+	VPCMPGTD  Y1, Y0, Y3
+	LEAQ      fronts<>+0(SB), R10
+	VMOVMSKPS Y3, R9
+	VPMOVZXBD (R10)(R9*8), Y3
+	POPCNTL   R9, R9
+	VPERMD    Y1, Y3, Y1
+	VMOVUPS   Y1, (DX)(SI*4)
+	VPERMD    Y2, Y3, Y2
+	VPACKUSDW Y2, Y2, Y2
+	VPERMQ    $0x08, Y2, Y2
+	VMOVDQU   X2, (BX)(SI*2)
+	ADDQ      R9, SI
+	ADDQ      $0x08, DI
+	CMPQ      DI, R8
+	JLT       next
+	MOVQ      SI, ret+104(FP)
+	VZEROUPPER
+	RET
+
+// func pruneAVX2(d []int32, norm []int32, dots []int32, rows []uint32, bias int32) int
+// Requires: AVX, AVX2, POPCNT
+TEXT ·pruneAVX2(SB), NOSPLIT, $0-112
+	MOVQ         d_base+0(FP), AX
+	MOVQ         norm_base+24(FP), CX
+	MOVQ         dots_base+48(FP), DX
+	MOVQ         rows_base+72(FP), BX
+	VBROADCASTSS bias+96(FP), Y0
+	VPXOR        Y1, Y1, Y1
+	XORQ         SI, SI
+	MOVQ         d_len+8(FP), R8
+	XORQ         DI, DI
+
+next:
+	VMOVUPS   (AX)(DI*4), Y2
+	VMOVUPS   (CX)(DI*4), Y3
+	VMOVUPS   (DX)(DI*4), Y4
+	VMOVUPS   (BX)(DI*4), Y5
+	VPADDD    Y4, Y4, Y4
+	VPADDD    Y3, Y0, Y6
+	VPSUBD    Y4, Y6, Y6
+	VPCMPGTD  Y6, Y2, Y4
+	VPCMPGTD  Y1, Y6, Y6
+	VPANDN    Y6, Y4, Y6
+	LEAQ      fronts<>+0(SB), R10
+	VMOVMSKPS Y6, R9
+	VPMOVZXBD (R10)(R9*8), Y4
+	POPCNTL   R9, R9
+	VPERMD    Y2, Y4, Y2
+	VMOVUPS   Y2, (AX)(SI*4)
+	VPERMD    Y3, Y4, Y3
+	VMOVUPS   Y3, (CX)(SI*4)
+	VPERMD    Y5, Y4, Y5
+	VMOVUPS   Y5, (BX)(SI*4)
+	ADDQ      R9, SI
+	ADDQ      $0x08, DI
+	CMPQ      DI, R8
+	JLT       next
+	MOVQ      SI, ret+104(FP)
+	VZEROUPPER
+	RET
+
+// func countBelowAVX512(d []int32, below int32) int
+// Requires: AVX, AVX512F, BMI2, POPCNT
+TEXT ·countBelowAVX512(SB), NOSPLIT, $0-40
+	MOVQ         d_base+0(FP), AX
+	VBROADCASTSS below+24(FP), Z0
+	XORQ         CX, CX
+	MOVQ         d_len+8(FP), SI
+	MOVQ         SI, DX
+	ANDQ         $-16, DX
+	XORQ         BX, BX
+	CMPQ         BX, DX
+	JGE          rest
+
+next:
+	VMOVUPS (AX)(BX*4), Z1
+	VPCMPD  $0x01, Z0, Z1, K1
+	KMOVW   K1, DI
+	POPCNTL DI, DI
+	ADDQ    DI, CX
+	ADDQ    $0x10, BX
+	CMPQ    BX, DX
+	JLT     next
+
+rest:
+	SUBQ      BX, SI
+	JZ        done
+	MOVL      $0x0000ffff, DX
+	BZHIL     SI, DX, DX
+	KMOVW     DX, K1
+	VMOVUPS.Z (AX)(BX*4), K1, Z1
+	VPCMPD    $0x01, Z0, Z1, K1, K1
+	KMOVW     K1, AX
+	POPCNTL   AX, AX
+	ADDQ      AX, CX
+
+done:
+	MOVQ CX, ret+32(FP)
+	VZEROUPPER
+	RET
+
+// func belowAVX512(d []int32, at []uint16, below int32, outD []int32, outAt []uint16) int
+// Requires: AVX, AVX512F, BMI2, POPCNT
+TEXT ·belowAVX512(SB), NOSPLIT, $0-112
+	MOVQ         d_base+0(FP), AX
+	MOVQ         at_base+24(FP), CX
+	VBROADCASTSS below+48(FP), Z0
+	MOVQ         outD_base+56(FP), DX
+	MOVQ         outAt_base+80(FP), BX
+	XORQ         SI, SI
+	MOVQ         d_len+8(FP), R9
+	MOVQ         R9, DI
+	ANDQ         $-16, DI
+	XORQ         R8, R8
+	CMPQ         R8, DI
+	JGE          rest
+
+next:
+	VMOVUPS       (AX)(R8*4), Z1
+	VPMOVZXWD     (CX)(R8*2), Z2
+	VPCMPD        $0x01, Z0, Z1, K1
+	KMOVW         K1, R10
+	POPCNTL       R10, R10
+	VPCOMPRESSD.Z Z1, K1, Z1
+	VMOVUPS       Z1, (DX)(SI*4)
+	VPCOMPRESSD.Z Z2, K1, Z2
+	VPMOVDW       Z2, (BX)(SI*2)
+	ADDQ          R10, SI
+	ADDQ          $0x10, R8
+	CMPQ          R8, DI
+	JLT           next
+
+rest:
+	SUBQ          R8, R9
+	JZ            done
+	MOVL          $0x0000ffff, DI
+	BZHIL         R9, DI, DI
+	KMOVW         DI, K1
+	VMOVUPS.Z     (AX)(R8*4), K1, Z1
+	VPMOVZXWD.Z   (CX)(R8*2), K1, Z2
+	VPCMPD        $0x01, Z0, Z1, K1, K2
+	KMOVW         K2, AX
+	POPCNTL       AX, AX
+	VPCOMPRESSD.Z Z1, K2, Z1
+	VMOVUPS       Z1, K1, (DX)(SI*4)
+	VPCOMPRESSD.Z Z2, K2, Z2
+	VPMOVDW       Z2, K1, (BX)(SI*2)
+	ADDQ          AX, SI
+
+done:
+	MOVQ SI, ret+104(FP)
+	VZEROUPPER
+	RET
+
+// func pruneAVX512(d []int32, norm []int32, dots []int32, rows []uint32, bias int32) int
+// Requires: AVX, AVX512F, BMI2, POPCNT
+TEXT ·pruneAVX512(SB), NOSPLIT, $0-112
+	MOVQ         d_base+0(FP), AX
+	MOVQ         norm_base+24(FP), CX
+	MOVQ         dots_base+48(FP), DX
+	MOVQ         rows_base+72(FP), BX
+	VBROADCASTSS bias+96(FP), Z0
+	VPXORD       Z1, Z1, Z1
+	XORQ         SI, SI
+	MOVQ         d_len+8(FP), R9
+	MOVQ         R9, DI
+	ANDQ         $-16, DI
+	XORQ         R8, R8
+	CMPQ         R8, DI
+	JGE          rest
+
+next:
+	VMOVUPS       (AX)(R8*4), Z2
+	VMOVUPS       (CX)(R8*4), Z3
+	VMOVUPS       (DX)(R8*4), Z4
+	VMOVUPS       (BX)(R8*4), Z5
+	VPADDD        Z4, Z4, Z4
+	VPADDD        Z3, Z0, Z6
+	VPSUBD        Z4, Z6, Z6
+	VPCMPD        $0x05, Z2, Z6, K1
+	VPCMPD        $0x06, Z1, Z6, K1, K1
+	KMOVW         K1, R10
+	POPCNTL       R10, R10
+	VPCOMPRESSD.Z Z2, K1, Z2
+	VMOVUPS       Z2, (AX)(SI*4)
+	VPCOMPRESSD.Z Z3, K1, Z3
+	VMOVUPS       Z3, (CX)(SI*4)
+	VPCOMPRESSD.Z Z5, K1, Z5
+	VMOVUPS       Z5, (BX)(SI*4)
+	ADDQ          R10, SI
+	ADDQ          $0x10, R8
+	CMPQ          R8, DI
+	JLT           next
+
+rest:
+	SUBQ          R8, R9
+	JZ            done
+	MOVL          $0x0000ffff, DI
+	BZHIL         R9, DI, DI
+	KMOVW         DI, K1
+	VMOVUPS.Z     (AX)(R8*4), K1, Z2
+	VMOVUPS.Z     (CX)(R8*4), K1, Z3
+	VMOVUPS.Z     (DX)(R8*4), K1, Z4
+	VMOVUPS.Z     (BX)(R8*4), K1, Z5
+	VPADDD        Z4, Z4, Z4
+	VPADDD        Z3, Z0, Z0
+	VPSUBD        Z4, Z0, Z0
+	VPCMPD        $0x05, Z2, Z0, K1, K2
+	VPCMPD        $0x06, Z1, Z0, K2, K2
+	KMOVW         K2, DX
+	POPCNTL       DX, DX
+	VPCOMPRESSD.Z Z2, K2, Z2
+	VMOVUPS       Z2, K1, (AX)(SI*4)
+	VPCOMPRESSD.Z Z3, K2, Z3
+	VMOVUPS       Z3, K1, (CX)(SI*4)
+	VPCOMPRESSD.Z Z5, K2, Z5
+	VMOVUPS       Z5, K1, (BX)(SI*4)
+	ADDQ          DX, SI
+
+done:
+	MOVQ SI, ret+104(FP)
 	VZEROUPPER
 	RET
 

@@ -3,8 +3,8 @@
 package kernel
 
 var (
-	buildDot = buildForm{codes8Whole, signed8Whole, pack8NEON, dot8x4Dot, dot8RowsDot, keys8Whole, nextBelowWhole}
-	buildMul = buildForm{codes8Whole, signed8Whole, pack8NEON, dot8x4Mul, dot8RowsMul, keys8Whole, nextBelowWhole}
+	buildDot = buildForm{codes8Whole, signed8Whole, pack8NEON, dot8x4Dot, dot8RowsDot, keys8Whole, countBelowWhole, belowWhole, pruneWhole}
+	buildMul = buildForm{codes8Whole, signed8Whole, pack8NEON, dot8x4Mul, dot8RowsMul, keys8Whole, countBelowWhole, belowWhole, pruneWhole}
 )
 
 // The assembly works on whole registers, plain Go on what is left.
@@ -33,11 +33,26 @@ func keys8Whole(dot, norm []int32) {
 	keys8Generic(dot[n:], norm[n:])
 }
 
-// nextBelowWhole finds the sixteen numbers in assembly, the one in plain Go.
-func nextBelowWhole(d []int32, below int32) int {
-	at, n := 0, len(d)&^15
+func countBelowWhole(d []int32, below int32) int {
+	count, n := 0, len(d)&^3
 	if n > 0 {
-		at = nextBelowNEON(&d[0], n, below)
+		count = countBelowNEON(&d[0], n, below)
 	}
-	return at + nextBelowGeneric(d[at:], below)
+	return count + countBelowGeneric(d[n:], below)
+}
+
+func belowWhole(d []int32, at []uint16, below int32, outD []int32, outAt []uint16) int {
+	count, n := 0, len(d)&^3
+	if n > 0 {
+		count = belowNEON(&d[0], &at[0], n, below, &outD[0], &outAt[0])
+	}
+	return count + belowGeneric(d[n:], at[n:], below, outD[count:], outAt[count:])
+}
+
+func pruneWhole(d, norm, dots []int32, rows []uint32, bias int32) int {
+	count, n := 0, len(d)&^3
+	if n > 0 {
+		count = pruneNEON(&d[0], &norm[0], &dots[0], &rows[0], n, bias)
+	}
+	return pruneRest(d, norm, dots, rows, bias, count, n)
 }

@@ -1173,29 +1173,175 @@ keys30:
 	BNE keys30
 	RET
 
-// func nextBelowNEON(d *int32, n int, below int32) int
-TEXT ·nextBelowNEON(SB), NOSPLIT, $0-32
+DATA fronts<>+0(SB)/8, $0x0
+DATA fronts<>+8(SB)/8, $0x0
+DATA fronts<>+16(SB)/8, $0x0
+DATA fronts<>+24(SB)/8, $0x0
+DATA fronts<>+32(SB)/8, $0x3020100
+DATA fronts<>+40(SB)/8, $0x0
+DATA fronts<>+48(SB)/8, $0x1
+DATA fronts<>+56(SB)/8, $0x0
+DATA fronts<>+64(SB)/8, $0x7060504
+DATA fronts<>+72(SB)/8, $0x0
+DATA fronts<>+80(SB)/8, $0x1
+DATA fronts<>+88(SB)/8, $0x0
+DATA fronts<>+96(SB)/8, $0x706050403020100
+DATA fronts<>+104(SB)/8, $0x0
+DATA fronts<>+112(SB)/8, $0x2
+DATA fronts<>+120(SB)/8, $0x0
+DATA fronts<>+128(SB)/8, $0xb0a0908
+DATA fronts<>+136(SB)/8, $0x0
+DATA fronts<>+144(SB)/8, $0x1
+DATA fronts<>+152(SB)/8, $0x0
+DATA fronts<>+160(SB)/8, $0xb0a090803020100
+DATA fronts<>+168(SB)/8, $0x0
+DATA fronts<>+176(SB)/8, $0x2
+DATA fronts<>+184(SB)/8, $0x0
+DATA fronts<>+192(SB)/8, $0xb0a090807060504
+DATA fronts<>+200(SB)/8, $0x0
+DATA fronts<>+208(SB)/8, $0x2
+DATA fronts<>+216(SB)/8, $0x0
+DATA fronts<>+224(SB)/8, $0x706050403020100
+DATA fronts<>+232(SB)/8, $0xb0a0908
+DATA fronts<>+240(SB)/8, $0x3
+DATA fronts<>+248(SB)/8, $0x0
+DATA fronts<>+256(SB)/8, $0xf0e0d0c
+DATA fronts<>+264(SB)/8, $0x0
+DATA fronts<>+272(SB)/8, $0x1
+DATA fronts<>+280(SB)/8, $0x0
+DATA fronts<>+288(SB)/8, $0xf0e0d0c03020100
+DATA fronts<>+296(SB)/8, $0x0
+DATA fronts<>+304(SB)/8, $0x2
+DATA fronts<>+312(SB)/8, $0x0
+DATA fronts<>+320(SB)/8, $0xf0e0d0c07060504
+DATA fronts<>+328(SB)/8, $0x0
+DATA fronts<>+336(SB)/8, $0x2
+DATA fronts<>+344(SB)/8, $0x0
+DATA fronts<>+352(SB)/8, $0x706050403020100
+DATA fronts<>+360(SB)/8, $0xf0e0d0c
+DATA fronts<>+368(SB)/8, $0x3
+DATA fronts<>+376(SB)/8, $0x0
+DATA fronts<>+384(SB)/8, $0xf0e0d0c0b0a0908
+DATA fronts<>+392(SB)/8, $0x0
+DATA fronts<>+400(SB)/8, $0x2
+DATA fronts<>+408(SB)/8, $0x0
+DATA fronts<>+416(SB)/8, $0xb0a090803020100
+DATA fronts<>+424(SB)/8, $0xf0e0d0c
+DATA fronts<>+432(SB)/8, $0x3
+DATA fronts<>+440(SB)/8, $0x0
+DATA fronts<>+448(SB)/8, $0xb0a090807060504
+DATA fronts<>+456(SB)/8, $0xf0e0d0c
+DATA fronts<>+464(SB)/8, $0x3
+DATA fronts<>+472(SB)/8, $0x0
+DATA fronts<>+480(SB)/8, $0x706050403020100
+DATA fronts<>+488(SB)/8, $0xf0e0d0c0b0a0908
+DATA fronts<>+496(SB)/8, $0x4
+DATA fronts<>+504(SB)/8, $0x0
+DATA fronts<>+512(SB)/8, $0x200000001
+DATA fronts<>+520(SB)/8, $0x800000004
+GLOBL fronts<>(SB), RODATA|NOPTR, $528
+
+// func countBelowNEON(d *int32, n int, below int32) int
+TEXT ·countBelowNEON(SB), NOSPLIT, $0-32
 	MOVD d+0(FP), R0
 	MOVD n+8(FP), R1
 	MOVW below+16(FP), R2
 	WORD $0x4e040c5f // dup v31.4s, w2
-	MOVD $0, R3
+	WORD $0x4f000401 // movi v1.4s, 0
 
 numbers31:
-	FLDPQ (R0), (F0, F1)
-	FLDPQ 32(R0), (F2, F3)
-	WORD $0x4ea16c00 // smin v0.4s, v0.4s, v1.4s
-	WORD $0x4ea36c42 // smin v2.4s, v2.4s, v3.4s
-	WORD $0x4ea26c00 // smin v0.4s, v0.4s, v2.4s
+	FMOVQ.P 16(R0), F0
 	WORD $0x4ea037e0 // cmgt v0.4s, v31.4s, v0.4s
-	WORD $0x6eb0a800 // umaxv s0, v0.4s
-	WORD $0x1e260004 // fmov w4, s0
-	CBNZW R4, done32
-	ADD $64, R0
-	ADD $16, R3
-	CMP R1, R3
-	BLT numbers31
-
-done32:
+	WORD $0x6ea08421 // sub v1.4s, v1.4s, v0.4s
+	SUBS $4, R1, R1
+	BNE numbers31
+	WORD $0x4eb1b821 // addv s1, v1.4s
+	WORD $0x1e260023 // fmov w3, s1
 	MOVD R3, ret+24(FP)
+	RET
+
+// func belowNEON(d *int32, at *uint16, n int, below int32, outD *int32, outAt *uint16) int
+TEXT ·belowNEON(SB), NOSPLIT, $0-56
+	MOVD d+0(FP), R0
+	MOVD at+8(FP), R1
+	MOVD n+16(FP), R2
+	MOVD outD+32(FP), R3
+	MOVD outAt+40(FP), R4
+	MOVW below+24(FP), R5
+	WORD $0x4e040cbf // dup v31.4s, w5
+	MOVD $fronts<>(SB), R9
+	FMOVQ 512(R9), F30
+	MOVD $0, R6
+
+numbers32:
+	FMOVQ.P 16(R0), F0
+	FMOVD.P 8(R1), F1
+	WORD $0x2f10a421 // ushll v1.4s, v1.4h, 0
+	WORD $0x4ea037e2 // cmgt v2.4s, v31.4s, v0.4s
+	WORD $0x4e3e1c42 // and v2.16b, v2.16b, v30.16b
+	WORD $0x4eb1b842 // addv s2, v2.4s
+	WORD $0x1e26004b // fmov w11, s2
+	ADD R11<<5, R9, R11
+	FMOVQ (R11), F29
+	MOVD 16(R11), R12
+	WORD $0x4e1d0000 // tbl v0.16b, {v0.16b}, v29.16b
+	WORD $0x4e1d0021 // tbl v1.16b, {v1.16b}, v29.16b
+	WORD $0x0e612821 // xtn v1.4h, v1.4s
+	FMOVQ F0, (R3)
+	FMOVD F1, (R4)
+	ADD R12<<2, R3, R3
+	ADD R12<<1, R4, R4
+	ADD R12, R6
+	SUBS $4, R2, R2
+	BNE numbers32
+	MOVD R6, ret+48(FP)
+	RET
+
+// func pruneNEON(d *int32, norm *int32, dots *int32, rows *uint32, n int, bias int32) int
+TEXT ·pruneNEON(SB), NOSPLIT, $0-56
+	MOVD d+0(FP), R0
+	MOVD norm+8(FP), R1
+	MOVD dots+16(FP), R2
+	MOVD rows+24(FP), R3
+	MOVD n+32(FP), R4
+	MOVW bias+40(FP), R5
+	WORD $0x4e040cbf // dup v31.4s, w5
+	WORD $0x4f00041c // movi v28.4s, 0
+	MOVD $fronts<>(SB), R9
+	FMOVQ 512(R9), F30
+	MOVD $0, R6
+	MOVD R0, R13
+	MOVD R1, R14
+	MOVD R3, R15
+
+numbers33:
+	FMOVQ.P 16(R0), F0
+	FMOVQ.P 16(R1), F1
+	FMOVQ.P 16(R2), F2
+	FMOVQ.P 16(R3), F3
+	WORD $0x4ea28442 // add v2.4s, v2.4s, v2.4s
+	WORD $0x4ebf8424 // add v4.4s, v1.4s, v31.4s
+	WORD $0x6ea28484 // sub v4.4s, v4.4s, v2.4s
+	WORD $0x4ea03c85 // cmge v5.4s, v4.4s, v0.4s
+	WORD $0x4ebc3486 // cmgt v6.4s, v4.4s, v28.4s
+	WORD $0x4e261ca5 // and v5.16b, v5.16b, v6.16b
+	WORD $0x4e3e1ca5 // and v5.16b, v5.16b, v30.16b
+	WORD $0x4eb1b8a5 // addv s5, v5.4s
+	WORD $0x1e2600ab // fmov w11, s5
+	ADD R11<<5, R9, R11
+	FMOVQ (R11), F29
+	MOVD 16(R11), R12
+	WORD $0x4e1d0000 // tbl v0.16b, {v0.16b}, v29.16b
+	FMOVQ F0, (R13)
+	ADD R12<<2, R13, R13
+	WORD $0x4e1d0021 // tbl v1.16b, {v1.16b}, v29.16b
+	FMOVQ F1, (R14)
+	ADD R12<<2, R14, R14
+	WORD $0x4e1d0063 // tbl v3.16b, {v3.16b}, v29.16b
+	FMOVQ F3, (R15)
+	ADD R12<<2, R15, R15
+	ADD R12, R6
+	SUBS $4, R4, R4
+	BNE numbers33
+	MOVD R6, ret+48(FP)
 	RET

@@ -39,7 +39,13 @@ func BenchmarkBuild(b *testing.B) {
 				continue
 			}
 			run("keys8", rows, func() { f.keys8(out[:rows], norm) })
-			run("nextBelow", rows, func() { f.nextBelow(norm, -1) })
+			at, outAt, some := make([]uint16, rows), make([]uint16, rows), make([]int32, rows)
+			for i := range some {
+				some[i] = r.Int32N(1000)
+			}
+			run("countBelow", rows, func() { f.countBelow(some, 50) })
+			run("below", rows, func() { f.below(some, at, 50, out, outAt) })
+			run("prune", rows, func() { f.prune(some, norm, out, list, 500) })
 		}
 	}
 }

@@ -65,11 +65,42 @@ func keys8Generic(dot, norm []int32) {
 	}
 }
 
-func nextBelowGeneric(d []int32, below int32) int {
-	for i, v := range d {
+func countBelowGeneric(d []int32, below int32) int {
+	n := 0
+	for _, v := range d {
 		if v < below {
-			return i
+			n++
 		}
 	}
-	return len(d)
+	return n
+}
+
+func belowGeneric(d []int32, at []uint16, below int32, outD []int32, outAt []uint16) int {
+	n := 0
+	for i, v := range d {
+		name := at[i]
+		outD[n], outAt[n] = v, name
+		if v < below {
+			n++
+		}
+	}
+	return n
+}
+
+func pruneGeneric(d, norm, dots []int32, rows []uint32, bias int32) int {
+	return pruneRest(d, norm, dots, rows, bias, 0, 0)
+}
+
+// pruneRest is prune for what begins at from, when n have stayed before.
+func pruneRest(d, norm, dots []int32, rows []uint32, bias int32, n, from int) int {
+	norm, dots, rows = norm[:len(d)], dots[:len(d)], rows[:len(d)]
+	for i := from; i < len(d); i++ {
+		far := bias + norm[i] - 2*dots[i]
+		near := d[i]
+		d[n], norm[n], rows[n] = near, norm[i], rows[i]
+		if far >= near && far > 0 {
+			n++
+		}
+	}
+	return n
 }

@@ -14,11 +14,6 @@ func codes8AVX2(y []float32, inverse float32, out []byte)
 //go:noescape
 func keys8AVX2(dot []int32, norm []int32)
 
-// nextBelowAVX2 is nextBelow of the form.
-//
-//go:noescape
-func nextBelowAVX2(d []int32, below int32) int
-
 // dot8x4AVX2 is dot8x4 of the form.
 //
 //go:noescape
@@ -39,11 +34,6 @@ func codes8AVX512(y []float32, inverse float32, out []byte)
 //go:noescape
 func keys8AVX512(dot []int32, norm []int32)
 
-// nextBelowAVX512 is nextBelow of the form.
-//
-//go:noescape
-func nextBelowAVX512(d []int32, below int32) int
-
 // dot8x4AVX512 is dot8x4 of the form.
 //
 //go:noescape
@@ -53,6 +43,36 @@ func dot8x4AVX512(queries []int8, stride int, packed []byte, out []int32, width 
 //
 //go:noescape
 func dot8FoursAVX512(query []int8, codes []byte, stride int, rows []uint32, out []int32)
+
+// countBelowAVX2 is countBelow of the form.
+//
+//go:noescape
+func countBelowAVX2(d []int32, below int32) int
+
+// belowAVX2 is below of the form.
+//
+//go:noescape
+func belowAVX2(d []int32, at []uint16, below int32, outD []int32, outAt []uint16) int
+
+// pruneAVX2 is prune of the form.
+//
+//go:noescape
+func pruneAVX2(d []int32, norm []int32, dots []int32, rows []uint32, bias int32) int
+
+// countBelowAVX512 is countBelow of the form.
+//
+//go:noescape
+func countBelowAVX512(d []int32, below int32) int
+
+// belowAVX512 is below of the form.
+//
+//go:noescape
+func belowAVX512(d []int32, at []uint16, below int32, outD []int32, outAt []uint16) int
+
+// pruneAVX512 is prune of the form.
+//
+//go:noescape
+func pruneAVX512(d []int32, norm []int32, dots []int32, rows []uint32, bias int32) int
 
 // flipBytesAVX2 is signed8 for whole registers.
 //

@@ -39,7 +39,17 @@ func signed8NEON(out *int8, code *byte, n int)
 //go:noescape
 func keys8NEON(dot *int32, norm *int32, n int)
 
-// nextBelowNEON is the first 16 of n numbers, a multiple of 16, that have one below the limit, or n.
+// countBelowNEON is the kernel of CountBelow for a multiple of 4 numbers.
 //
 //go:noescape
-func nextBelowNEON(d *int32, n int, below int32) int
+func countBelowNEON(d *int32, n int, below int32) int
+
+// belowNEON is the kernel of Below for a multiple of 4 numbers.
+//
+//go:noescape
+func belowNEON(d *int32, at *uint16, n int, below int32, outD *int32, outAt *uint16) int
+
+// pruneNEON is the kernel of Prune for a multiple of 4 numbers.
+//
+//go:noescape
+func pruneNEON(d *int32, norm *int32, dots *int32, rows *uint32, n int, bias int32) int

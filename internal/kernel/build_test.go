@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"encoding/binary"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -70,28 +71,82 @@ func TestBuildDistances(t *testing.T) {
 	}
 }
 
-func TestNextBelow(t *testing.T) {
-	d := make([]int32, 100)
-	for i := range d {
-		d[i] = int32(i * 37 % 100)
-	}
-	for _, below := range []int32{math.MinInt32, 0, 1, 50, math.MaxInt32} {
-		var want, got []int
-		for i, v := range d {
-			if v < below {
-				want = append(want, i)
+// TestSift holds what stays to its definition, written out.
+func TestSift(t *testing.T) {
+	r := rand.New(rand.NewPCG(43, 44))
+	for n := range 120 {
+		d, at := make([]int32, n), make([]uint16, n)
+		for i := range d {
+			d[i], at[i] = r.Int32N(100)-50, uint16(r.Uint32())
+		}
+		for _, below := range []int32{math.MinInt32, -50, 0, 1, 50, math.MaxInt32} {
+			var wantD []int32
+			var wantAt []uint16
+			for i, v := range d {
+				if v < below {
+					wantD, wantAt = append(wantD, v), append(wantAt, at[i])
+				}
+			}
+			outD, outAt := make([]int32, n), make([]uint16, n)
+			got := Below(d, at, below, outD, outAt)
+			if count := CountBelow(d, below); count != len(wantD) || !slices.Equal(outD[:got], wantD) || !slices.Equal(outAt[:got], wantAt) {
+				t.Fatalf("%d below %d: %v, want %v", count, below, outD[:got], wantD)
 			}
 		}
-		for i := NextBelow(d, 0, below); i < len(d); i = NextBelow(d, i+1, below) {
-			got = append(got, i)
+		norm, dots, rows := make([]int32, n), make([]int32, n), make([]uint32, n)
+		var wantD, wantNorm []int32
+		var wantRows []uint32
+		bias := r.Int32N(100)
+		for i := range d {
+			norm[i], dots[i], rows[i] = r.Int32N(100), r.Int32N(100), r.Uint32()
+			if i%5 == 0 {
+				dots[i] = (bias + norm[i] - d[i]) / 2 // at the border
+			}
+			if far := bias + norm[i] - 2*dots[i]; far > 0 && far >= d[i] {
+				wantD, wantNorm, wantRows = append(wantD, d[i]), append(wantNorm, norm[i]), append(wantRows, rows[i])
+			}
 		}
-		if !slices.Equal(got, want) {
-			t.Errorf("below %d: %v, want %v", below, got, want)
+		got := Prune(d, norm, dots, rows, bias)
+		if !slices.Equal(d[:got], wantD) || !slices.Equal(norm[:got], wantNorm) || !slices.Equal(rows[:got], wantRows) {
+			t.Fatalf("%d candidates: %v stay, want %v", n, rows[:got], wantRows)
 		}
 	}
-	if NextBelow(nil, 0, 1) != 0 || NextBelow(d, 1000, 1) != len(d) {
-		t.Error("nothing to look at")
-	}
+}
+
+// FuzzSift holds every form to plain Go for any numbers.
+func FuzzSift(f *testing.F) {
+	f.Add([]byte("0123456789abcdef0123456789abcdef0123456789abcdef"), int32(1<<29))
+	f.Add(make([]byte, 700), int32(0))
+	f.Fuzz(func(t *testing.T, raw []byte, below int32) {
+		n := min(len(raw)/12, 3000)
+		d, norm, dots, rows, at := make([]int32, n), make([]int32, n), make([]int32, n), make([]uint32, n), make([]uint16, n)
+		for i := range n {
+			d[i] = int32(binary.LittleEndian.Uint32(raw[12*i:]))
+			norm[i] = int32(binary.LittleEndian.Uint32(raw[12*i+4:]))
+			dots[i] = int32(binary.LittleEndian.Uint32(raw[12*i+8:]))
+			rows[i], at[i] = uint32(i), uint16(i)
+		}
+		if n == 0 {
+			return
+		}
+		run := func(f form) (count, kept int, numbers []int32, names []uint16, left []uint32) {
+			outD, outAt := make([]int32, n), make([]uint16, n)
+			count = f.below(d, at, below, outD, outAt)
+			if f.countBelow(d, below) != count {
+				t.Errorf("%s: counts another number than it keeps", f.name)
+			}
+			left = slices.Clone(rows)
+			kept = f.prune(slices.Clone(d), slices.Clone(norm), dots, left, below)
+			return count, kept, outD[:count], outAt[:count], left[:kept]
+		}
+		count, kept, numbers, names, left := run(generic)
+		for _, form := range supported() {
+			c, k, d, at, l := run(form)
+			if c != count || k != kept || !slices.Equal(d, numbers) || !slices.Equal(at, names) || !slices.Equal(l, left) {
+				t.Errorf("%s: differs from plain Go: %d and %d, want %d and %d", form.name, c, k, count, kept)
+			}
+		}
+	})
 }
 
 func TestBuildOutside(t *testing.T) {
@@ -112,7 +167,12 @@ func TestBuildOutside(t *testing.T) {
 		"packs out":     func() { Dot8x4(query, 128, packed, out[:127], 32) },
 		"packs stride":  func() { Dot8x4(query, 96, packed[:32*96], out, 32) },
 		"keys":          func() { Keys8(out, out[:255]) },
-		"from":          func() { NextBelow(out, -1, 0) },
+		"below at":      func() { Below(out, make([]uint16, 255), 0, out, make([]uint16, 256)) },
+		"below out":     func() { Below(out, make([]uint16, 256), 0, out[:255], make([]uint16, 256)) },
+		"below names":   func() { Below(out, make([]uint16, 256), 0, out, make([]uint16, 255)) },
+		"prune norms":   func() { Prune(out, out[:255], out, make([]uint32, 256), 0) },
+		"prune rows":    func() { Prune(out, out, out, make([]uint32, 255), 0) },
+		"prune dots":    func() { Prune(out, out, out[:255], make([]uint32, 256), 0) },
 		"codes":         func() { Codes8(make([]float32, 9), 1, codes[:8]) },
 		"signed":        func() { Signed8(query[:8], codes[:9]) },
 	} {

@@ -83,14 +83,48 @@ func TestBuildForms(t *testing.T) {
 			if !slices.Equal(last(d, n), keys) {
 				t.Fatalf("%s: keys %v, want %v", got.name, last(d, n), keys)
 			}
-			for i := range d {
-				d[i] = 7
+		}
+	})
+}
+
+// TestSiftForms: what is behind the result has no meaning, in every form.
+func TestSiftForms(t *testing.T) {
+	r := rand.New(rand.NewPCG(29, 30))
+	const most = 150
+	d, norm, dots := guardedOf[int32](t, most), guardedOf[int32](t, most), guardedOf[int32](t, most)
+	rows, at, outD, outAt := guardedOf[uint32](t, most), guardedOf[uint16](t, most), guardedOf[int32](t, most), guardedOf[uint16](t, most)
+	against(t, func(want, got form) {
+		for i := range 4 * most {
+			n, spread := 1+i/4, int32(1)<<(2+r.IntN(28))
+			for i := range most {
+				d[i], norm[i], dots[i], rows[i], at[i] = r.Int32N(spread)-spread/4, r.Int32N(spread), r.Int32N(spread)/2, r.Uint32(), uint16(r.Uint32())
 			}
-			last(d, n)[n/2] = 6
-			for _, below := range []int32{math.MinInt32, 6, 7, 8} {
-				if g, w := got.nextBelow(last(d, n), below), want.nextBelow(last(d, n), below); g != w {
-					t.Fatalf("%s: %d of %d numbers is below %d, want %d", got.name, g, n, below, w)
+			below := last(d, n)[r.IntN(n)]
+			if w, g := want.countBelow(last(d, n), below), got.countBelow(last(d, n), below); w != g {
+				t.Fatalf("%s: %d of %v are below %d, want %d", got.name, g, last(d, n), below, w)
+			}
+			wantD, wantAt := make([]int32, n), make([]uint16, n)
+			w := want.below(last(d, n), last(at, n), below, wantD, wantAt)
+			for _, in := range []bool{false, true} {
+				toD, toAt := last(outD, n), last(outAt, n)
+				if in { // its own memory
+					copy(toD, last(d, n))
+					copy(toAt, last(at, n))
 				}
+				fromD, fromAt := last(d, n), last(at, n)
+				if in {
+					fromD, fromAt = toD, toAt
+				}
+				if g := got.below(fromD, fromAt, below, toD, toAt); g != w || !slices.Equal(toD[:w], wantD[:w]) || !slices.Equal(toAt[:w], wantAt[:w]) {
+					t.Fatalf("%s: %v below %d: %v %v, want %v %v", got.name, last(d, n), below, toD[:g], toAt[:g], wantD[:w], wantAt[:w])
+				}
+			}
+			wantD, wantNorm, wantRows := slices.Clone(last(d, n)), slices.Clone(last(norm, n)), slices.Clone(last(rows, n))
+			bias := r.Int32N(spread) / 2
+			w = want.prune(wantD, wantNorm, last(dots, n), wantRows, bias)
+			g := got.prune(last(d, n), last(norm, n), last(dots, n), last(rows, n), bias)
+			if g != w || !slices.Equal(last(d, n)[:w], wantD[:w]) || !slices.Equal(last(norm, n)[:w], wantNorm[:w]) || !slices.Equal(last(rows, n)[:w], wantRows[:w]) {
+				t.Fatalf("%s: %d of %d candidates stay, want %d: %v, want %v", got.name, g, n, w, last(rows, n)[:g], wantRows[:w])
 			}
 		}
 	})

@@ -15,10 +15,10 @@ func builds() {
 	for _, i := range codecISAs {
 		i.codes8(window)
 		i.keys8(window)
-		i.nextBelow(window)
 		i.dot8x4()
 		i.dot8Rows()
 	}
+	sifts(window)
 	signed8(codecISAs[0])
 	signed8(codecISAs[1])
 	pack8()
@@ -68,42 +68,6 @@ func (i codecISA) keys8(window operand.Mem) {
 		VPSUBD(v, keys, keys)
 		p.store(keys, dot)
 	})
-	end()
-}
-
-// nextBelow compares a register at a time.
-func (i codecISA) nextBelow(window operand.Mem) {
-	i.begin("nextBelow", "func(d []int32, below int32) int", "is nextBelow of the form.")
-	d, below, found, index := base("d"), i.spread("below"), GP64(), GP64()
-	none := GP64()
-	Load(Param("d").Len(), none)
-	i.each("d", window, func(p part) {
-		MOVQ(p.index, index)
-		if i.lanes == 16 {
-			less := K()
-			if p.n == nil {
-				VPCMPD(operand.U8(1), below, p.load(d), less)
-			} else {
-				VPCMPD(operand.U8(1), below, p.load(d), p.k, less)
-			}
-			KMOVW(less, found.As32())
-		} else {
-			less := i.vec()
-			VPCMPGTD(p.load(d), below, less)
-			if p.n != nil {
-				VPAND(p.mask, less, less)
-			}
-			VMOVMSKPS(less, found.As32())
-		}
-		TESTL(found.As32(), found.As32())
-		JNE(operand.LabelRef("hit"))
-	})
-	Store(none, ReturnIndex(0))
-	end()
-	Label("hit")
-	TZCNTL(found.As32(), found.As32())
-	ADDQ(index, found)
-	Store(found, ReturnIndex(0))
 	end()
 }
 

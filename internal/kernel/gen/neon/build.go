@@ -23,7 +23,7 @@ func builds(p *program) {
 	p.op("BNE %s", loop)
 	p.op("RET")
 	keys8(p)
-	nextBelow(p)
+	sifts(p)
 }
 
 // Registers of dot8x4: V0 to V15 are the sums of four queries and sixteen
@@ -223,32 +223,5 @@ func keys8(p *program) {
 	p.op("FMOVQ.P F0, 16(R0)")
 	p.op("SUBS $4, R2, R2")
 	p.op("BNE %s", loop)
-	p.op("RET")
-}
-
-func nextBelow(p *program) {
-	p.function("nextBelowNEON", "(d *int32, n int, below int32) int", 32,
-		"is the first 16 of n numbers, a multiple of 16, that have one below the limit, or n.")
-	p.load("d R0, n R1")
-	p.op("MOVW below+16(FP), R2")
-	p.v("dup v31.4s, w2")
-	p.op("MOVD $0, R3")
-	loop, done := p.label("numbers"), p.label("done")
-	p.at(loop)
-	p.op("FLDPQ (R0), (F0, F1)")
-	p.op("FLDPQ 32(R0), (F2, F3)")
-	p.v("smin v0.4s, v0.4s, v1.4s")
-	p.v("smin v2.4s, v2.4s, v3.4s")
-	p.v("smin v0.4s, v0.4s, v2.4s")
-	p.v("cmgt v0.4s, v31.4s, v0.4s")
-	p.v("umaxv s0, v0.4s")
-	p.v("fmov w4, s0")
-	p.op("CBNZW R4, %s", done)
-	p.op("ADD $64, R0")
-	p.op("ADD $16, R3")
-	p.op("CMP R1, R3")
-	p.op("BLT %s", loop)
-	p.at(done)
-	p.op("MOVD R3, ret+24(FP)")
 	p.op("RET")
 }
