@@ -139,6 +139,7 @@ var bodies = map[access.Action]string{
 	access.CreateCollection: `{"name":"new-collection"}`, access.UpdateCollection: `{"new_name":"renamed"}`,
 	access.Add: `{"ids":["n"],"embeddings":[[2]]}`, access.Upsert: `{"ids":["a"],"embeddings":[[2]]}`, access.Update: `{"ids":["a"],"embeddings":[[2]]}`,
 	access.Delete: `{"ids":["a"]}`, access.Get: `{}`, access.Query: `{"query_embeddings":[[1]]}`, access.Search: `{"searches":[]}`,
+	access.WritePrivacy:   `{"version":1,"rules":[]}`,
 	access.ForkCollection: `{"new_name":"forked"}`, access.Functions: `{"name":"f","function_id":"f","output_collection":"o"}`,
 }
 

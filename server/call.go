@@ -16,6 +16,7 @@ import (
 	"github.com/chromad/chromad/filter"
 	"github.com/chromad/chromad/server/access"
 	"github.com/chromad/chromad/server/limit"
+	"github.com/chromad/chromad/server/privacy"
 )
 
 // call is one request on its way.
@@ -28,6 +29,7 @@ type call struct {
 	pattern *pattern
 	route   *route
 	who     *access.Principal // nil: the request was refused before anybody asked
+	view    *privacy.View     // what he sees of the collection's records; nil: everything
 	vars    map[string]string // decoded path segments by name
 	body    []byte
 	read    bool // the whole body, which may be none
@@ -239,13 +241,23 @@ func (c *call) find() (found Collection, rule *filter.Expr, ruled bool, err erro
 	if err != nil {
 		return nil, nil, false, err
 	}
-	if all := c.who.MayAll(c.route.action, at.Tenant, at.Database); !all || c.who.Ruled() {
+	if all := c.who.MayAll(c.route.action, at.Tenant, at.Database); !all || c.who.Ruled() || c.who.Fielded() {
 		name := found.Info().Name // once: it may change, and both decisions are about the same
 		if err := c.hidden(name, absent); err != nil {
 			return nil, nil, false, err
 		}
+		target := access.Target{Tenant: at.Tenant, Database: at.Database, Collection: name}
 		if c.who.Ruled() {
-			rule, ruled = c.who.Rule(c.route.action, access.Target{Tenant: at.Tenant, Database: at.Database, Collection: name})
+			rule, ruled = c.who.Rule(c.route.action, target)
+		}
+		if ruled {
+			rule, err = c.asStored(target, id, rule)
+		}
+		if err == nil && c.who.Fielded() {
+			err = c.look(target, id)
+		}
+		if err != nil {
+			return nil, nil, false, err
 		}
 	}
 	return found, rule, ruled, nil

@@ -7,6 +7,7 @@ import (
 	"github.com/chromad/chromad/engine"
 	"github.com/chromad/chromad/filter"
 	"github.com/chromad/chromad/server/access"
+	"github.com/chromad/chromad/server/privacy"
 )
 
 // collectionMetadata is the metadata of a request about a collection.
@@ -142,28 +143,32 @@ func (c *call) makeCollection(at Place, name string, spec engine.Spec, getOrCrea
 // collectionJSON answers with a collection.
 func (c *call) collectionJSON(info *engine.Info) error {
 	b := c.buffer()
-	*b = c.s.appendCollection(*b, c.shown(info))
+	*b = c.appendCollection(*b, info)
 	c.json(*b)
 	return nil
 }
 
-// shown is info for the principal: the keys that metadata have ever had are
-// none of his business when a rule hides records from him.
-func (c *call) shown(info *engine.Info) *engine.Info {
-	if !c.who.Ruled() {
-		return info
-	}
+// shown is info for the principal, and what he sees of its records. The keys
+// that metadata have ever had are none of his business when a rule hides
+// records from him, nor is a key that he does not see as it is.
+func (c *call) shown(info *engine.Info) (*engine.Info, *privacy.Sight) {
 	at := access.Target{Tenant: info.Tenant, Database: info.Database, Collection: info.Name}
-	for _, a := range []access.Action{access.Get, access.Query, access.Count} {
-		if _, ruled := c.who.Rule(a, at); ruled {
-			info.Keys = nil
+	if c.who.Ruled() {
+		for _, a := range []access.Action{access.Get, access.Query, access.Count} {
+			if _, ruled := c.who.Rule(a, at); ruled {
+				info.Keys = nil
+			}
 		}
 	}
-	return info
+	if !c.who.Fielded() {
+		return info, nil
+	}
+	return info, c.who.SightOfAll(at)
 }
 
-func (s *Server) appendCollection(b []byte, info *engine.Info) []byte {
-	sc := s.schemaOf(info)
+func (c *call) appendCollection(b []byte, info *engine.Info) []byte {
+	info, sight := c.shown(info)
+	sc := c.s.schemaOf(info)
 	b = append(b, `{"id":"`...)
 	b = append(b, info.ID.String()...)
 	b = append(b, `","name":`...)
@@ -171,7 +176,7 @@ func (s *Server) appendCollection(b []byte, info *engine.Info) []byte {
 	b = append(b, `,"configuration_json":`...)
 	b = sc.appendConfiguration(b)
 	b = append(b, `,"schema":`...)
-	b = sc.appendJSON(b, info.Keys)
+	b = sc.appendSeen(b, info.Keys, sight)
 	b = append(b, `,"metadata":`...)
 	b = info.Spec.Metadata.AppendJSON(b)
 	b = append(b, `,"dimension":`...)
@@ -197,7 +202,7 @@ func (s *Server) listCollections(c *call) error {
 		return err
 	}
 	return list(c, c.visible(at), limit, offset, func(b []byte, info engine.Info) []byte {
-		return s.appendCollection(b, c.shown(&info))
+		return c.appendCollection(b, &info)
 	})
 }
 

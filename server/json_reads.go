@@ -57,10 +57,9 @@ func (sel *selection) page(s *scanner, name string) bool {
 	return true
 }
 
-// filter parses both conditions and checks them against the schema.
-func (sel *selection) filter(sc *schema) (*filter.Expr, error) {
-	var where, document *filter.Expr
-	var err error
+// filter parses both conditions.
+func (sel *selection) filter() (where *filter.Expr, err error) {
+	var document *filter.Expr
 	if sel.where != nil {
 		if where, err = filter.ParseWhere(sel.where); err != nil {
 			return nil, err
@@ -71,17 +70,7 @@ func (sel *selection) filter(sc *schema) (*filter.Expr, error) {
 			return nil, err
 		}
 	}
-	if where == nil && document == nil {
-		return nil, nil
-	}
-	e := where
-	switch {
-	case where == nil:
-		e = document
-	case document != nil:
-		e = filter.And(where, document)
-	}
-	return e, sc.allows(e)
+	return filter.And(where, document), nil
 }
 
 // include is the list of fields that an answer has, as it was asked for.

@@ -35,6 +35,9 @@ func (c *call) writeRecords(kind string, update, nulls bool, write func(Records,
 	if err := body.check(); err != nil {
 		return err
 	}
+	if err := c.minimise(to, body.records); err != nil {
+		return err
+	}
 	if len(body.records) > 0 {
 		ctx, cancel := context.WithTimeout(c.ctx(), c.s.timeouts.Busy)
 		defer cancel()
@@ -62,7 +65,12 @@ func (c *call) target(sel *selection) (from Records, info *engine.Info, where *f
 		return nil, nil, nil, err
 	}
 	i := from.Info()
-	where, err = sel.filter(c.s.schemaOf(&i))
+	if where, err = sel.filter(); err == nil {
+		where, err = c.asked(&i, where)
+	}
+	if err == nil {
+		err = c.s.schemaOf(&i).allows(where)
+	}
 	return from, &i, where, err
 }
 
@@ -134,6 +142,9 @@ func (s *Server) get(c *call) error {
 		return err
 	}
 	from, _, where, err := c.target(&body.selection)
+	if err == nil {
+		err = c.mayInclude(&body.include)
+	}
 	if err != nil {
 		return err
 	}
@@ -142,6 +153,9 @@ func (s *Server) get(c *call) error {
 	if body.limit != 0 {
 		sel := engine.Selection{IDs: body.ids, Where: where, Offset: body.offset, Limit: max(body.limit, 0)}
 		for r, err := range from.Get(c.ctx(), sel, body.include.fields()) {
+			if err == nil {
+				err = c.shownTo(&r)
+			}
 			if err != nil {
 				return c.gone(err)
 			}
@@ -265,6 +279,9 @@ func (s *Server) query(c *call) error {
 		return err
 	}
 	from, info, where, err := c.target(&body.selection)
+	if err == nil {
+		err = c.mayInclude(&body.include)
+	}
 	if err != nil {
 		return err
 	}
@@ -280,6 +297,9 @@ func (s *Server) query(c *call) error {
 		t.open()
 		if i < len(matches) {
 			for j := range matches[i] {
+				if err := c.shownTo(&matches[i][j].Record); err != nil {
+					return err
+				}
 				t.add(&matches[i][j].Record, matches[i][j].Distance)
 			}
 		}

@@ -73,6 +73,9 @@ func routes() []route {
 		{"GET", underCollection + "/functions/{function}", access.Functions, false, 200, (*Server).getFunction},
 		{"POST", underCollection + "/attached_functions/{function}/detach", access.Functions, true, 200, (*Server).detachFunction},
 	}
+	table = append(table,
+		route{"GET", "/api/v2/chromad/privacy", access.ReadPrivacy, false, 200, (*Server).privacyRules},
+		route{"PUT", "/api/v2/chromad/privacy", access.WritePrivacy, true, 200, (*Server).setPrivacyRules})
 	for _, method := range []string{"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} {
 		table = append(table, route{method, "/api/v1/{rest...}", access.Public, false, 410, (*Server).v1})
 	}

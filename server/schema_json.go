@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/chromad/chromad/engine"
+	"github.com/chromad/chromad/server/privacy"
 )
 
 // parseSchema reads back the bytes that appendJSON made.
@@ -288,12 +289,20 @@ func validCMEK(b []byte) bool { return len(b) <= 1024 && gcpKey.Match(b) }
 
 // appendJSON appends the whole schema, with the keys that records brought.
 func (sc *schema) appendJSON(b []byte, kinds map[string]engine.KindSet) []byte {
+	return sc.appendSeen(b, kinds, nil)
+}
+
+// appendSeen is appendJSON for somebody who sees so much of the records.
+func (sc *schema) appendSeen(b []byte, kinds map[string]engine.KindSet, sight *privacy.Sight) []byte {
 	b = append(b, `{"defaults":`...)
 	b = sc.defaults.appendJSON(b)
 	b = append(b, `,"keys":{`...)
 	keys := sc.learned(kinds)
-	for i, key := range sortedKeys(keys) {
-		if i > 0 {
+	for _, key := range sortedKeys(keys) {
+		if source := keys[key].sparse.source; !strings.HasPrefix(key, "#") && !sight.Shows(key) || source != "" && !sight.Shows(source) {
+			continue
+		}
+		if b[len(b)-1] != '{' {
 			b = append(b, ',')
 		}
 		b = append(appendText(b, key), ':')

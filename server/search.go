@@ -21,6 +21,7 @@ type searchPayload struct {
 	group   group
 	sparse  []string // keys of sparse queries
 	dense   []int    // dimensions of dense queries
+	ranks   []string // keys that both are about
 	problem string   // of a sparse vector
 }
 
@@ -48,6 +49,9 @@ func (s *Server) search(c *call) error {
 		}
 	}
 	for _, p := range payloads {
+		if err := c.mayAsk(p); err != nil {
+			return err
+		}
 		if p.filter != nil {
 			if err := sc.allows(p.filter); err != nil {
 				return err
@@ -266,6 +270,7 @@ func (p *searchPayload) readKNN(s *scanner, limits *Limits) {
 			s.skip()
 		}
 	})
+	p.ranks = append(p.ranks, key)
 	switch {
 	case s.err != nil:
 	case !present:

@@ -18,6 +18,7 @@ import (
 
 	"github.com/chromad/chromad/server/access"
 	"github.com/chromad/chromad/server/limit"
+	"github.com/chromad/chromad/server/privacy"
 )
 
 // Config says how a server behaves. The zero value of every field but Store
@@ -29,6 +30,7 @@ type Config struct {
 	CORSOrigins []string          // origins that browsers may call from; "*" is all of them
 	TLS         *tls.Config       // nil: connections are in the clear
 	Access      *access.Directory // who may do what; nil: everybody everything
+	Privacy     *privacy.Keeper   // what may be stored, and keys of pseudonyms; nil: everything, and none
 	Limits      Limits
 	Timeouts    Timeouts
 	Bounds      *limit.Set // how much may be asked for from one address, by who needs no credential

@@ -18,6 +18,7 @@ import (
 	"testing"
 
 	"github.com/chromad/chromad/engine"
+	"github.com/chromad/chromad/server/privacy"
 )
 
 const inDefault = "/api/v2/tenants/default_tenant/databases/default_database"
@@ -43,6 +44,9 @@ func newRig(t testing.TB, config Config, options *engine.Options) *rig {
 	log := &bytes.Buffer{}
 	config.Store = EngineStore(db)
 	config.Log = slog.New(slog.NewJSONHandler(log, nil))
+	if config.Privacy, err = privacy.Open(t.Context(), db); err != nil {
+		t.Fatal(err)
+	}
 	return &rig{Server: New(config), t: t, log: log}
 }
 

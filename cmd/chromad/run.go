@@ -17,6 +17,7 @@ import (
 	"github.com/chromad/chromad/engine"
 	"github.com/chromad/chromad/server"
 	"github.com/chromad/chromad/server/admin"
+	"github.com/chromad/chromad/server/privacy"
 )
 
 // run serves a store until ctx ends, and closes it.
@@ -67,8 +68,12 @@ func run(ctx context.Context, o *options, stderr io.Writer) (err error) {
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
+	kept, err := privacy.Open(ctx, db)
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
 	s := server.New(server.Config{
-		Store: server.EngineStore(db), Log: log, AllowReset: o.reset, CORSOrigins: o.cors, TLS: certs, Access: who.Directory,
+		Store: server.EngineStore(db), Log: log, AllowReset: o.reset, CORSOrigins: o.cors, TLS: certs, Access: who.Directory, Privacy: kept,
 		Limits: server.Limits{BodyBytes: int64(o.maxBody)}, Timeouts: server.Timeouts{Drain: o.drain}, Bounds: o.limits, Admission: o.admitted(), Quotas: o.quotas,
 	})
 	about := admin.Status{PID: os.Getpid(), Version: versionText(), Path: path, Address: scheme + l.Addr().String(), Key: uriOf(op)}
