@@ -172,7 +172,7 @@ func (a *applier) load(p place) (*memRow, error) {
 	return row, nil
 }
 
-// write applies an opWrite, or an opWriteUnder that judge lets through.
+// write applies an entry that judge and judgeHold let through.
 func (a *applier) write(seq uint64, e *writeEntry) error {
 	a.c.mem.touch(seq)
 	for i := range e.records {
@@ -180,6 +180,15 @@ func (a *applier) write(seq uint64, e *writeEntry) error {
 		p, found, err := a.find(r.ID)
 		if err != nil {
 			return err
+		}
+		if found {
+			gone, err := a.isOver(p, e.terms)
+			if err != nil {
+				return err
+			}
+			if found = !gone; gone && e.kind != writeUpdate {
+				a.kill(p)
+			}
 		}
 		switch {
 		case found && e.kind == writeAdd, !found && e.kind == writeUpdate:
@@ -207,7 +216,11 @@ func (a *applier) write(seq uint64, e *writeEntry) error {
 				return fmt.Errorf("%w: entry %d: record of %d dimensions in a collection of %d", ErrCorrupt, seq, len(r.Embedding), a.dim)
 			}
 			row := newMemRow(a.c.nextOrder, r)
-			if row.metadata = withoutNulls(r.Metadata); len(row.metadata) < len(r.Metadata) {
+			given := withoutNulls(r.Metadata)
+			if row.metadata = e.terms.stamped(given); len(row.metadata) > len(given) {
+				a.learn(row.metadata)
+			}
+			if len(row.metadata) != len(r.Metadata) || e.terms != nil {
 				row.bytes = rowBytes(row)
 			}
 			a.insert(row)
@@ -247,8 +260,9 @@ func (a *applier) learn(m Metadata) {
 	}
 }
 
-// delete applies an opDelete and returns how many records went.
-func (a *applier) delete(seq uint64, e *deleteEntry) (int, error) {
+// delete applies an opDelete and returns how many records went, of those that
+// were not over on the terms of the caller (nil: none).
+func (a *applier) delete(seq uint64, e *deleteEntry, seen *terms) (int, error) {
 	a.c.mem.touch(seq)
 	n := 0
 	for _, id := range e.ids {
@@ -256,8 +270,14 @@ func (a *applier) delete(seq uint64, e *deleteEntry) (int, error) {
 		if err != nil {
 			return n, err
 		}
-		if found {
-			a.kill(p)
+		if !found {
+			continue
+		}
+		gone, err := a.isOver(p, seen)
+		if err != nil {
+			return n, err
+		}
+		if a.kill(p); !gone {
 			n++
 		}
 	}

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/binary"
 	"fmt"
@@ -126,10 +127,14 @@ func (db *DB) changeMaps(e *catalogEntry) (dropped []*Collection, err error) {
 		}
 		c := db.newCollection(e)
 		d.byName[e.name], cat.collections[e.id] = c, c
-	case opModifyCollection:
+	case opModifyCollection, opKeep:
 		c := cat.collections[e.id]
 		if c == nil {
 			return bad("no such collection")
+		}
+		if e.op == opKeep {
+			c.keep.Store(e.keep)
+			break
 		}
 		d := cat.databases[dbKey{c.tenant, c.database}]
 		delete(d.byName, c.name)
@@ -211,7 +216,52 @@ func (cat *catalog) append(b []byte) ([]byte, error) {
 			}
 		}
 	}
-	return b, nil
+	return cat.appendKeepings(b), nil
+}
+
+// appendKeepings encodes the collections with a retention or a hold, by id;
+// where there are none, nothing.
+func (cat *catalog) appendKeepings(b []byte) []byte {
+	var kept []*Collection
+	for _, c := range cat.collections {
+		if c.keep.Load() != nil {
+			kept = append(kept, c)
+		}
+	}
+	if len(kept) == 0 {
+		return b
+	}
+	slices.SortFunc(kept, func(a, b *Collection) int { return bytes.Compare(a.id[:], b.id[:]) })
+	b = binary.AppendUvarint(b, uint64(len(kept)))
+	for _, c := range kept {
+		b = append(b, c.id[:]...)
+		b = c.keep.Load().append(b)
+	}
+	return b
+}
+
+// decodeKeepings reads what appendKeepings wrote.
+func (cat *catalog) decodeKeepings(d *disk.Decoder) {
+	if d.Err() != nil || d.Len() == 0 {
+		return
+	}
+	var last ID
+	n := d.Count(len(last) + 1)
+	if n == 0 {
+		d.Fail("no collection with a retention, and a count of them")
+	}
+	for i := range n {
+		var id ID
+		copy(id[:], d.Bytes(len(id)))
+		k := decodeKeeping(d)
+		c := cat.collections[id]
+		if c == nil || k == nil || i > 0 && bytes.Compare(last[:], id[:]) >= 0 {
+			d.Fail("retention of collection %s, which is not there, or out of order, or none", id)
+			return
+		}
+		c.keep.Store(k)
+		last = id
+	}
 }
 
 // decodeCatalog reads what append wrote into db.catalog.
@@ -247,6 +297,7 @@ func (db *DB) decodeCatalog(d *disk.Decoder) error {
 			return err
 		}
 	}
+	cat.decodeKeepings(d)
 	db.catalog = cat
 	return d.Done()
 }

@@ -186,7 +186,7 @@ func (k *checkup) decodable(payload []byte) (err error) {
 		return fmt.Errorf("%w: empty", ErrCorrupt)
 	}
 	switch o := op(payload[0]).plain(); o {
-	case opWrite, opWriteUnder, opDelete, opEdit:
+	case opWrite, opWriteUnder, opWriteOn, opDelete, opExpire, opEdit:
 		payload, err = k.db.openEntry(nil, payload)
 		if _, refused := errors.AsType[*refusedError](err); refused {
 			return nil
@@ -197,6 +197,8 @@ func (k *checkup) decodable(payload []byte) (err error) {
 			_, err = decodeWriteEntry(payload)
 		case o == opDelete:
 			_, err = decodeDeleteEntry(payload)
+		case o == opExpire:
+			_, err = decodeExpireEntry(payload)
 		default:
 			_, _, err = decodeEdit(payload)
 		}

@@ -81,7 +81,10 @@ type Collection struct {
 	dropped  atomic.Bool
 	// overwrote: a record was deleted or overwritten since the last erasure.
 	overwrote atomic.Bool
-	broken    atomic.Pointer[error] // a log entry could not be applied: damage
+	broken    atomic.Pointer[error]   // a log entry could not be applied: damage
+	keep      atomic.Pointer[keeping] // nil: records stay, and there is no hold; changes with writeMu held
+	timed     atomic.Pointer[timed]   // what of a state is not over
+	behind    atomic.Int64            // since when what is over could not be deleted, in seconds since 1970; 0: it could
 	jobs      collectionJobs
 }
 
@@ -228,7 +231,15 @@ func (c *Collection) Count(ctx context.Context) (int, error) {
 	if err := c.usable(); err != nil {
 		return 0, err
 	}
-	return c.state.Load().live, nil
+	if !c.keeping().expires() {
+		return c.state.Load().live, nil
+	}
+	v, err := c.visible(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer v.close()
+	return v.live, nil
 }
 
 // Add inserts records. An id that exists, or that stands earlier in the
@@ -282,6 +293,9 @@ func (ch Change) clone() Change {
 func (c *Collection) modified(ch *Change) (*catalogEntry, error) {
 	if c.dropped.Load() {
 		return nil, c.usable()
+	}
+	if k := c.keep.Load(); k != nil && k.held {
+		return nil, c.heldError()
 	}
 	db := c.db
 	db.mu.RLock()

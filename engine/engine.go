@@ -47,6 +47,7 @@ type DB struct {
 	tried      uint64          // newest number ever given to a checkpoint; guarded by catMu
 	reserve    reserve
 	erasure    erasure
+	expiry     expiring
 	replaying  bool      // the log cannot be added to yet
 	opened     []byte    // memory for entries that are replayed
 	entries    sync.Pool // of *[]byte, for entries on their way to the log
@@ -74,6 +75,7 @@ func Open(dir string, opts *Options) (*DB, error) {
 	db := &DB{opts: o, fs: o.fs, keys: seal.Plain(), files: liveFiles{refs: map[uint64]int{}}, catMu: newWaitLock(), rotation: newWaitLock()}
 	db.gate.init()
 	db.erasure.run, db.erasure.wake = newWaitLock(), make(chan struct{}, 1)
+	db.expiry.wake = make(chan struct{}, 1)
 	if db.fs == nil {
 		root, err := openRoot(dir, o.ReadOnly)
 		if err != nil {

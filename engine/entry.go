@@ -29,9 +29,12 @@ const (
 	opDeleteCollection op = 7
 	opReset            op = 8
 	opSet              op = 9
+	opKeep             op = 10
 	opWrite            op = 16
 	opDelete           op = 17
 	opWriteUnder       op = 18
+	opWriteOn          op = 19
+	opExpire           op = 20
 	opEdit             op = 32
 )
 
@@ -41,10 +44,12 @@ const (
 
 // isData tells the entries that change records from those that change the
 // catalog or the files of a collection.
-func (o op) isData() bool { return o.isWrite() || o.plain() == opDelete }
+func (o op) isData() bool { return o.isWrite() || o.plain() == opDelete || o.plain() == opExpire }
 
 // isWrite tells the entries that are a writeEntry.
-func (o op) isWrite() bool { return o.plain() == opWrite || o.plain() == opWriteUnder }
+func (o op) isWrite() bool {
+	return o.plain() == opWrite || o.plain() == opWriteUnder || o.plain() == opWriteOn
+}
 
 // decodeOp reads the first byte of an entry that is of one kind.
 func decodeOp(d *disk.Decoder, want op) {
@@ -57,11 +62,12 @@ func decodeOp(d *disk.Decoder, want op) {
 type catalogEntry struct {
 	op               op
 	tenant, database string
-	name             string // of the collection; opSet: of the setting
-	resource         string // of the tenant
-	id               ID     // of the database or the collection
-	spec             Spec   // opCreateCollection; opModifyCollection: the whole new one
-	value            []byte // opSet; empty: the setting is removed
+	name             string   // of the collection; opSet: of the setting
+	resource         string   // of the tenant
+	id               ID       // of the database or the collection
+	spec             Spec     // opCreateCollection; opModifyCollection: the whole new one
+	value            []byte   // opSet; empty: the setting is removed
+	keep             *keeping // opKeep; nil: records stay, and there is no hold
 }
 
 func (e *catalogEntry) append(b []byte) []byte {
@@ -77,13 +83,16 @@ func (e *catalogEntry) append(b []byte) []byte {
 	if e.op == opSet {
 		b = appendBlob(b, e.value)
 	}
+	if e.op == opKeep {
+		b = e.keep.append(b)
+	}
 	return b
 }
 
 func decodeCatalogEntry(b []byte) (*catalogEntry, error) {
 	d := disk.NewDecoder(b)
 	e := &catalogEntry{op: op(d.Byte())}
-	if d.Err() == nil && (e.op < opCreateTenant || e.op > opSet) {
+	if d.Err() == nil && (e.op < opCreateTenant || e.op > opKeep) {
 		return nil, fmt.Errorf("unknown operation %d", e.op)
 	}
 	e.tenant, e.database, e.name, e.resource = d.String(), d.String(), d.String(), d.String()
@@ -96,6 +105,9 @@ func decodeCatalogEntry(b []byte) (*catalogEntry, error) {
 	}
 	if e.op == opSet {
 		e.value = slices.Clone(d.Blob())
+	}
+	if e.op == opKeep {
+		e.keep = decodeKeeping(d)
 	}
 	return e, d.Done()
 }
@@ -130,13 +142,24 @@ func decodeInt(d *disk.Decoder) int {
 	return int(v)
 }
 
-// writeEntry is an opWrite, or an opWriteUnder, which has a rule: records added,
-// upserted or updated.
+// writeEntry is an opWrite, an opWriteUnder, which has a rule, or an opWriteOn,
+// which has terms and perhaps a rule: records added, upserted or updated.
 type writeEntry struct {
 	collection ID
 	kind       writeKind
 	rule       *Filter // of Guarded; nil: none
+	terms      *terms  // of the collection's retention; nil: none
 	records    []Record
+}
+
+func (e *writeEntry) op() op {
+	switch {
+	case e.terms != nil:
+		return opWriteOn
+	case e.rule != nil:
+		return opWriteUnder
+	}
+	return opWrite
 }
 
 const (
@@ -149,13 +172,12 @@ const (
 )
 
 func (e *writeEntry) append(b []byte) []byte {
-	o := opWrite
-	if e.rule != nil {
-		o = opWriteUnder
-	}
-	b = append(b, byte(o))
+	b = append(b, byte(e.op()))
 	b = append(b, e.collection[:]...)
 	b = append(b, byte(e.kind))
+	if e.terms != nil {
+		b = e.terms.append(b, e.rule != nil)
+	}
 	if e.rule != nil {
 		rule, _ := filter.AppendExpr(nil, e.rule) // Under has seen that it has a stored form
 		b = appendBlob(b, rule)
@@ -197,13 +219,17 @@ func (e *writeEntry) append(b []byte) []byte {
 func decodeWriteEntry(b []byte) (*writeEntry, error) {
 	d := disk.NewDecoder(b)
 	o := op(d.Byte())
-	if o != opWriteUnder && o != opWrite && d.Err() == nil {
+	if (o.plain() != o || !o.isWrite()) && d.Err() == nil {
 		d.Fail("operation %d in the place of %d", o, opWrite)
 	}
 	e := &writeEntry{}
 	copy(e.collection[:], d.Bytes(len(e.collection)))
 	e.kind = writeKind(d.Byte())
-	if o == opWriteUnder {
+	ruled := o == opWriteUnder
+	if o == opWriteOn {
+		e.terms, ruled = decodeTerms(d)
+	}
+	if ruled {
 		blob := d.Blob()
 		if err := d.Err(); err != nil {
 			return nil, err
@@ -408,6 +434,8 @@ func decodeEdit(b []byte) (ID, *manifest, error) {
 	}
 	return id, m, d.Done()
 }
+
+func appendUvarint(b []byte, n uint64) []byte { return binary.AppendUvarint(b, n) }
 
 func appendString(b []byte, s string) []byte {
 	b = binary.AppendUvarint(b, uint64(len(s)))

@@ -66,7 +66,8 @@ const (
 type nameHash [32]byte
 
 // now is the one clock of the store, in seconds since 1970. It says when
-// deletions are to be erased and what receipts show, and nothing else.
+// records expire, when deletions are to be erased, and what receipts show, and
+// nothing else.
 func now() int64 { return time.Now().Unix() }
 
 // deathTime is when a deletion that is being applied was made. Of one that is
@@ -146,6 +147,11 @@ func (db *DB) changesNames(e *catalogEntry) bool {
 	switch e.op {
 	case opModifyCollection:
 		return true
+	case opKeep:
+		db.mu.RLock()
+		defer db.mu.RUnlock()
+		c := db.catalog.collections[e.id]
+		return c != nil && c.keep.Load() != nil
 	case opSet:
 		db.mu.RLock()
 		defer db.mu.RUnlock()

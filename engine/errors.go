@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/chromad/chromad/internal/disk"
 	"github.com/chromad/chromad/internal/seal"
@@ -30,6 +31,9 @@ var (
 	// ErrRule: nothing was written; a record is not one that the rule of
 	// Collection.Under lets its user write. errors.As a RuleError says which.
 	ErrRule = errors.New("not allowed by the rule")
+	// ErrHeld: nothing was changed; the collection is under legal hold
+	// (Collection.PlaceHold). errors.As a HeldError says which.
+	ErrHeld = errors.New("under legal hold")
 	// ErrFailed is returned by every write after the disk refused to make
 	// bytes durable. Reads go on. Closing and opening the store again
 	// recovers what is really on disk.
@@ -98,6 +102,25 @@ type RuleError struct{ Index int } // position of the record in the call
 func (e *RuleError) Error() string { return fmt.Sprintf("record %d: %v", e.Index, ErrRule) }
 
 func (e *RuleError) Unwrap() error { return ErrRule }
+
+// HeldError is a collection whose legal hold forbids what was asked for.
+// errors.Is(err, ErrHeld) holds.
+type HeldError struct {
+	Collection ID
+	Name       string
+	Since      time.Time
+	Index      int // position of the record in the call that would be overwritten, -1: it is not about one
+}
+
+func (e *HeldError) Error() string {
+	text := fmt.Sprintf("collection %q is %v since %s: what it has may not be deleted or changed until the hold is released", e.Name, ErrHeld, e.Since.UTC().Format(time.RFC3339))
+	if e.Index >= 0 {
+		return fmt.Sprintf("record %d: %s", e.Index, text)
+	}
+	return text
+}
+
+func (e *HeldError) Unwrap() error { return ErrHeld }
 
 // logError translates what the log said of an entry.
 func logError(err error) error {

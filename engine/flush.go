@@ -218,5 +218,6 @@ func (c *Collection) install(s *state, handles []*handle) {
 	old := s.version
 	s.version = newVersion(handles)
 	c.state.Store(s)
+	c.timed.Store(nil) // or it would keep what is in no memory any more
 	old.release()
 }

@@ -44,7 +44,7 @@ func (c *Collection) Get(ctx context.Context, sel Selection, inc Include) iter.S
 			yield(Record{}, err)
 			return
 		}
-		v, err := c.view()
+		v, err := c.visible(ctx)
 		if err != nil {
 			yield(Record{}, err)
 			return
@@ -135,7 +135,7 @@ func (v *view) cursors(ctx context.Context, sel Selection) ([]*cursor, error) {
 			return nil, err
 		}
 	}
-	return out, add(tableCursor(v.mem, nil, sel))
+	return out, add(tableCursor(v.mem, v.memDead(), sel))
 }
 
 // allowed returns the live rows of segment i that ids and where select; all

@@ -107,7 +107,7 @@ func (c *Collection) countWhere(ctx context.Context, where *Filter) (int, error)
 		return 0, err
 	}
 	defer c.db.leave()
-	v, err := c.view()
+	v, err := c.visible(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -138,7 +138,7 @@ func (c *Collection) countWhere(ctx context.Context, where *Filter) (int, error)
 			return 0, err
 		}
 	}
-	return n, count(tableCursor(v.mem, nil, Selection{Where: where}))
+	return n, count(tableCursor(v.mem, v.memDead(), Selection{Where: where}))
 }
 
 // admit is the check at the door: what the rule refuses now need not be logged.
@@ -146,10 +146,10 @@ func (c *Collection) countWhere(ctx context.Context, where *Filter) (int, error)
 // between. An addition is judged here alone: what it writes does not depend on
 // what is there, and neither does the answer, or that would tell of records
 // that are hidden.
-func (g *Guarded) admit(ctx context.Context, kind writeKind, recs []Record) error {
+func (g *Guarded) admit(ctx context.Context, kind writeKind, recs []Record, t *terms) error {
 	known := map[string]Metadata{}
 	if kind != writeAdd {
-		v, err := g.c.view()
+		v, err := g.c.visible(ctx)
 		if err != nil {
 			return err
 		}
@@ -165,7 +165,7 @@ func (g *Guarded) admit(ctx context.Context, kind writeKind, recs []Record) erro
 			known[r.ID] = r.Metadata
 		}
 	}
-	refused, err := breach(g.rule, kind, recs, func(id string) (Metadata, bool, error) {
+	refused, err := breach(g.rule, kind, recs, t, func(id string) (Metadata, bool, error) {
 		m, found := known[id]
 		return m, found, nil
 	})
@@ -178,7 +178,7 @@ func (g *Guarded) admit(ctx context.Context, kind writeKind, recs []Record) erro
 // breach is the position of the first record that may not be written under the
 // rule, -1 when all may. find tells the metadata of a record that is there. A
 // record that is written may be written again by a later one of the same call.
-func breach(rule *Filter, kind writeKind, recs []Record, find func(id string) (Metadata, bool, error)) (int, error) {
+func breach(rule *Filter, kind writeKind, recs []Record, t *terms, find func(id string) (Metadata, bool, error)) (int, error) {
 	written := map[string]Metadata{}
 	for i := range recs {
 		r := &recs[i]
@@ -194,11 +194,14 @@ func breach(rule *Filter, kind writeKind, recs []Record, find func(id string) (M
 			continue // updates nothing
 		}
 		if kind == writeAdd {
-			old = nil
+			old, there = nil, false
 		}
 		m := mergeMetadata(old, r.Metadata)
 		if len(old) == 0 {
 			m = withoutNulls(r.Metadata)
+		}
+		if !there {
+			m = t.stamped(m)
 		}
 		if hidden && kind == writeUpsert || !rule.Match(m, nil) {
 			return i, nil
@@ -214,19 +217,15 @@ func (a *applier) judge(e *writeEntry) (int, error) {
 	if e.rule == nil {
 		return -1, nil
 	}
-	return breach(e.rule, e.kind, e.records, func(id string) (Metadata, bool, error) {
+	return breach(e.rule, e.kind, e.records, e.terms, func(id string) (Metadata, bool, error) {
 		p, found, err := a.find(id)
 		if err != nil || !found {
 			return nil, false, err
 		}
-		if p.mem != nil {
-			return p.mem.metadata, true, nil
-		}
-		reader, err := a.v.reader(p.segment)
-		if err != nil {
+		m, err := a.metadataAt(p)
+		if err != nil || e.terms.over(m) {
 			return nil, false, err
 		}
-		m, err := reader.Metadata(p.row)
-		return m, true, err
+		return m, true, nil
 	})
 }

@@ -339,6 +339,7 @@ var kindNames = map[op]string{
 	opCreateTenant: "create tenant", opSetTenant: "set tenant", opCreateDatabase: "create database", opDeleteDatabase: "delete database",
 	opCreateCollection: "create collection", opModifyCollection: "modify collection", opDeleteCollection: "delete collection",
 	opReset: "reset", opSet: "set", opWrite: "write", opDelete: "delete records", opWriteUnder: "write under a rule", opEdit: "edit of files",
+	opKeep: "retention or hold", opWriteOn: "write on terms", opExpire: "expire records",
 }
 
 func (in *inspection) showLog(ctx context.Context, v *Inspection) error {

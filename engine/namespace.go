@@ -98,19 +98,29 @@ func (db *DB) Databases(ctx context.Context, tenant string) iter.Seq2[Database, 
 	}
 }
 
-// DeleteDatabase deletes a database with its collections. ErrNotFound.
+// DeleteDatabase deletes a database with its collections. ErrNotFound; ErrHeld:
+// one of them is under legal hold.
 func (db *DB) DeleteDatabase(ctx context.Context, tenant, name string) error {
 	return db.changeCatalog(ctx, func() (*catalogEntry, error) {
 		if db.catalog.databases[dbKey{tenant, name}] == nil {
 			return nil, fmt.Errorf("database %q: %w", name, ErrNotFound)
 		}
+		if err := db.held(func(c *Collection) bool { return c.tenant == tenant && c.database == name }); err != nil {
+			return nil, err
+		}
 		return &catalogEntry{op: opDeleteDatabase, tenant: tenant, database: name}, nil
 	})
 }
 
-// Reset deletes everything; the default tenant and database come back.
+// Reset deletes everything; the default tenant and database come back. ErrHeld:
+// a collection is under legal hold.
 func (db *DB) Reset(ctx context.Context) error {
-	return db.changeCatalog(ctx, func() (*catalogEntry, error) { return &catalogEntry{op: opReset}, nil })
+	return db.changeCatalog(ctx, func() (*catalogEntry, error) {
+		if err := db.held(func(*Collection) bool { return true }); err != nil {
+			return nil, err
+		}
+		return &catalogEntry{op: opReset}, nil
+	})
 }
 
 // changeCatalog logs and applies the entry that check returns (nil: nothing).
@@ -290,13 +300,18 @@ func (n *Namespace) Count(ctx context.Context) (int, error) {
 	return 0, nil
 }
 
-// Delete deletes a collection with its records. ErrNotFound.
+// Delete deletes a collection with its records. ErrNotFound; ErrHeld: it is
+// under legal hold.
 func (n *Namespace) Delete(ctx context.Context, name string) error {
 	return n.db.changeCatalog(ctx, func() (*catalogEntry, error) {
 		d := n.db.catalog.databases[n.key]
 		if d == nil || d.byName[name] == nil {
 			return nil, fmt.Errorf("collection %q: %w", name, ErrNotFound)
 		}
-		return &catalogEntry{op: opDeleteCollection, id: d.byName[name].id}, nil
+		c := d.byName[name]
+		if err := n.db.held(func(other *Collection) bool { return other == c }); err != nil {
+			return nil, err
+		}
+		return &catalogEntry{op: opDeleteCollection, id: c.id}, nil
 	})
 }

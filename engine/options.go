@@ -65,10 +65,15 @@ type Options struct {
 	// cannot reach, EraseNow says. 0: 24 hours; negative: when EraseNow is
 	// called, and as far as merging and checkpoints happen to do it.
 	EraseWithin time.Duration
+	// ExpireEvery is how often records that are over (Collection.SetRetention)
+	// are deleted, which no read has any more by then: EraseWithin counts from
+	// that. 0: every minute; negative: when Collection.Expire is called.
+	ExpireEvery time.Duration
 	// Events is told about background work. nil: nobody is.
 	Events *Events
 
 	convert bool   // a plain store becomes an encrypted one
+	mending bool   // what another log says is written again: neither holds nor the clock count
 	fs      vfs.FS // tests put a file system of their own in place
 	reserve int64  // and need not fill disks with a whole reserve
 }
@@ -131,7 +136,7 @@ type DegradedEvent struct {
 
 // ErrorEvent tells of background work that failed.
 type ErrorEvent struct {
-	Op     string // "write", "apply", "flush", "compact", "relieve pressure" (of memory and log), "remove" (of files nobody needs), "reserve", "rotate keys", "erase", "checkpoint"
+	Op     string // "write", "apply", "flush", "compact", "relieve pressure" (of memory and log), "remove" (of files nobody needs), "reserve", "rotate keys", "erase", "expire", "checkpoint"
 	Err    error
 	Failed bool // no more writes are accepted
 }
@@ -174,6 +179,9 @@ func (o *Options) withDefaults() (Options, error) {
 	setDefault(&v.Limits.BatchBytes, 192<<20)
 	if v.EraseWithin == 0 {
 		v.EraseWithin = defaultErase
+	}
+	if v.ExpireEvery == 0 {
+		v.ExpireEvery = defaultExpire
 	}
 	if v.Events == nil {
 		v.Events = &Events{}

@@ -56,6 +56,9 @@ func (c *Collection) query(ctx context.Context, w *worker, vectors [][]float32, 
 		return err
 	}
 	defer v.close()
+	if err := c.narrow(ctx, v); err != nil {
+		return err
+	}
 	if v.dimension == 0 {
 		return nil
 	}

@@ -19,6 +19,7 @@ type handle struct {
 	info  segment.Info
 	files *liveFiles
 	met   degraded
+	times expiryCache
 
 	// Guarded by readerCache.mu.
 	reader  *segment.Reader

@@ -213,9 +213,12 @@ func (db *DB) replayRecords(seq uint64, o op, payload []byte) error {
 		db.opened = payload
 	}
 	t := &ticket{seq: seq}
-	if o.isWrite() {
+	switch {
+	case o.isWrite():
 		t.write, err = decodeWriteEntry(payload)
-	} else {
+	case o.plain() == opExpire:
+		t.expire, err = decodeExpireEntry(payload)
+	default:
 		t.del, err = decodeDeleteEntry(payload)
 	}
 	if err != nil {

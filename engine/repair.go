@@ -268,6 +268,7 @@ func (r *repair) outOptions() *Options {
 	o := r.db.opts
 	o.ReadOnly, o.fs, o.reserve = false, r.o.out, 0
 	o.MemoryLimit, o.TextCache, o.Events = 0, 0, nil
+	o.mending = true
 	o.Limits = Limits{
 		Dimension: math.MaxInt32, IDBytes: math.MaxInt32, MetadataKeys: math.MaxInt32, MetadataBytes: math.MaxInt32,
 		DocumentBytes: math.MaxInt32, BatchRecords: math.MaxInt32, BatchBytes: math.MaxInt32,

@@ -42,7 +42,7 @@ func (r *repair) basis() error {
 	if !r.found {
 		r.report.Basis = "the headers of the segments, and the log"
 		r.chose("no checkpoint can be read: collections are made of the segments and the log that there are. What the checkpoint alone knew " +
-			"is lost where the log does not say it too: names, metadata and parameters of collections, which records were deleted")
+			"is lost where the log does not say it too: names, metadata and parameters of collections, their retention and legal holds, which records were deleted")
 		db.catalog = newCatalog()
 		db.checkpoint = checkpointState{number: r.highest, from: wal.Position{Epoch: 1, Seq: 1}}
 	}
@@ -284,6 +284,13 @@ func (r *repair) change(seq uint64, e *catalogEntry) error {
 			s.created = seq
 		}
 		return nil
+	case opKeep:
+		if r.gone[e.id] || cat.collections[e.id] == nil && r.found {
+			return nil
+		}
+		if cat.collections[e.id] == nil {
+			r.recovered(e.id, Spec{})
+		}
 	case opDeleteCollection:
 		r.gone[e.id] = true
 		if cat.collections[e.id] == nil {

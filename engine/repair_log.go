@@ -90,6 +90,9 @@ func (r *repair) write(db *DB, s *source, seq uint64, o op, payload []byte) erro
 		_, err = c.Delete(r.ctx, Selection{IDs: e.ids})
 		return err
 	}
+	if o == opExpire {
+		return r.expire(c, s, payload, lost)
+	}
 	e, err := decodeWriteEntry(payload)
 	if err != nil {
 		return lost(err)
@@ -114,13 +117,33 @@ func (r *repair) write(db *DB, s *source, seq uint64, o op, payload []byte) erro
 	}
 	g, err := c.Under(e.rule)
 	if err == nil {
-		err = c.writeUnder(r.ctx, g, e.kind, records)
+		err = c.writeOn(r.ctx, g, e.kind, records, e.terms)
 	}
-	if errors.Is(err, ErrRule) {
+	if errors.Is(err, ErrRule) || errors.Is(err, ErrHeld) {
 		return nil // as it was then
 	}
 	if errors.Is(err, ErrInvalid) || errors.Is(err, ErrDimension) || errors.Is(err, ErrTooLarge) {
 		return lost(err)
+	}
+	return err
+}
+
+// expire deletes what the background had deleted. Of a record that is lost in part,
+// its time perhaps with it, the entry itself says that it was over.
+func (r *repair) expire(c *Collection, s *source, payload []byte, lost func(error) error) error {
+	e, err := decodeExpireEntry(payload)
+	if err != nil {
+		return lost(err)
+	}
+	var partly []string
+	for _, id := range e.ids {
+		delete(s.lost, id)
+		if s.partly[id] {
+			partly = append(partly, id)
+		}
+	}
+	if _, err = c.Delete(r.ctx, Selection{IDs: append([]string{}, partly...)}); err == nil {
+		_, err = c.expireSome(r.ctx, nil, e)
 	}
 	return err
 }

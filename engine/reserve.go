@@ -168,7 +168,7 @@ func (db *DB) giveUpReserve() {
 // edits, which stand for what was merged and flushed.
 func (o op) frees() bool {
 	switch o {
-	case opDelete, opEdit, opDeleteCollection, opDeleteDatabase, opReset:
+	case opDelete, opExpire, opEdit, opDeleteCollection, opDeleteDatabase, opReset:
 		return true
 	}
 	return false

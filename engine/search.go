@@ -77,7 +77,7 @@ func (s *search) prepare(ctx context.Context, c *Collection, v *view, opts *Quer
 	if v.frozen != nil {
 		s.addTable(v.frozen.table, v.fdead.rows, sel)
 	}
-	s.addTable(v.mem, nil, sel)
+	s.addTable(v.mem, v.memDead(), sel)
 	return nil
 }
 

@@ -19,6 +19,7 @@ type state struct {
 	frozen    *frozenTable // nil: nothing is being flushed
 	fdead     *deletions   // of frozen
 	mem       *table       // nil until a reader asks: see Collection.view
+	over      *deletions   // rows of mem that have expired, nil: none; in no state that is published
 	rows      int          // of the memtable
 	live      int
 	dimension int

@@ -35,6 +35,13 @@ type Stats struct {
 	// files, EraseOverdue by how much that is more than Options.EraseWithin.
 	Unerased, EraseOverdue time.Duration
 
+	// Expired counts records whose time was over and that were deleted for it since
+	// the store was opened, ExpireOverdue is how long the background has not
+	// succeeded in that. Held are the collections under legal hold.
+	Expired       int64
+	ExpireOverdue time.Duration
+	Held          int
+
 	// Failed holds when the store accepts no more writes; DB.Err says why.
 	Failed bool
 
@@ -61,7 +68,10 @@ func (db *DB) Stats() Stats {
 		Flushes: db.work.flushes.read(), Compactions: db.work.compactions.read(), Checkpoints: db.work.checkpoints.read(),
 	}
 	out.Unerased, out.EraseOverdue = db.erasureStats()
-	for _, c := range db.all() {
+	all := db.all()
+	out.Expired = db.expiry.total.Load()
+	out.Held, out.ExpireOverdue = db.expiryStats(all)
+	for _, c := range all {
 		s := c.state.Load()
 		out.Collections++
 		out.Records += int64(s.live)

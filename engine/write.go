@@ -21,7 +21,9 @@ import (
 // ticket is one write on its way.
 type ticket struct {
 	write   *writeEntry  // or
-	del     *deleteEntry //
+	del     *deleteEntry // or
+	expire  *expireEntry //
+	seen    *terms       // of a deletion: what is over was not there for its caller
 	seq     uint64
 	err     error
 	deleted int
@@ -105,6 +107,11 @@ func (c *Collection) write(ctx context.Context, kind writeKind, recs []Record) e
 
 // writeUnder is write for who may meet the records of g only; nil: all.
 func (c *Collection) writeUnder(ctx context.Context, g *Guarded, kind writeKind, recs []Record) error {
+	return c.writeOn(ctx, g, kind, recs, nil)
+}
+
+// writeOn is writeUnder with the terms that an entry had which is written again.
+func (c *Collection) writeOn(ctx context.Context, g *Guarded, kind writeKind, recs []Record, was *terms) error {
 	if err := c.db.enterWrite(ctx); err != nil {
 		return err
 	}
@@ -122,37 +129,20 @@ func (c *Collection) writeUnder(ctx context.Context, g *Guarded, kind writeKind,
 	if mutant.On(mutant.BatchSplit) && len(recs) > 1 {
 		return errors.Join(c.writeUnder(ctx, g, kind, recs[:1]), c.writeUnder(ctx, g, kind, recs[1:]))
 	}
-	e := &writeEntry{collection: c.id, kind: kind, records: cloneRecords(recs)}
-	if g != nil && g.rule != nil {
-		if err := g.admit(ctx, kind, e.records); err != nil {
-			return err
-		}
-		if kind != writeAdd {
-			e.rule = g.rule
-			size += g.size + binary.MaxVarintLen64
-		}
-	}
+	e := &writeEntry{collection: c.id, kind: kind, terms: was, records: cloneRecords(recs)}
 	if err := c.db.room(ctx, c); err != nil {
 		return err
 	}
-	payload, term, err := c.sealEntry(e.append(c.db.entryBuffer(size)))
-	if err != nil {
-		return err
-	}
 	t := &ticket{write: e, done: make(chan struct{})}
-	if err := c.writeMu.lock(ctx); err != nil {
-		return fmt.Errorf("%w: %w", ErrBusy, context.Cause(ctx)) // a delete that looks for its records
+	for err = errKeeping; err == errKeeping; {
+		k := c.keeping()
+		e.rule, e.terms = nil, was
+		more, refused := c.admit(ctx, g, k, e)
+		if refused != nil {
+			return refused
+		}
+		err = c.enqueue(ctx, t, k, dim, size+more)
 	}
-	err = c.checkDimension(dim)
-	if err == nil && term != c.sealing.now() { // the key was changed meanwhile
-		c.db.dropEntry(payload)
-		payload, _, err = c.sealEntry(e.append(c.db.entryBuffer(size)))
-	}
-	if err == nil {
-		err = c.submit(t, payload, dim)
-	}
-	c.writeMu.Unlock()
-	c.db.dropEntry(payload)
 	if err == nil {
 		err = t.wait(ctx)
 	}
@@ -160,6 +150,68 @@ func (c *Collection) writeUnder(ctx context.Context, g *Guarded, kind writeKind,
 		c.db.jobs.starve()
 	}
 	return err
+}
+
+// admit checks what can be refused before an entry is logged, by the rule of g
+// and by the collection's keeping, and gives the entry what it is judged by when
+// it is applied: more bounds the size of that.
+func (c *Collection) admit(ctx context.Context, g *Guarded, k *keeping, e *writeEntry) (more int, err error) {
+	if k != nil {
+		e.terms = k.terms()
+	}
+	if k.expires() {
+		if err := checkExpiry(e.records, k.key); err != nil {
+			return 0, err
+		}
+	}
+	if g != nil && g.rule != nil {
+		if err := g.admit(ctx, e.kind, e.records, e.terms); err != nil {
+			return 0, err
+		}
+		if e.kind != writeAdd || e.terms != nil {
+			e.rule = g.rule
+			more = g.size + binary.MaxVarintLen64
+		}
+	}
+	if k != nil && k.held && e.kind == writeUpdate {
+		return 0, c.heldError()
+	}
+	return more + e.terms.size(), nil
+}
+
+// errKeeping says that the collection's keeping was changed meanwhile: what it
+// has refused or allowed counts no more.
+var errKeeping = errors.New("the retention or hold was changed")
+
+// enqueue encodes a ticket's entry and queues it for the log.
+func (c *Collection) enqueue(ctx context.Context, t *ticket, k *keeping, dim, size int) error {
+	e := t.write
+	payload, term, err := c.sealEntry(e.append(c.db.entryBuffer(size)))
+	if err != nil {
+		return err
+	}
+	if err := c.writeMu.lock(ctx); err != nil {
+		return fmt.Errorf("%w: %w", ErrBusy, context.Cause(ctx)) // a delete that looks for its records
+	}
+	defer c.writeMu.Unlock()
+	defer func() { c.db.dropEntry(payload) }()
+	if c.keeping() != k {
+		return errKeeping
+	}
+	if err := c.checkDimension(dim); err != nil {
+		return err
+	}
+	late := k.expires() && e.terms.at != k.clock() // what has expired since is not there
+	if late {
+		e.terms = k.terms()
+	}
+	if late || term != c.sealing.now() { // or the key was changed meanwhile
+		c.db.dropEntry(payload)
+		if payload, _, err = c.sealEntry(e.append(c.db.entryBuffer(size))); err != nil {
+			return err
+		}
+	}
+	return c.submit(t, payload, dim)
 }
 
 // checkDimension is called with writeMu held, so that of writers racing to
@@ -283,20 +335,35 @@ func failTickets(batch []*ticket, err error) {
 }
 
 func (a *applier) apply(t *ticket) (err error) {
-	if t.write == nil {
-		t.deleted, err = a.delete(t.seq, t.del)
+	switch {
+	case t.expire != nil:
+		t.deleted, err = a.expire(t.seq, t.expire)
+		return err
+	case t.del != nil:
+		t.deleted, err = a.delete(t.seq, t.del, t.seen)
 		return err
 	}
 	refused, err := a.judge(t.write)
 	if err != nil {
 		return err
 	}
-	if refused >= 0 {
-		a.c.mem.touch(t.seq) // it is done with, like those that change something
-		t.err = &RuleError{Index: refused}
-		return nil
+	kept := -1
+	if refused < 0 {
+		if kept, err = a.judgeHold(t.write); err != nil {
+			return err
+		}
 	}
-	return a.write(t.seq, t.write)
+	switch {
+	case refused >= 0:
+		t.err = &RuleError{Index: refused}
+	case kept >= 0:
+		t.err = a.c.heldError()
+		t.err.(*HeldError).Index = kept
+	default:
+		return a.write(t.seq, t.write)
+	}
+	a.c.mem.touch(t.seq) // it is done with, like those that change something
+	return nil
 }
 
 // wait returns when the write is applied. A context that ends first does not
@@ -317,7 +384,7 @@ func (t *ticket) wait(ctx context.Context) error {
 
 // Delete removes the records of sel and returns how many there were. A
 // selection without ids and filter removes nothing; with Limit the oldest
-// matches go first.
+// matches go first. ErrHeld: the collection is under legal hold.
 func (c *Collection) Delete(ctx context.Context, sel Selection) (int, error) {
 	if err := c.db.enterWrite(ctx); err != nil {
 		return 0, err
@@ -362,6 +429,13 @@ func (c *Collection) submitDelete(ctx context.Context, t *ticket, sel Selection)
 		return context.Cause(ctx)
 	}
 	defer c.writeMu.Unlock()
+	k := c.keeping()
+	if k != nil && k.held {
+		return c.heldError()
+	}
+	if k.expires() {
+		t.seen = k.terms()
+	}
 	ids := slices.Clone(sel.IDs)
 	if sel.Where != nil || sel.Limit > 0 || sel.Offset > 0 {
 		// Nothing may come between what the filter sees and the entry.
@@ -388,7 +462,7 @@ func (c *Collection) submitDelete(ctx context.Context, t *ticket, sel Selection)
 }
 
 func (c *Collection) selectIDs(ctx context.Context, sel Selection) ([]string, error) {
-	v, err := c.view()
+	v, err := c.visible(ctx)
 	if err != nil {
 		return nil, err
 	}
