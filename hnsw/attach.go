@@ -15,6 +15,11 @@ func (b *builder) attach() error {
 	if v.Rows == 0 || v.Dim == 0 {
 		return nil
 	}
+	if b.p.Bits == plainBits {
+		g.plain = true
+		g.setLong()
+		return nil
+	}
 	codec, err := quant.Train(v.Rows, func(i int) []float32 { return v.row(uint32(i)) },
 		quant.Options{Metric: v.Metric, Dim: v.Dim, Bits: b.p.Bits, Seed: b.p.Seed})
 	if err != nil {

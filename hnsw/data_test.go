@@ -80,7 +80,11 @@ func walkOnly(g *Graph, v Vectors, q []float32, k, ef int, _ []uint64, s *Scratc
 	s.aimCodes(g)
 	s.best.reset(k)
 	g.walk(s, max(k, ef))
-	g.rerank(s)
+	if g.plain {
+		s.collect()
+	} else {
+		g.rerank(s)
+	}
 	return s.best.appendTo(nil)
 }
 

@@ -11,7 +11,7 @@ import (
 type Facts struct {
 	Rows, M   int
 	Seats     int // rows of level 1 or more
-	Bits      int // of a number in a code; 0: there are no codes
+	Bits      int // of a number in a code; 32: searches walk over the vectors; 0: they compare all
 	CodeBytes int // of a code
 }
 
@@ -34,6 +34,9 @@ func Describe(size int, first func(n int) ([]byte, error)) (Facts, error) {
 	case codec > size-graphAlign:
 		return Facts{}, fmt.Errorf("graph: codec of %d bytes in %d", codec, size)
 	case codec == 0:
+		if u32(28)&flagPlain != 0 {
+			f.Bits = plainBits
+		}
 		return f, nil
 	}
 	if b, err = first(graphAlign + codec); err != nil {

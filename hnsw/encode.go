@@ -19,6 +19,12 @@ const (
 	graphAlign   = 64
 	headerBytes  = 32 // in use; the rest of the first 64 is zero
 	metaBytes    = 8
+
+	// Bits of the last word of the header.
+	flagUneven  = 1
+	flagPlain   = 2
+	flagGrouped = 4
+	flags       = flagUneven | flagPlain | flagGrouped
 )
 
 // sizes are the numbers in a header that give the lengths of the arrays.
@@ -85,7 +91,7 @@ func (g *Graph) AppendBinary(b []byte) ([]byte, error) {
 	to := func(at int64) {
 		b = append(b, make([]byte, start+int(at)-len(b))...)
 	}
-	for _, w := range []uint32{graphVersion, uint32(g.rows), uint32(g.m), g.entry, uint32(len(g.seatRow)), uint32(len(g.upperDegree)), uint32(len(codec)), bit(g.uneven)} {
+	for _, w := range []uint32{graphVersion, uint32(g.rows), uint32(g.m), g.entry, uint32(len(g.seatRow)), uint32(len(g.upperDegree)), uint32(len(codec)), g.flags()} {
 		b = binary.LittleEndian.AppendUint32(b, w)
 	}
 	to(l.codec.at)
@@ -131,7 +137,7 @@ func decode(b []byte, rows int) (*Graph, error) {
 		return nil, fmt.Errorf("%d bytes", len(b))
 	}
 	u32 := func(at int) int64 { return int64(binary.LittleEndian.Uint32(b[at:])) }
-	version, entry := u32(0), u32(12)
+	version, entry, kind := u32(0), u32(12), u32(28)
 	s := sizes{rows: u32(4), m: u32(8), seats: u32(16), lists: u32(20), codec: u32(24)}
 	switch {
 	case version != graphVersion:
@@ -144,12 +150,14 @@ func decode(b []byte, rows int) (*Graph, error) {
 		return nil, fmt.Errorf("%d seats and %d upper lists for %d rows", s.seats, s.lists, s.rows)
 	case entry >= max(s.rows, 1):
 		return nil, fmt.Errorf("entry %d of %d rows", entry, s.rows)
-	case u32(28) > 1:
-		return nil, fmt.Errorf("unknown kind of levels %d", u32(28))
+	case kind&^flags != 0:
+		return nil, fmt.Errorf("unknown kind of graph %#x", kind)
+	case kind&flagPlain != 0 && (s.rows == 0 || s.codec != 0):
+		return nil, fmt.Errorf("codec of %d bytes for %d rows that have no codes", s.codec, s.rows)
 	case s.codec > int64(len(b))-graphAlign:
 		return nil, fmt.Errorf("codec of %d bytes in %d", s.codec, len(b))
 	}
-	g := &Graph{rows: rows, m: int(s.m), entry: uint32(entry), uneven: u32(28) == 1}
+	g := &Graph{rows: rows, m: int(s.m), entry: uint32(entry), uneven: kind&flagUneven != 0, plain: kind&flagPlain != 0, grouped: kind&flagGrouped != 0}
 	if err := g.decodeCodec(b[graphAlign:][:s.codec]); err != nil {
 		return nil, err
 	}
@@ -322,11 +330,17 @@ func (g *Graph) checkNode(level int, node uint32) error {
 	return nil
 }
 
-func bit(b bool) uint32 {
-	if b {
-		return 1
+func (g *Graph) flags() (kind uint32) {
+	if g.uneven {
+		kind |= flagUneven
 	}
-	return 0
+	if g.plain {
+		kind |= flagPlain
+	}
+	if g.grouped {
+		kind |= flagGrouped
+	}
+	return kind
 }
 
 // inPlace reports whether b can be read as an array of words.

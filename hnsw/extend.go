@@ -31,7 +31,7 @@ func Extend(ctx context.Context, base *Graph, old []uint32, v Vectors, p Params)
 	if err != nil {
 		return nil, err
 	}
-	if b.uneven != base.uneven {
+	if b.uneven != base.uneven || base.grouped {
 		return Build(ctx, v, p)
 	}
 	e := extension{builder: b, base: base, old: old}

@@ -21,6 +21,12 @@ type Graph struct {
 	// uneven says that rows are compared by inner product and differ in
 	// length: the longest are at the upper levels.
 	uneven bool
+	// plain says that there are no codes, since none would tell near rows apart:
+	// searches walk over the vectors.
+	plain bool
+	// grouped says that level 1 has the heads of all tight groups: a walk looks
+	// for the nearest there.
+	grouped bool
 
 	links  []uint32 // rows × 2m rows, unused slots hold the row itself
 	degree []uint8  // used slots of each row
@@ -48,8 +54,14 @@ func (g *Graph) Rows() int { return g.rows }
 func (g *Graph) M() int { return g.m }
 
 // Codes returns the bits of a number in the codes that searches walk over, and
-// the bytes of a code; zeroes where there are none.
-func (g *Graph) Codes() (bits, bytes int) { return g.codes.Bits, g.codes.Stride }
+// the bytes of a code: 32 and 0 when they walk over the vectors, zeroes when
+// they compare all rows.
+func (g *Graph) Codes() (bits, bytes int) {
+	if g.plain {
+		return plainBits, 0
+	}
+	return g.codes.Bits, g.codes.Stride
+}
 
 // Fits returns an error when the codes are not of vectors of dim numbers that
 // are compared by m. A search makes sure of it; a decoded graph may lie.

@@ -55,7 +55,7 @@ type Params struct {
 	M              int    // links of a new node; level 0 has room for 2M. 2 to 64, default 16
 	EFConstruction int    // how many candidates a node has, see nearOf: 96 to 200 mean the same. 1 to 4096, default 200
 	Seed           uint64 // decides levels, leaders and rotations
-	Bits           int    // of a number in the codes that searches walk over: 2, 4 or 8; default: chosen from the vectors
+	Bits           int    // of a number in the codes that searches walk over: 2, 4, 8, or 32 for the vectors themselves; default: chosen from the vectors
 	Workers        int    // goroutines; default GOMAXPROCS. The result does not depend on it
 	// Progress, when set, is called from the goroutine that called Build.
 	Progress func(done, total int)
@@ -75,6 +75,7 @@ const (
 	defaultM          = 16
 	defaultEF         = 200
 	maxLevel          = 15
+	plainBits         = 32 // of a number in a vector
 )
 
 func (p Params) withDefaults() (Params, error) {
@@ -93,8 +94,8 @@ func (p Params) withDefaults() (Params, error) {
 	if p.EFConstruction < 1 || p.EFConstruction > maxEFConstruction {
 		return p, fmt.Errorf("parameter EFConstruction %d is not in 1 to %d", p.EFConstruction, maxEFConstruction)
 	}
-	if p.Bits != 0 && p.Bits != 2 && p.Bits != 4 && p.Bits != 8 {
-		return p, fmt.Errorf("parameter Bits %d is not 2, 4 or 8", p.Bits)
+	if p.Bits != 0 && p.Bits != 2 && p.Bits != 4 && p.Bits != 8 && p.Bits != plainBits {
+		return p, fmt.Errorf("parameter Bits %d is not 2, 4, 8 or 32", p.Bits)
 	}
 	return p, nil
 }

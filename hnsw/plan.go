@@ -6,24 +6,30 @@ import "math/bits"
 // a surer one.
 func (g *Graph) answer(s *Scratch, q *Query, k, matches int) {
 	found := false
-	if !q.Exact && g.codec != nil && matches > max(exactRows, 4*k) {
+	if !q.Exact && (g.codec != nil || g.plain) && matches > max(exactRows, 4*k) {
 		found = g.estimate(s, q, k, matches)
 	}
 	s.best.worst = q.bound()
 	switch {
 	case !found:
 		s.exact(g.rows, q.Allowed)
+	case g.plain:
+		s.collect()
 	case !g.rerank(s) && s.trace.Plan == "scan" && s.err == nil:
 		g.rescan(s, q.Allowed)
 	}
 }
 
 // estimate fills the pool with rows whose codes are near the query's, or
-// reports that it found too few.
+// reports that it found too few. Without codes it does not scan: that would
+// be what follows.
 func (g *Graph) estimate(s *Scratch, q *Query, k, matches int) bool {
 	ef := min(max(q.EF, k), matches)
 	s.aimCodes(g)
 	if !g.follow(s, q.Allowed, k, ef, matches) {
+		if g.plain {
+			return false
+		}
 		g.scan(s, max(ef, k+scanMore), q.Allowed)
 	}
 	return s.pool.n >= k
@@ -73,7 +79,7 @@ func (g *Graph) follow(s *Scratch, allowed []uint64, k, ef, matches int) bool {
 		g.walk(s, ef)
 		return s.pool.n >= k
 	}
-	for width := ef + 2*k*(g.rows-matches)/matches; width <= widest && g.walkCost(width) <= matches; {
+	for width := ef + 2*k*(g.rows-matches)/matches; width <= widest && g.walkCost(width) <= matches && s.err == nil; {
 		s.trace.Plan = "sweep"
 		g.walk(s, width)
 		s.pool.keep(allowed)

@@ -48,6 +48,16 @@ func (g *Graph) rerank(s *Scratch) (sure bool) {
 	return m.tooFar(distanceOf(keys[len(keys)-1]), step)
 }
 
+// collect takes the best of a pool that was filled by exact distances.
+func (s *Scratch) collect() {
+	for _, key := range s.pool.keys[:s.pool.n] {
+		if key &^= expanded; len(s.best.keys) == s.best.k || key >= s.best.worst {
+			break
+		}
+		s.best.keys = append(s.best.keys, key)
+	}
+}
+
 // rescan compares the codes of all allowed rows again, and the vectors of
 // those that may be among the best. It is for queries from which very many
 // rows are about as far as the best: more than a pool holds lie within the

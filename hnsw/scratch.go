@@ -25,6 +25,7 @@ type Scratch struct {
 	scorer    scorer
 	vectors   Vectors // what scorer scores, during a search
 	ctx       context.Context
+	plain     bool  // the walk compares vectors
 	err       error // of Vectors.Touch or ctx: the search is over
 	trace     Trace
 }
@@ -38,7 +39,7 @@ type Trace struct {
 	Matches  int // rows that were allowed
 	Expanded int // rows whose links were followed
 	Scored   int // codes that were compared with the query
-	Reranked int // vectors that were
+	Reranked int // vectors that were, at the end or by the walk
 }
 
 // Trace tells what the last search with this scratch did.
@@ -52,11 +53,17 @@ func (s *Scratch) aim(v Vectors, q *Query) {
 	s.trace = Trace{}
 }
 
-// aimCodes prepares for comparing the query with codes; the marks of all rows
-// are as they were left.
+// aimCodes prepares for comparing the query with codes, or with vectors where
+// there are none; the marks of all rows are as they were left.
 func (s *Scratch) aimCodes(g *Graph) {
 	words := (g.rows + 63) / 64
 	s.visited = slices.Grow(s.visited[:0], words)[:words]
+	if s.plain = g.plain; s.plain {
+		for i := range s.hops {
+			s.hops[i].AimRows(s.vectors.Data, s.vectors.Stride, g.rows, s.visited)
+		}
+		return
+	}
 	g.codec.Aim(&s.query, s.scorer.q)
 	for i := range s.hops {
 		s.hops[i].Aim(&g.codes, s.query.Codes, s.query.Mul, s.query.Sub, s.visited)
@@ -93,11 +100,33 @@ func (s *Scratch) mark(row uint32) { s.visited[row>>6] |= 1 << (row & 63) }
 // pool. It returns the first place that changed.
 func (s *Scratch) offer(h *kernel.Hop) (first int) {
 	p := &s.pool
-	s.trace.Scored += h.Len()
-	keys, rows := h.Score(p.below())
+	keys, rows := s.score(h, p.below())
 	if len(keys) == 0 {
 		return p.n
 	}
 	p.n, first = kernel.Offer(p.keys, p.n, p.limit, keys, rows)
 	return first
+}
+
+// score empties h and returns the keys of its rows that are less than below.
+func (s *Scratch) score(h *kernel.Hop, below float32) (keys []float32, rows []uint32) {
+	if !s.plain {
+		s.trace.Scored += h.Len()
+		return h.Score(below)
+	}
+	rows = h.Take()
+	if len(rows) == 0 || !s.touch(rows) {
+		return nil, nil
+	}
+	s.trace.Reranked += len(rows)
+	s.dist = slices.Grow(s.dist[:0], scanBlock)[:scanBlock]
+	s.scorer.score(rows, s.dist[:len(rows)])
+	n := 0
+	for i, d := range s.dist[:len(rows)] {
+		if d < below {
+			s.dist[n], rows[n] = d, rows[i]
+			n++
+		}
+	}
+	return s.dist[:n], rows[:n]
 }

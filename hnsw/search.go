@@ -158,9 +158,21 @@ func (g *Graph) enter(s *Scratch) {
 		p.insert(pack(float32(math.Inf(1)), g.entry)) // its code is too far away for a number: begin from it all the same
 	}
 	for level := g.top(); level > 0; level-- {
-		g.climb(s, level, 1)
+		g.climb(s, level, g.beam())
 	}
 }
+
+// beam is how many of the nearest rows are expanded at each upper level. Below
+// the head of a tight group lie more rows at its distance than a pool may have
+// room for: a walk has to come down at the right one.
+func (g *Graph) beam() int {
+	if g.grouped {
+		return groupBeam
+	}
+	return 1
+}
+
+const groupBeam = 16
 
 // The width of the beam grows with the walk's, in percent.
 const (

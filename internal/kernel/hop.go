@@ -47,6 +47,7 @@ type Hop struct {
 	of    *Codes
 	words []uint64
 	aim   []int8
+	all   int // rows there are
 }
 
 // Aim empties the batch and prepares for a query: one number for every level
@@ -54,11 +55,28 @@ type Hop struct {
 // visited has one bit for every row. All of it is kept, not copied.
 func (h *Hop) Aim(c *Codes, query []int8, mul, sub float32, visited []uint64) {
 	aimable(c, len(query), len(visited))
-	h.of, h.aim, h.words = c, query, visited
+	h.aim, h.words = query, visited
 	h.query, h.codes, h.meta, h.visited = unsafe.SliceData(query), unsafe.SliceData(c.Data), unsafe.SliceData(c.Meta), unsafe.SliceData(visited)
 	h.stride, h.bits, h.lines = c.Stride, int32(c.Bits), min(c.Stride/blockBytes, 4)
 	h.mul, h.sub, h.n = mul, sub, 0
-	h.last = uint32(max(len(c.Meta), 1) - 1)
+	h.of, h.all, h.last = c, len(c.Meta), uint32(max(len(c.Meta), 1)-1)
+}
+
+// AimRows is Aim where rows are gathered that Take hands out, to be compared by
+// their vectors: row r begins at data[r*stride].
+func (h *Hop) AimRows(data []float32, stride, rows int, visited []uint64) {
+	atLeast(len(visited), (rows+63)/64)
+	h.words, h.codes, h.visited = visited, (*byte)(unsafe.Pointer(unsafe.SliceData(data))), unsafe.SliceData(visited)
+	h.meta = (*Meta)(unsafe.Pointer(h.codes)) // it is prefetched, and not read
+	h.stride, h.lines, h.n = stride*4, min(max(stride*4/blockBytes, 1), 4), 0
+	h.of, h.all, h.last = nil, rows, uint32(max(rows, 1)-1)
+}
+
+// Take empties the batch and returns its rows, valid until the next is gathered.
+func (h *Hop) Take() []uint32 {
+	n := h.n
+	h.n = 0
+	return h.rows[:n]
 }
 
 // Gather adds the rows that have no bit in visited, each once, sets their
@@ -67,7 +85,7 @@ func (h *Hop) Aim(c *Codes, query []int8, mul, sub float32, visited []uint64) {
 // opened says nothing about now: a link that is no row counts as the last one.
 func (h *Hop) Gather(links []uint32) {
 	roomFor(len(links), h.Room())
-	if len(links) > 0 && len(h.of.Meta) > 0 {
+	if len(links) > 0 && h.all > 0 {
 		active.gather(h, links)
 	}
 }
