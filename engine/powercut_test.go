@@ -39,13 +39,17 @@ func runSeeds(t *testing.T, run func(seed uint64) error) {
 	if f := flag.Lookup("test.failfast"); f.Value.String() == "true" {
 		enough = 1
 	}
+	seeds := int64(*cutSeeds)
+	if testing.Short() {
+		seeds = min(seeds, 40)
+	}
 	var next, bad atomic.Int64
 	var wg sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
 		wg.Go(func() {
 			for {
 				n := next.Add(1) - 1
-				if n >= int64(*cutSeeds) || bad.Load() >= enough {
+				if n >= seeds || bad.Load() >= enough {
 					return
 				}
 				seed := *cutFirst + uint64(n)

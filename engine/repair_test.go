@@ -56,7 +56,11 @@ func TestRepairWhole(t *testing.T) {
 func TestRepairRandom(t *testing.T) {
 	fs, m, history := livedHistory(t, nil)
 	before := checked(t, fs, nil).Findings
-	for seed := range uint64(*repairSeeds) {
+	seeds := uint64(*repairSeeds)
+	if testing.Short() {
+		seeds = min(seeds, 50)
+	}
+	for seed := range seeds {
 		rng := rand.New(rand.NewPCG(seed, 77))
 		hit := fs.Clone()
 		what, harmless := hurt(t, rng, hit)
