@@ -140,6 +140,7 @@ var bodies = map[access.Action]string{
 	access.Add: `{"ids":["n"],"embeddings":[[2]]}`, access.Upsert: `{"ids":["a"],"embeddings":[[2]]}`, access.Update: `{"ids":["a"],"embeddings":[[2]]}`,
 	access.Delete: `{"ids":["a"]}`, access.Get: `{}`, access.Query: `{"query_embeddings":[[1]]}`, access.Search: `{"searches":[]}`,
 	access.WritePrivacy:   `{"version":1,"rules":[]}`,
+	access.WriteRetention: `{}`, access.PlaceHold: `{"reason":"r"}`,
 	access.ForkCollection: `{"new_name":"forked"}`, access.Functions: `{"name":"f","function_id":"f","output_collection":"o"}`,
 }
 
@@ -155,7 +156,8 @@ func expected(r *route, principal, target string) int {
 	write := map[access.Action]bool{access.CreateCollection: true, access.UpdateCollection: true, access.DeleteCollection: true, access.ForkCollection: true,
 		access.Add: true, access.Upsert: true, access.Update: true, access.Delete: true, access.Functions: true}
 	system := strings.HasPrefix(string(r.action), "system:")
-	inDatabase := !system && r.action != access.CreateTenant && r.action != access.UpdateTenant && r.action != access.CreateDatabase && r.action != access.DeleteDatabase
+	retention := strings.HasPrefix(string(r.action), "retention:") // which only admins have
+	inDatabase := !system && !retention && r.action != access.CreateTenant && r.action != access.UpdateTenant && r.action != access.CreateDatabase && r.action != access.DeleteDatabase
 	tenant := "acme"
 	if target == "other-tenant" {
 		tenant = "beta"
@@ -165,6 +167,8 @@ func expected(r *route, principal, target string) int {
 	case principal == "admin", r.action == access.Identify:
 		allowed = true
 	case system:
+	case r.pattern == "/api/v2/chromad/retention": // a list of what the principal may see
+		allowed = principal == "adminA" || principal == "adminB"
 	case r.action == access.CreateTenant: // one that neither of the two has
 	case principal == "adminA", principal == "adminB":
 		allowed = principal == map[string]string{"acme": "adminA", "beta": "adminB"}[tenant]
@@ -299,6 +303,9 @@ func TestNothingBeforeAuthorization(t *testing.T) {
 			}
 			if r.action == access.CreateTenant && want == 403 {
 				continue // whose name is in the body
+			}
+			if r.pattern == "/api/v2/chromad/retention" && want == 403 {
+				continue // a list, which shows him what is his
 			}
 			req := httptest.NewRequest(r.method, m.path(&r, "own"), untouchable{t: t})
 			req.Header.Set("X-Chroma-Token", m.keys[who])

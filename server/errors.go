@@ -103,6 +103,8 @@ func toAPI(err error) *apiError {
 		return answer(http.StatusBadRequest, kindInvalid, err.Error())
 	case errors.Is(err, engine.ErrRule):
 		return answer(http.StatusForbidden, kindDenied, "Forbidden: the rule about records does not let you write this")
+	case errors.Is(err, engine.ErrHeld):
+		return answer(http.StatusConflict, kindChroma, err.Error())
 	case errors.Is(err, engine.ErrNotFound):
 		return answer(http.StatusNotFound, kindNotFound, err.Error())
 	case errors.Is(err, engine.ErrExists):

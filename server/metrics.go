@@ -116,6 +116,9 @@ var storeMetrics = []struct {
 	{"checkpoint_number", "gauge", "Number of the newest checkpoint.", func(s *engine.Stats) int64 { return int64(s.Checkpoint) }},
 	{"unerased_seconds", "gauge", "Age of the oldest deletion whose bytes may still be in files.", func(s *engine.Stats) int64 { return int64(s.Unerased.Seconds()) }},
 	{"erasure_overdue_seconds", "gauge", "By how much that is more than it may be.", func(s *engine.Stats) int64 { return int64(s.EraseOverdue.Seconds()) }},
+	{"held_collections", "gauge", "Collections under legal hold.", func(s *engine.Stats) int64 { return int64(s.Held) }},
+	{"expired_records_total", "counter", "Records that were deleted because their time was over.", func(s *engine.Stats) int64 { return s.Expired }},
+	{"expiry_overdue_seconds", "gauge", "How long the deletion of such records has not succeeded.", func(s *engine.Stats) int64 { return int64(s.ExpireOverdue.Seconds()) }},
 	{"failed", "gauge", "1 when the store accepts no more writes.", func(s *engine.Stats) int64 {
 		if s.Failed {
 			return 1

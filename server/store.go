@@ -29,6 +29,9 @@ type Store interface {
 
 	Reset(ctx context.Context) error
 
+	// Kept are the collections with a retention or a legal hold.
+	Kept(ctx context.Context) ([]engine.Kept, error)
+
 	// Usage is what a tenant has stored.
 	Usage(tenant string) (databases int, collections []engine.Usage)
 	// Stats are sums over the whole store; they name nothing in it.
@@ -44,6 +47,12 @@ type Place struct{ Tenant, Database string }
 type Collection interface {
 	Records
 	Modify(ctx context.Context, ch engine.Change) error
+	Retention() *engine.Retention
+	Hold() *engine.Hold
+	SetRetention(ctx context.Context, r *engine.Retention) error
+	PlaceHold(ctx context.Context, reason string) error
+	ReleaseHold(ctx context.Context) error
+	RetentionState(ctx context.Context) (engine.RetentionState, error)
 	// Under is the collection as far as its records match a rule.
 	Under(rule *engine.Filter) (*engine.Guarded, error)
 }

@@ -43,6 +43,11 @@ const (
 	ReadAccess  Action = "system:read_access"
 	WriteAccess Action = "system:write_access"
 
+	ReadRetention  Action = "retention:read"
+	WriteRetention Action = "retention:write"
+	PlaceHold      Action = "retention:hold"
+	ReleaseHold    Action = "retention:release"
+
 	ReadPrivacy  Action = "system:read_privacy"
 	WritePrivacy Action = "system:write_privacy"
 )
@@ -54,7 +59,7 @@ func Actions() []Action {
 		ListCollections, CountCollections, CreateCollection, GetCollection, DeleteCollection, UpdateCollection, ForkCollection,
 		Add, Upsert, Update, Delete, Get, Query, Count, Search,
 		Public, Identify, Metrics, Functions, ReadAccess, WriteAccess,
-		ReadPrivacy, WritePrivacy,
+		ReadPrivacy, WritePrivacy, ReadRetention, WriteRetention, PlaceHold, ReleaseHold,
 	}
 }
 
@@ -102,7 +107,7 @@ func (a Action) findLevel() int {
 			return 3 // the one that is to be
 		}
 		return 2
-	case "collection":
+	case "collection", "retention":
 		return 3
 	}
 	return 0
