@@ -14,36 +14,48 @@ import (
 // is JSON; unknown fields are errors, since one that a reader does not know may
 // be the one that forbids.
 type Rules struct {
-	Version int    `json:"version" yaml:"version"` // 1
-	Rules   []Rule `json:"rules" yaml:"rules"`
+	Version int    `json:"version"` // 1
+	Rules   []Rule `json:"rules"`
 }
 
 // Rule is about the records of some collections. Of several rules about one
 // collection all hold: about a field the strictest one.
 type Rule struct {
-	On Scope `json:"on,omitzero" yaml:"on,omitempty"`
+	On Scope `json:"on,omitzero"`
 	// Accept are the metadata keys that may be stored ("key", "prefix*"); nil: all.
-	Accept []string `json:"accept,omitempty" yaml:"accept,omitempty"`
+	Accept Accepted `json:"accept,omitzero"`
 	// Others is what becomes of other keys: "reject" (also when empty) refuses
 	// the request, "drop" leaves them out.
-	Others Storing `json:"others,omitempty" yaml:"others,omitempty"`
+	Others Storing `json:"others,omitempty"`
 	// Keys is how values are stored, by key or "prefix*".
-	Keys     map[string]Storing `json:"keys,omitempty" yaml:"keys,omitempty"`
-	Document Storing            `json:"document,omitempty" yaml:"document,omitempty"` // drop, or empty
-	URI      Storing            `json:"uri,omitempty" yaml:"uri,omitempty"`           // drop, or empty
+	Keys     map[string]Storing `json:"keys,omitempty"`
+	Document Storing            `json:"document,omitempty"` // drop, or empty
+	URI      Storing            `json:"uri,omitempty"`      // drop, or empty
 	// Detect is what becomes of personal data that Find recognises in documents,
 	// uris and texts of metadata, by kind; "*" stands for the kinds that are not named.
-	Detect map[Kind]Storing `json:"detect,omitempty" yaml:"detect,omitempty"`
+	Detect map[Kind]Storing `json:"detect,omitempty"`
 	// Tag is the metadata key that tells what was found, "pii" when empty.
-	Tag string `json:"tag,omitempty" yaml:"tag,omitempty"`
+	Tag string `json:"tag,omitempty"`
+}
+
+// Accepted are keys that are accepted; an empty list accepts none.
+type Accepted []string
+
+// UnmarshalJSON refuses null, which would accept all where somebody forgot to
+// say which.
+func (a *Accepted) UnmarshalJSON(b []byte) error {
+	if string(bytes.TrimSpace(b)) == "null" {
+		return errors.New("accept: nothing behind it; write [] to accept no key, or leave it out")
+	}
+	return json.Unmarshal(b, (*[]string)(a))
 }
 
 // Scope is where a rule holds. Each field is a pattern in which * stands for
 // any text; an empty one is *.
 type Scope struct {
-	Tenant     string `json:"tenant,omitempty" yaml:"tenant,omitempty"`
-	Database   string `json:"database,omitempty" yaml:"database,omitempty"`
-	Collection string `json:"collection,omitempty" yaml:"collection,omitempty"`
+	Tenant     string `json:"tenant,omitempty"`
+	Database   string `json:"database,omitempty"`
+	Collection string `json:"collection,omitempty"`
 }
 
 // Storing is what becomes of something before it is stored.
