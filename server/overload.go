@@ -62,7 +62,7 @@ func usualReads(processors int) int { return processors + max(1, processors/2) }
 // nothing of the engine but its figures, and are answered however busy it is.
 func (l *load) gate(a access.Action) *limit.Gate {
 	switch a {
-	case access.Public, access.Identify, access.Metrics, access.ReadAccess, access.WriteAccess:
+	case access.Public, access.Identify, access.RotateOwn, access.Metrics, access.ReadAccess, access.WriteAccess:
 		return nil
 	case access.Get, access.Query, access.Search, access.Count, access.GetTenant, access.GetDatabase, access.ListDatabases,
 		access.ListCollections, access.CountCollections, access.GetCollection:

@@ -25,6 +25,7 @@ const (
 	underTenant     = "/api/v2/tenants/{tenant}"
 	underDatabase   = underTenant + "/databases/{database}"
 	underCollection = underDatabase + "/collections/{collection}"
+	underAccess     = "/api/v2/chromad/access"
 )
 
 // routes is the table of all routes. HEAD goes where GET goes.
@@ -38,6 +39,16 @@ func routes() []route {
 		{"GET", "/api/v2/auth/identity", access.Identify, false, 200, (*Server).identity},
 		{"GET", "/metrics", access.Metrics, false, 200, (*Server).scrape},
 		{"POST", "/api/v2/reset", access.Reset, false, 200, (*Server).reset},
+
+		{"GET", underAccess, access.ReadAccess, false, 200, (*Server).exportAccess},
+		{"PUT", underAccess, access.WriteAccess, true, 200, (*Server).importAccess},
+		{"POST", underAccess, access.WriteAccess, true, 200, (*Server).changeAccess},
+		{"GET", underAccess + "/users", access.ReadAccess, false, 200, (*Server).listUsers},
+		{"GET", underAccess + "/users/{user}", access.ReadAccess, false, 200, (*Server).getUser},
+		{"GET", underAccess + "/roles", access.ReadAccess, false, 200, (*Server).listRoles},
+		{"GET", underAccess + "/roles/{role}", access.ReadAccess, false, 200, (*Server).getRole},
+		{"GET", underAccess + "/bindings", access.ReadAccess, false, 200, (*Server).listBindings},
+		{"POST", underAccess + "/own_key", access.RotateOwn, true, 200, (*Server).rotateOwn},
 
 		{"POST", "/api/v2/tenants", access.CreateTenant, true, 200, (*Server).createTenant},
 		{"GET", underTenant, access.GetTenant, false, 200, (*Server).getTenant},
@@ -197,7 +208,7 @@ func (p *pattern) decode(values []string) (map[string]string, error) {
 
 // pathNames are Chroma's names of the path variables, for messages.
 var pathNames = map[string]string{"tenant": "tenant_name", "database": "database_name",
-	"collection": "collection_id", "crn": "crn", "function": "name"}
+	"collection": "collection_id", "crn": "crn", "function": "name", "user": "user", "role": "role"}
 
 // noRoute answers what no row of the table is for: a status and no body.
 func noRoute(w http.ResponseWriter, p *pattern) int {

@@ -30,6 +30,7 @@ type Config struct {
 	CORSOrigins []string          // origins that browsers may call from; "*" is all of them
 	TLS         *tls.Config       // nil: connections are in the clear
 	Access      *access.Directory // who may do what; nil: everybody everything
+	Users       *access.Keeper    // what Access comes from, for changing it; nil: not over the API
 	Privacy     *privacy.Keeper   // what may be stored, and keys of pseudonyms; nil: everything, and none
 	Limits      Limits
 	Timeouts    Timeouts

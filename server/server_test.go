@@ -27,6 +27,7 @@ const inDefault = "/api/v2/tenants/default_tenant/databases/default_database"
 type rig struct {
 	*Server
 	t   testing.TB
+	db  *engine.DB
 	log *bytes.Buffer
 }
 
@@ -47,7 +48,7 @@ func newRig(t testing.TB, config Config, options *engine.Options) *rig {
 	if config.Privacy, err = privacy.Open(t.Context(), db); err != nil {
 		t.Fatal(err)
 	}
-	return &rig{Server: New(config), t: t, log: log}
+	return &rig{Server: New(config), t: t, db: db, log: log}
 }
 
 // do sends a request past the network and returns status and body.

@@ -70,7 +70,7 @@ func readStrong(o *options, n *yaml.Node) error {
 	}
 	for _, name := range names {
 		a := access.Action(name)
-		if !slices.Contains(access.Actions(), a) || a == access.Public || a == access.Identify {
+		if !slices.Contains(access.Actions(), a) || a == access.Public || a == access.Identify || a == access.RotateOwn {
 			return fmt.Errorf("%q is no action that several factors can be asked for; docs/security.md lists them", name)
 		}
 		o.strong = append(o.strong, a)

@@ -73,7 +73,7 @@ func run(ctx context.Context, o *options, stderr io.Writer) (err error) {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	s := server.New(server.Config{
-		Store: server.EngineStore(db), Log: log, AllowReset: o.reset, CORSOrigins: o.cors, TLS: certs, Access: who.Directory, Privacy: kept,
+		Store: server.EngineStore(db), Log: log, AllowReset: o.reset, CORSOrigins: o.cors, TLS: certs, Access: who.Directory, Users: who, Privacy: kept,
 		Limits: server.Limits{BodyBytes: int64(o.maxBody)}, Timeouts: server.Timeouts{Drain: o.drain}, Bounds: o.limits, Admission: o.admitted(), Quotas: o.quotas,
 	})
 	about := admin.Status{PID: os.Getpid(), Version: versionText(), Path: path, Address: scheme + l.Addr().String(), Key: uriOf(op)}

@@ -113,15 +113,15 @@ func TestActions(t *testing.T) {
 			t.Errorf("%s twice", a)
 		}
 		seen[a] = true
-		if got, want := p.May(a, Target{"t", "d", "c"}), a == Public || a == Identify; got != want {
+		if got, want := p.May(a, Target{"t", "d", "c"}), a == Public || a == Identify || a == RotateOwn; got != want {
 			t.Errorf("%s without a grant: %v", a, got)
 		}
-		if group, _, ok := strings.Cut(string(a), ":"); !ok || !slices.Contains([]string{"system", "tenant", "db", "collection"}, group) {
+		if group, _, ok := strings.Cut(string(a), ":"); !ok || !slices.Contains([]string{"system", "tenant", "db", "collection", "retention", "audit"}, group) {
 			t.Errorf("%s is of no group", a)
 		}
 	}
-	if d.Nobody().May(Identify, Target{}) {
-		t.Error("nobody may ask who he is")
+	if d.Nobody().May(Identify, Target{}) || d.Nobody().May(RotateOwn, Target{}) {
+		t.Error("nobody may ask who he is, or has a key")
 	}
 	if len(seen) > 64 {
 		t.Errorf("%d actions, and a set has 64 bits", len(seen))
@@ -435,7 +435,9 @@ func TestCommands(t *testing.T) {
 	if strings.Contains(string(store[setting]), key.Secret[len(keyPrefix)+9:]) {
 		t.Error("the secret is stored")
 	}
-	run(Command{Do: "disable-user", User: "ada"})
+	refused(Command{Do: "disable-user", User: "ada"}, "leave nobody")
+	refused(Command{Do: "unbind", User: "ada", Roles: []Binding{{Role: "admin"}}}, "leave nobody")
+	run(Command{Do: "disable-user", User: "ada", Force: true})
 	is(key.Secret, "")
 	run(Command{Do: "enable-user", User: "ada"})
 	is(key.Secret, "ada")

@@ -38,6 +38,7 @@ const (
 
 	Public      Action = "system:public" // needs no credential: whether the server lives, and what it speaks
 	Identify    Action = "system:identity"
+	RotateOwn   Action = "system:rotate_own_key" // everybody's who is somebody, as Identify
 	Metrics     Action = "system:metrics"
 	Functions   Action = "collection:functions"
 	ReadAccess  Action = "system:read_access"
@@ -58,7 +59,7 @@ func Actions() []Action {
 		Reset, CreateTenant, GetTenant, UpdateTenant, CreateDatabase, GetDatabase, DeleteDatabase, ListDatabases,
 		ListCollections, CountCollections, CreateCollection, GetCollection, DeleteCollection, UpdateCollection, ForkCollection,
 		Add, Upsert, Update, Delete, Get, Query, Count, Search,
-		Public, Identify, Metrics, Functions, ReadAccess, WriteAccess,
+		Public, Identify, RotateOwn, Metrics, Functions, ReadAccess, WriteAccess,
 		ReadPrivacy, WritePrivacy, ReadRetention, WriteRetention, PlaceHold, ReleaseHold,
 	}
 }

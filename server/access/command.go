@@ -1,14 +1,12 @@
 package access
 
 import (
-	"bytes"
-	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"time"
+
+	"github.com/chromad/chromad/server/limit"
 )
 
 // Command is one change of a policy, as it is sent to a running server. Do
@@ -16,16 +14,21 @@ import (
 type Command struct {
 	Do string `json:"do"`
 
-	User         string    `json:"user,omitempty"`
-	Roles        []Binding `json:"roles,omitempty"`        // add-user, bind, unbind
-	KeyName      string    `json:"key_name,omitempty"`     // add-key
-	Expires      time.Time `json:"expires,omitzero"`       // add-key; zero: never. rotate-key: of the old one; zero: now
-	Key          string    `json:"key,omitempty"`          // revoke-key, rotate-key: its id
-	Password     string    `json:"password,omitempty"`     // set-password: its hash; empty: none
-	Certificates []string  `json:"certificates,omitempty"` // set-certificates
-	Role         *Role     `json:"role,omitempty"`         // set-role
-	RoleName     string    `json:"role_name,omitempty"`    // remove-role
-	Policy       *Policy   `json:"policy,omitempty"`       // import
+	User  string    `json:"user,omitempty"`
+	Roles []Binding `json:"roles,omitempty"` // add-user, bind, unbind
+	// Attributes and limits: add-user, set-attributes, set-limits.
+	Attributes   Attributes `json:"attributes,omitempty"`
+	Limits       *limit.Set `json:"limits,omitempty"`
+	KeyName      string     `json:"key_name,omitempty"`     // add-key
+	Expires      time.Time  `json:"expires,omitzero"`       // add-key; zero: never. rotate-key: of the old one; zero: now
+	Key          string     `json:"key,omitempty"`          // revoke-key, rotate-key: its id
+	Password     string     `json:"password,omitempty"`     // set-password: its hash; empty: none
+	NewPassword  string     `json:"new_password,omitempty"` // set-password: itself, instead of its hash
+	Certificates []string   `json:"certificates,omitempty"` // set-certificates
+	Role         *Role      `json:"role,omitempty"`         // set-role
+	RoleName     string     `json:"role_name,omitempty"`    // remove-role
+	Policy       *Policy    `json:"policy,omitempty"`       // import
+	Force        bool       `json:"force,omitempty"`        // also when nobody is left who may do everything
 }
 
 // Result is what a command has to say.
@@ -37,13 +40,8 @@ type Result struct {
 // DecodeCommand reads a command as JSON.
 func DecodeCommand(b []byte) (Command, error) {
 	var c Command
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&c); err != nil {
+	if err := decodeStrict(b, &c); err != nil {
 		return c, fmt.Errorf("command: %w", err)
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return c, errors.New("command: text behind its end")
 	}
 	return c, nil
 }
@@ -61,25 +59,11 @@ var commands = map[string]func(c *Command, p *Policy, now time.Time) (Result, er
 	"rotate-key":       rotateKey,
 	"set-password":     setPassword,
 	"set-certificates": setCertificates,
+	"set-attributes":   setAttributes,
+	"set-limits":       setLimits,
 	"set-role":         setRole,
 	"remove-role":      removeRole,
 	"import":           importPolicy,
-}
-
-// Run makes the change that c asks for.
-func (k *Keeper) Run(ctx context.Context, c Command) (r Result, err error) {
-	do := commands[c.Do]
-	if do == nil {
-		return r, fmt.Errorf("unknown command %q", c.Do)
-	}
-	err = k.Change(ctx, func(p *Policy) (err error) {
-		r, err = do(&c, p, k.now())
-		return err
-	})
-	if err != nil {
-		return Result{}, err
-	}
-	return r, nil
 }
 
 // of finds the user that the command is about.
@@ -94,7 +78,7 @@ func addUser(c *Command, p *Policy, _ time.Time) (Result, error) {
 	if p.User(c.User) != nil {
 		return Result{}, fmt.Errorf("user %q is there already", c.User)
 	}
-	p.Users = append(p.Users, User{Name: c.User, Roles: c.Roles})
+	p.Users = append(p.Users, User{Name: c.User, Roles: c.Roles, Attributes: c.Attributes, Limits: c.Limits})
 	return Result{}, nil
 }
 
@@ -103,7 +87,7 @@ func removeUser(c *Command, p *Policy, _ time.Time) (Result, error) {
 		return Result{}, err
 	}
 	if len(p.Users) == 1 {
-		return Result{}, errors.New("this is the last user: without users everybody may do everything; disable it instead")
+		return Result{}, errors.New("this is the last user: without users everybody may do everything; add another one before")
 	}
 	p.Users = slices.DeleteFunc(p.Users, func(u User) bool { return u.Name == c.User })
 	return Result{}, nil
@@ -179,30 +163,37 @@ func revokeKey(c *Command, p *Policy, _ time.Time) (Result, error) {
 func rotateKey(c *Command, p *Policy, now time.Time) (Result, error) {
 	for i := range p.Users {
 		u := &p.Users[i]
-		at := slices.IndexFunc(u.Keys, func(k Key) bool { return k.ID == c.Key })
-		if at < 0 || c.User != "" && u.Name != c.User {
+		if !slices.ContainsFunc(u.Keys, func(k Key) bool { return k.ID == c.Key }) || c.User != "" && u.Name != c.User {
 			continue
 		}
-		old := &u.Keys[at]
-		expires := old.Expires
-		if !expires.IsZero() {
-			expires = now.Add(old.Expires.Sub(old.Created)) // it lives as long again
-		}
-		k, secret, err := NewKey(old.Name, now, expires)
-		if err != nil {
-			return Result{}, err
-		}
-		if c.Expires.After(now) {
-			if old.Expires.IsZero() || c.Expires.Before(old.Expires) {
-				old.Expires = c.Expires.UTC().Truncate(time.Second)
+		return u.rotate(c.Key, now, c.Expires, func(old Key) time.Time {
+			if old.Expires.IsZero() {
+				return old.Expires
 			}
-			u.Keys = append(u.Keys, k)
-		} else {
-			u.Keys[at] = k
-		}
-		return Result{KeyID: k.ID, Secret: secret}, nil
+			return now.Add(old.Expires.Sub(old.Created)) // it lives as long again
+		})
 	}
 	return Result{}, fmt.Errorf("there is no key %q", c.Key)
+}
+
+// rotate makes a key in the place of the user's key with the id, which ends at
+// once, or at keep if that is later.
+func (u *User) rotate(id string, now, keep time.Time, expires func(old Key) time.Time) (Result, error) {
+	at := slices.IndexFunc(u.Keys, func(k Key) bool { return k.ID == id })
+	old := &u.Keys[at]
+	k, secret, err := NewKey(old.Name, now, expires(*old))
+	if err != nil {
+		return Result{}, err
+	}
+	if keep.After(now) {
+		if old.Expires.IsZero() || keep.Before(old.Expires) {
+			old.Expires = keep.UTC().Truncate(time.Second)
+		}
+		u.Keys = append(u.Keys, k)
+	} else {
+		*old = k
+	}
+	return Result{KeyID: k.ID, Secret: secret}, nil
 }
 
 func setPassword(c *Command, p *Policy, _ time.Time) (Result, error) {
@@ -217,6 +208,22 @@ func setCertificates(c *Command, p *Policy, _ time.Time) (Result, error) {
 	u, err := c.of(p)
 	if err == nil {
 		u.Certificates = c.Certificates
+	}
+	return Result{}, err
+}
+
+func setAttributes(c *Command, p *Policy, _ time.Time) (Result, error) {
+	u, err := c.of(p)
+	if err == nil {
+		u.Attributes = c.Attributes
+	}
+	return Result{}, err
+}
+
+func setLimits(c *Command, p *Policy, _ time.Time) (Result, error) {
+	u, err := c.of(p)
+	if err == nil {
+		u.Limits = c.Limits
 	}
 	return Result{}, err
 }
@@ -250,6 +257,9 @@ func removeRole(c *Command, p *Policy, _ time.Time) (Result, error) {
 func importPolicy(c *Command, p *Policy, _ time.Time) (Result, error) {
 	if c.Policy == nil || len(c.Policy.Users) == 0 {
 		return Result{}, errors.New("a policy without users would let everybody do everything")
+	}
+	if err := c.Policy.restore(p); err != nil {
+		return Result{}, err
 	}
 	*p = *c.Policy
 	return Result{}, nil

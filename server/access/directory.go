@@ -137,10 +137,7 @@ func (d *Directory) Use(p *Policy) error {
 	if err := p.Check(); err != nil {
 		return err
 	}
-	roles := map[string]Role{}
-	for _, r := range append(BuiltIn(), p.Roles...) {
-		roles[r.Name] = r
-	}
+	roles := p.roles()
 	next := &directory{open: len(p.Users) == 0 && d.outside.Tokens == nil, roles: roles, byKey: map[string]*holder{}, byName: map[string]*entry{}, byCert: map[string]*entry{}}
 	for i := range p.Users {
 		u := p.Users[i] // a copy: the caller may change his

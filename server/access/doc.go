@@ -8,6 +8,8 @@
 //	secret.go      API keys and passwords: made, hashed, compared
 //	where.go       which records: conditions with the principal's values
 //	principal.go   who asks, and whether he may
+//	command.go     single changes of a policy
+//	change.go      who may make which of them, and what is never made by mistake
 //	directory.go   the policy of a running server, credentials to principals
 //
 // A policy without users is open: whoever reaches the server may do

@@ -1,11 +1,9 @@
 package access
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"time"
 
@@ -59,21 +57,88 @@ const (
 	maxName       = 128
 )
 
+// Hidden stands for hashes of keys and passwords where a policy is shown. In
+// one that is imported it is the hash that is there already.
+const Hidden = "hidden"
+
 // Decode reads a stored policy and checks it; nothing is an empty one.
 func Decode(b []byte) (*Policy, error) {
+	p, err := Read(b)
+	if err == nil {
+		err = p.Check()
+	}
+	return p, err
+}
+
+// Read is Decode for what is to be imported, of which hashes may be hidden and
+// which is checked then.
+func Read(b []byte) (*Policy, error) {
 	p := &Policy{Version: policyVersion}
 	if len(b) == 0 {
 		return p, nil
 	}
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	if err := d.Decode(p); err != nil {
+	if err := decodeStrict(b, p); err != nil {
 		return nil, fmt.Errorf("policy: %w", err)
 	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("policy: text behind its end")
+	return p, nil
+}
+
+// clone is a copy that shares nothing.
+func (p *Policy) clone() (*Policy, error) {
+	b, err := json.Marshal(p)
+	if err != nil {
+		return nil, err
 	}
-	return p, p.Check()
+	return Read(b)
+}
+
+// Shown is the policy without hashes: nothing in it lets anybody in, or try
+// passwords somewhere else.
+func (p *Policy) Shown() *Policy {
+	shown := *p
+	shown.Users = slices.Clone(p.Users)
+	for i := range shown.Users {
+		shown.Users[i] = shown.Users[i].Shown()
+	}
+	return &shown
+}
+
+// Shown is the user without hashes.
+func (u User) Shown() User {
+	u.Keys = slices.Clone(u.Keys)
+	for i := range u.Keys {
+		u.Keys[i].Hash = Hidden
+	}
+	if u.Password != "" {
+		u.Password = Hidden
+	}
+	return u
+}
+
+// restore puts the hashes of the policy that is there in the place of hidden ones.
+func (p *Policy) restore(from *Policy) error {
+	users := from.users()
+	for i := range p.Users {
+		u := &p.Users[i]
+		was := users[u.Name]
+		if u.Password == Hidden {
+			if u.Password = was.Password; u.Password == "" {
+				return fmt.Errorf("user %q: password: hidden, and there is none", u.Name)
+			}
+		}
+		for j := range u.Keys {
+			k := &u.Keys[j]
+			if k.Hash != Hidden {
+				continue
+			}
+			at := slices.IndexFunc(was.Keys, func(old Key) bool { return old.ID == k.ID })
+			if at < 0 {
+				return fmt.Errorf("user %q: keys[%d]: its hash is hidden, and the user has no key %q", u.Name, j, k.ID)
+			}
+			k.Hash = was.Keys[at].Hash
+		}
+	}
+	return nil
 }
 
 // Encode is the stored form of a policy that Check allows.

@@ -69,7 +69,7 @@ func (p *Principal) may(a Action, f facts, t Target, told int) bool {
 	if p.open || a == Public {
 		return true
 	}
-	if a == Identify {
+	if a == Identify || a == RotateOwn {
 		return p.Name != ""
 	}
 	if p.weak[a] {

@@ -1,0 +1,123 @@
+package access
+
+import (
+	"bytes"
+	"encoding"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"unicode/utf8"
+)
+
+// decodeStrict reads JSON that can be understood in one way only: every field
+// is known, by its exact name, and is there once; the text is UTF-8 and ends
+// with its value. encoding/json alone takes a field in any case, and the last
+// of two.
+func decodeStrict(b []byte, v any) error {
+	if !utf8.Valid(b) {
+		return errors.New("not UTF-8")
+	}
+	if err := json.Unmarshal(b, v); err != nil { // which bounds the nesting
+		return err
+	}
+	return exact(json.NewDecoder(bytes.NewReader(b)), reflect.TypeOf(v))
+}
+
+// exact reads one value that is meant for t; nil: for anything.
+func exact(d *json.Decoder, t reflect.Type) error {
+	token, err := d.Token()
+	if err != nil {
+		return err
+	}
+	switch token {
+	case json.Delim('['):
+		for d.More() {
+			if err := exact(d, elementOf(t)); err != nil {
+				return err
+			}
+		}
+	case json.Delim('{'):
+		if err := exactFields(d, t); err != nil {
+			return err
+		}
+	default:
+		return nil
+	}
+	_, err = d.Token()
+	return err
+}
+
+func exactFields(d *json.Decoder, t reflect.Type) error {
+	fields := fieldsOf(t)
+	seen := map[string]bool{}
+	for d.More() {
+		token, err := d.Token()
+		if err != nil {
+			return err
+		}
+		name, _ := token.(string)
+		if seen[name] {
+			return fmt.Errorf("field %.80q twice", name)
+		}
+		seen[name] = true
+		in, known := fields[name]
+		if fields == nil {
+			in, known = elementOf(t), true
+		}
+		if !known {
+			return fmt.Errorf("unknown field %.80q", name)
+		}
+		if err := exact(d, in); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fieldsOf are the fields of a structure, by their names in JSON; nil: t is
+// none, or reads JSON by itself.
+func fieldsOf(t reflect.Type) map[string]reflect.Type {
+	t = pointed(t)
+	if t == nil || t.Kind() != reflect.Struct || readsItself(t) {
+		return nil
+	}
+	out := map[string]reflect.Type{}
+	for f := range t.Fields() {
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		switch {
+		case f.Anonymous && name == "":
+			for inner, of := range fieldsOf(f.Type) {
+				out[inner] = of
+			}
+		case f.IsExported() && name != "-" && name != "":
+			out[name] = f.Type
+		}
+	}
+	return out
+}
+
+func readsItself(t reflect.Type) bool {
+	p := reflect.PointerTo(t)
+	return p.Implements(reflect.TypeFor[json.Unmarshaler]()) || p.Implements(reflect.TypeFor[encoding.TextUnmarshaler]())
+}
+
+func elementOf(t reflect.Type) reflect.Type {
+	t = pointed(t)
+	if t == nil || readsItself(t) {
+		return nil
+	}
+	switch t.Kind() {
+	case reflect.Slice, reflect.Map, reflect.Array:
+		return t.Elem()
+	}
+	return nil
+}
+
+func pointed(t reflect.Type) reflect.Type {
+	for t != nil && t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	return t
+}
