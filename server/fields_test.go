@@ -46,7 +46,7 @@ func seeing(m *matrix, grants ...access.Grant) {
 }
 
 // onRecords grants everything that is done to records.
-func onRecords(f *privacy.Fields) access.Grant {
+func onRecords(f privacy.Fields) access.Grant {
 	return access.Grant{Actions: ruledRole().Grants[1].Actions, Fields: f}
 }
 
@@ -66,14 +66,14 @@ func leaks(text, canary string) bool {
 	return strings.Contains(text, plain)
 }
 
-func fieldsOf(field string, t privacy.Treatment) *privacy.Fields {
+func fieldsOf(field string, t privacy.Treatment) privacy.Fields {
 	switch field {
 	case "#document":
-		return &privacy.Fields{Document: t}
+		return privacy.Fields{Document: t}
 	case "#uri":
-		return &privacy.Fields{URI: t}
+		return privacy.Fields{URI: t}
 	}
-	return &privacy.Fields{Metadata: map[string]privacy.Treatment{field: t}}
+	return privacy.Fields{Metadata: map[string]privacy.Treatment{field: t}}
 }
 
 // Every route about records, for every kind of field under every treatment:
@@ -203,7 +203,7 @@ func TestFieldRulesShown(t *testing.T) {
 		privacy.Mask: `{"b":false,"f":0.0,"fs":[0.0],"i":0,"is":[0],"open":1,"s":"a***","short":"***","ss":["***"]}`,
 		privacy.Hide: `{"open":1}`,
 	} {
-		m, path := fielded(t, onRecords(&privacy.Fields{Document: treatment, URI: treatment, Metadata: map[string]privacy.Treatment{"*": treatment, "open": privacy.Visible}}))
+		m, path := fielded(t, onRecords(privacy.Fields{Document: treatment, URI: treatment, Metadata: map[string]privacy.Treatment{"*": treatment, "open": privacy.Visible}}))
 		m.as(201, "admin", "POST", path+"/add", `{"ids":["a","n"],"embeddings":[[1],[2]],"documents":["a document",null],"uris":["u://x",null],
 			"metadatas":[{"b":true,"f":1.5,"fs":[1.5,2.5],"i":7,"is":[7,8],"open":1,"s":"ada@example.com","short":"ada","ss":["x","y"]},null]}`)
 		got := m.as(200, "u", "POST", path+"/get", `{"include":["documents","metadatas","uris"]}`)
@@ -216,7 +216,7 @@ func TestFieldRulesShown(t *testing.T) {
 		}
 	}
 	// A record of which everything is hidden is like one that has nothing.
-	m, path := fielded(t, onRecords(&privacy.Fields{URI: privacy.Hide, Metadata: map[string]privacy.Treatment{"*": privacy.Hide}}))
+	m, path := fielded(t, onRecords(privacy.Fields{URI: privacy.Hide, Metadata: map[string]privacy.Treatment{"*": privacy.Hide}}))
 	m.as(201, "admin", "POST", path+"/add", `{"ids":["a","b","c"],"embeddings":[[1],[2],[3]],"uris":["u://x",null,null],"metadatas":[null,{"k":1},null]}`)
 	if got := m.as(200, "u", "POST", path+"/get", `{}`); !strings.Contains(got, `"metadatas":[null,null,null]`) {
 		t.Errorf("hidden: %s", got)
@@ -225,7 +225,7 @@ func TestFieldRulesShown(t *testing.T) {
 
 // Embeddings that are hidden are not read, and the nearest are found still.
 func TestFieldRulesEmbedding(t *testing.T) {
-	m, path := fielded(t, onRecords(&privacy.Fields{Embedding: privacy.Hide}))
+	m, path := fielded(t, onRecords(privacy.Fields{Embedding: privacy.Hide}))
 	m.as(201, "admin", "POST", path+"/add", canaryRecord)
 	const forbidden = `{"error":"AuthorizationError","message":"Forbidden: your roles do not let you read embeddings"}`
 	for _, body := range []string{`{"include":["embeddings"]}`, `{"include":["embeddings"],"query_embeddings":[[1]]}`} {
@@ -245,7 +245,7 @@ func TestFieldRulesEmbedding(t *testing.T) {
 // A refusal is the same for a key that records have and for one that none has,
 // and for pseudonyms of nothing.
 func TestFieldRulesTellNothing(t *testing.T) {
-	m, path := fielded(t, onRecords(&privacy.Fields{Metadata: map[string]privacy.Treatment{"secret-*": privacy.Hide, "name-*": privacy.Pseudonym}}))
+	m, path := fielded(t, onRecords(privacy.Fields{Metadata: map[string]privacy.Treatment{"secret-*": privacy.Hide, "name-*": privacy.Pseudonym}}))
 	m.as(201, "admin", "POST", path+"/add", `{"ids":["a","b"],"embeddings":[[1],[2]],"metadatas":[{"secret-a":5,"name-a":"ada"},null]}`)
 	for _, c := range []struct{ route, body string }{
 		{"get", `{"where":{"KEY":5}}`}, {"get", `{"where":{"KEY":"x"}}`}, {"query", `{"query_embeddings":[[1]],"where":{"KEY":{"$gt":1}}}`}, {"delete", `{"where":{"KEY":5}}`},
@@ -267,7 +267,7 @@ func TestFieldRulesTellNothing(t *testing.T) {
 // Pseudonyms: one for equal values of a key, another for each key and each
 // collection, and what filters take.
 func TestFieldRulesPseudonyms(t *testing.T) {
-	m, path := fielded(t, onRecords(&privacy.Fields{Metadata: map[string]privacy.Treatment{"mail": privacy.Pseudonym, "other": privacy.Pseudonym, "n": privacy.Pseudonym}}))
+	m, path := fielded(t, onRecords(privacy.Fields{Metadata: map[string]privacy.Treatment{"mail": privacy.Pseudonym, "other": privacy.Pseudonym, "n": privacy.Pseudonym}}))
 	const records = `{"ids":["a","b","c","d"],"embeddings":[[1],[2],[3],[4]],
 		"metadatas":[{"mail":"ada@example.com","other":"ada@example.com","n":5},{"mail":"bob@example.com","n":5.0},{"mail":"ada@example.com","n":6},null]}`
 	m.as(201, "admin", "POST", path+"/add", records)
@@ -314,8 +314,8 @@ func TestFieldRulesPseudonyms(t *testing.T) {
 
 // Several grants.
 func TestFieldRulesOfGrants(t *testing.T) {
-	hide := func(keys ...string) *privacy.Fields {
-		f := &privacy.Fields{Metadata: map[string]privacy.Treatment{}}
+	hide := func(keys ...string) privacy.Fields {
+		f := privacy.Fields{Metadata: map[string]privacy.Treatment{}}
 		for _, k := range keys {
 			f.Metadata[k] = privacy.Hide
 		}
@@ -361,7 +361,7 @@ func TestFieldRulesOfGrants(t *testing.T) {
 // what the value finds that stands behind it.
 func TestFieldRulesModel(t *testing.T) {
 	const seed = 11
-	m, path := fielded(t, onRecords(nil))
+	m, path := fielded(t, onRecords(privacy.Fields{}))
 	r := rand.New(rand.NewPCG(seed, 1))
 	keys := []string{"a", "ab", "abc", "b", "b1", "c"}
 	values := []string{`"x"`, `"y"`, `1`, `2`, `1.5`, `true`, `false`, `["x","y"]`, `[1,2]`}
@@ -387,7 +387,7 @@ func TestFieldRulesModel(t *testing.T) {
 			}
 		}
 		rules["none"] = privacy.Hide
-		seeing(m, onRecords(&privacy.Fields{Metadata: rules}))
+		seeing(m, onRecords(privacy.Fields{Metadata: rules}))
 		shown := shownRecord(t, m.as(200, "u", "POST", path+"/get", `{}`)).Metadatas
 		for i := range real {
 			for _, k := range keys {

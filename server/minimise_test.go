@@ -13,7 +13,7 @@ import (
 // minimised is a store with rules, and the path of a collection that is called docs.
 func minimised(t *testing.T, rules string) (m *matrix, path string) {
 	t.Helper()
-	m, path = fielded(t, onRecords(nil))
+	m, path = fielded(t, onRecords(privacy.Fields{}))
 	m.as(200, "admin", "PUT", "/api/v2/chromad/privacy", `{"version":1,"rules":[`+rules+`]}`)
 	return m, path
 }
@@ -143,7 +143,7 @@ func TestMinimisationRowRule(t *testing.T) {
 // Field rules over stored hashes: what is shown is not what is stored, and
 // filters go through both.
 func TestMinimisationAndFields(t *testing.T) {
-	m, path := fielded(t, onRecords(&privacy.Fields{Metadata: map[string]privacy.Treatment{"mail": privacy.Pseudonym}}))
+	m, path := fielded(t, onRecords(privacy.Fields{Metadata: map[string]privacy.Treatment{"mail": privacy.Pseudonym}}))
 	m.as(200, "admin", "PUT", "/api/v2/chromad/privacy", `{"version":1,"rules":[{"keys":{"mail":"hash"}}]}`)
 	m.as(201, "admin", "POST", path+"/add", `{"ids":["a","b"],"embeddings":[[1],[2]],"metadatas":[{"mail":"ada@example.com"},{"mail":"bob@example.com"}]}`)
 	stored := shownRecord(t, m.as(200, "admin", "POST", path+"/get", `{}`)).Metadatas[0]["mail"].(string)

@@ -65,7 +65,7 @@ func (p *Principal) sight(a Action, t Target) *privacy.Sight {
 
 // checkFields tells what is wrong with the rules about fields of a grant.
 func (g *Grant) checkFields() error {
-	if g.Fields == nil {
+	if g.Fields.Empty() {
 		return nil
 	}
 	about := slices.ContainsFunc(Actions(), func(a Action) bool {

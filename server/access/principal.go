@@ -136,7 +136,10 @@ func grantsOf(bindings []Binding, roles map[string]Role, values func(reference s
 	var out []granted
 	for _, b := range bindings {
 		for _, g := range roles[b.Role].Grants {
-			to := granted{role: g.On, on: b.On, whole: g.On.whole() && b.On.whole(), ruled: g.Where != nil, fields: g.Fields}
+			to := granted{role: g.On, on: b.On, whole: g.On.whole() && b.On.whole(), ruled: g.Where != nil}
+			if !g.Fields.Empty() {
+				to.fields = &g.Fields
+			}
 			for _, pattern := range g.Actions {
 				to.actions |= setOf(pattern)
 			}

@@ -24,8 +24,8 @@ type Grant struct {
 	// Where confines actions on records to those that match; nil: all. Of
 	// several grants each adds what it lets through.
 	Where Where `json:"where,omitempty" yaml:"where,omitempty"`
-	// Fields are what is seen of those records; nil: everything.
-	Fields *privacy.Fields `json:"fields,omitempty" yaml:"fields,omitempty"`
+	// Fields are what is seen of those records; empty: everything.
+	Fields privacy.Fields `json:"fields,omitzero" yaml:"fields,omitempty"`
 }
 
 // Role is a set of grants with a name.

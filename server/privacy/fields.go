@@ -1,6 +1,8 @@
 package privacy
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -52,11 +54,28 @@ const (
 	maxKeyRule  = 256 // bytes of a key or prefix
 )
 
-// Check tells what is wrong with rules that are not nil.
-func (f *Fields) Check() error {
-	if f.Document == "" && f.URI == "" && f.Embedding == "" && len(f.Metadata) == 0 {
+// Empty reports whether there are no rules.
+func (f *Fields) Empty() bool {
+	return f.Document == "" && f.URI == "" && f.Embedding == "" && len(f.Metadata) == 0
+}
+
+// UnmarshalJSON refuses null and an empty object, which would be no rule where
+// one was meant, and fields that it does not know.
+func (f *Fields) UnmarshalJSON(b []byte) error {
+	type plain Fields
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := d.Decode((*plain)(f)); err != nil {
+		return fmt.Errorf("fields: %w", err)
+	}
+	if f.Empty() {
 		return errors.New("fields: empty; leave it out for no rule")
 	}
+	return nil
+}
+
+// Check tells what is wrong with the rules.
+func (f *Fields) Check() error {
 	for _, x := range []struct {
 		field string
 		t     Treatment
