@@ -158,6 +158,7 @@ func prepare(dir string, opts *Options) (*inspection, error) {
 		catMu: newWaitLock(), rotation: newWaitLock(), catalog: newCatalog(),
 	}
 	db.gate.init()
+	db.audit = newAuditLog(db)
 	if db.fs == nil {
 		root, err := vfs.Open(dir)
 		if err != nil {

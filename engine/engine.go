@@ -55,6 +55,7 @@ type DB struct {
 	nextFile atomic.Uint64 // number of the last file made
 	rotation waitLock      // held by whoever changes keys; before all other locks
 	watchers watchers      // of that
+	audit    *auditLog
 
 	mu      sync.RWMutex
 	catalog *catalog
@@ -74,6 +75,7 @@ func Open(dir string, opts *Options) (*DB, error) {
 	}
 	db := &DB{opts: o, fs: o.fs, keys: seal.Plain(), files: liveFiles{refs: map[uint64]int{}}, catMu: newWaitLock(), rotation: newWaitLock()}
 	db.gate.init()
+	db.audit = newAuditLog(db)
 	db.erasure.run, db.erasure.wake = newWaitLock(), make(chan struct{}, 1)
 	db.expiry.wake = make(chan struct{}, 1)
 	if db.fs == nil {
@@ -153,7 +155,7 @@ func (db *DB) Close() error {
 			err = db.writeCheckpoint(context.Background())
 		}
 	}
-	return errors.Join(err, db.closeFiles())
+	return errors.Join(err, db.audit.close(), db.closeFiles())
 }
 
 // closeFlush is how long Close flushes, the largest memtables first. What is

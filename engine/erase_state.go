@@ -155,7 +155,7 @@ func (db *DB) changesNames(e *catalogEntry) bool {
 	case opSet:
 		db.mu.RLock()
 		defer db.mu.RUnlock()
-		return db.catalog.settings[e.name] != nil
+		return e.name != auditSetting && db.catalog.settings[e.name] != nil
 	case opCreateTenant, opSetTenant:
 		db.mu.RLock()
 		defer db.mu.RUnlock()

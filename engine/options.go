@@ -65,6 +65,9 @@ type Options struct {
 	// cannot reach, EraseNow says. 0: 24 hours; negative: when EraseNow is
 	// called, and as far as merging and checkpoints happen to do it.
 	EraseWithin time.Duration
+	// AuditFile is the size in bytes from which on a file of the audit log is
+	// closed. 0: 16 MiB.
+	AuditFile int64
 	// ExpireEvery is how often records that are over (Collection.SetRetention)
 	// are deleted, which no read has any more by then: EraseWithin counts from
 	// that. 0: every minute; negative: when Collection.Expire is called.
@@ -152,7 +155,7 @@ func (o *Options) withDefaults() (Options, error) {
 	}{
 		{"MemtableRows", int64(v.MemtableRows)}, {"MemtableBytes", v.MemtableBytes}, {"MemoryLimit", v.MemoryLimit},
 		{"LogLimit", v.LogLimit}, {"TextCache", v.TextCache}, {"SegmentMemory", v.SegmentMemory},
-		{"OpenSegments", int64(v.OpenSegments)}, {"GraphMin", int64(v.GraphMin)}, {"Workers", int64(v.Workers)},
+		{"OpenSegments", int64(v.OpenSegments)}, {"GraphMin", int64(v.GraphMin)}, {"Workers", int64(v.Workers)}, {"AuditFile", v.AuditFile},
 	} {
 		if f.n < 0 {
 			return v, &InvalidError{Field: "Options." + f.name, Index: -1, Reason: fmt.Sprintf("%d is negative", f.n)}
@@ -169,6 +172,7 @@ func (o *Options) withDefaults() (Options, error) {
 	setDefault(&v.SegmentMemory, 2*v.MemoryLimit)
 	setDefault(&v.OpenSegments, 1000)
 	setDefault(&v.GraphMin, 1000)
+	setDefault(&v.AuditFile, 16<<20)
 	setDefault(&v.Workers, runtime.GOMAXPROCS(0))
 	setDefault(&v.Limits.Dimension, 65535)
 	setDefault(&v.Limits.IDBytes, 1<<16)

@@ -291,6 +291,9 @@ func (v *convergence) rewrite(ctx context.Context) error {
 	if err := db.resealReceipts(ctx); err != nil {
 		return err
 	}
+	if err := db.resealAudit(ctx); err != nil {
+		return err
+	}
 	covered, err := v.covered(ctx)
 	if err != nil {
 		return err

@@ -74,6 +74,8 @@ func (l *Log) find() (err error) {
 	l.files, l.number, l.marks = found.files, found.number, found.marks
 	switch {
 	case len(l.files) > 0:
+	case l.o.New:
+		return nil
 	case l.needed() > 1:
 		return corrupt(dir, 0, "no file, but the checkpoint knows of entries up to %d", l.needed()-1)
 	case l.o.Existing:

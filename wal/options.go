@@ -39,6 +39,9 @@ type Options struct {
 	// that they are lost. Without it, that is an empty log when Open asks for
 	// the first position.
 	Existing bool
+	// New says that there is no log, nor was there one: it begins at the position
+	// that Open is given, whatever that is.
+	New bool
 	// Last is an entry that was durable, 0 for none: a log that ends before it
 	// is corrupt, however it ends. Open's own position says the same of those
 	// before it.
