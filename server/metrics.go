@@ -90,7 +90,11 @@ func (m *requestMetrics) observe(p *pattern, r *route, status int, took time.Dur
 func (s *Server) scrape(c *call) error {
 	buf := c.buffer()
 	b := appendStoreMetrics(*buf, s.store.Stats())
-	*buf = s.answered.append(s.appendLoad(b))
+	b = s.answered.append(s.appendLoad(b))
+	if s.config.Metrics != nil {
+		b = s.config.Metrics(b)
+	}
+	*buf = b
 	c.media = metricsType
 	c.json(*buf)
 	return nil

@@ -37,6 +37,7 @@ type Config struct {
 	Bounds      *limit.Set // how much may be asked for from one address, by who needs no credential
 	Admission   Admission
 	Quotas      Quotas
+	Metrics     func(b []byte) []byte // appends figures of others to GET /metrics; nil: there are none
 }
 
 // Server answers Chroma's API. It is safe for concurrent use.
