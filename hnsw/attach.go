@@ -7,21 +7,39 @@ import (
 	"github.com/chromad/chromad/internal/quant"
 )
 
+// widestCode is the most bits of a number in a code.
+const widestCode = 8
+
 // attach trains a codec for the vectors and encodes all of them: a search
-// walks over codes and looks at few rows only. A graph of no rows, or of rows
-// of no numbers, gets none.
+// walks over codes and looks at few rows only. Where codes of one width do not
+// tell near rows apart the next is tried, and then none: searches walk over the
+// vectors. A graph of no rows, or of rows of no numbers, gets no codec.
 func (b *builder) attach() error {
 	g, v := b.g, &b.v
 	if v.Rows == 0 || v.Dim == 0 {
 		return nil
 	}
-	if b.p.Bits == plainBits {
-		g.plain = true
-		g.setLong()
-		return nil
+	for bits := b.p.Bits; bits <= widestCode; bits = 2 * g.codes.Bits {
+		if err := b.encode(bits); err != nil {
+			return err
+		}
+		if b.p.Bits != 0 || b.telling() {
+			g.setCoarsest()
+			g.setLong()
+			return nil
+		}
 	}
+	g.plain, g.codec, g.codes = true, nil, kernel.Codes{}
+	g.setLong()
+	return nil
+}
+
+// encode trains a codec of a width, 0: of the fewest bits that seem enough, and
+// encodes all rows.
+func (b *builder) encode(bits int) error {
+	g, v := b.g, &b.v
 	codec, err := quant.Train(v.Rows, func(i int) []float32 { return v.row(uint32(i)) },
-		quant.Options{Metric: v.Metric, Dim: v.Dim, Bits: b.p.Bits, Seed: b.p.Seed})
+		quant.Options{Metric: v.Metric, Dim: v.Dim, Bits: bits, Seed: b.p.Seed})
 	if err != nil {
 		return fmt.Errorf("train codes: %w", err)
 	}
@@ -31,11 +49,6 @@ func (b *builder) attach() error {
 		w.point = codec.Point(w.point[:0], v.row(uint32(i)))
 		codes.Meta[i] = codec.Encode(codes.Data[i*stride:][:stride], w.point)
 	})
-	if err != nil {
-		return err
-	}
 	g.codec, g.codes = codec, codes
-	g.setCoarsest()
-	g.setLong()
-	return nil
+	return err
 }

@@ -14,9 +14,10 @@ import (
 // were checked, searches end, within their memory, and find rows there are.
 func TestChangedAfterDecode(t *testing.T) {
 	const rows, dim, seed = 2500, 12, 71
-	for _, metric := range metrics {
+	for i := range 2 * len(metrics) {
+		metric, bits := metrics[i/2], []int{0, plainBits}[i%2]
 		v := matrix(metric, clustered(seed, rows, dim), dim, 0)
-		good, err := mustBuild(t, v, Params{M: 4, EFConstruction: 60}).AppendBinary(nil)
+		good, err := mustBuild(t, v, Params{M: 4, EFConstruction: 60, Bits: bits}).AppendBinary(nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -64,7 +65,7 @@ func spoil(r *rand.Rand, b []byte, l layout) {
 		all = all[i : i+1]
 	}
 	share := []int{1, 3, 50}[r.IntN(3)]
-	for _, a := range all {
+	for _, a := range all { // codes and meta may have none
 		for at := a.at; at+4 <= a.at+a.len; at += 4 {
 			if r.IntN(share) == 0 {
 				x := []uint32{r.Uint32(), math.MaxUint32, 1 << 31, 2500, 2499, uint32(r.IntN(5000)), 0, 160}[r.IntN(8)]

@@ -80,7 +80,8 @@ func TestDecodeRefuses(t *testing.T) {
 		"codec short":  word(24, uint32(l.codec.len-1)),
 		"codec more":   word(24, uint32(l.codec.len+1)),
 		"no codec":     word(24, 0),
-		"levels":       word(28, 2),
+		"kind":         word(28, 8),
+		"plain":        word(28, flagPlain), // and has codes
 		"reserved":     one(63, 1),
 		"neighbour":    word(l.links.at, 9),
 		"unused":       word(l.links.at+int64(4*g.degree[0]), 9),
@@ -135,6 +136,9 @@ func TestCheck(t *testing.T) {
 
 // layoutIn is where the arrays of g are in its bytes.
 func layoutIn(t testing.TB, g *Graph) layout {
+	if g.codec == nil {
+		return g.layout(0)
+	}
 	codec, err := g.codec.AppendBinary(nil)
 	if err != nil {
 		t.Fatal(err)
@@ -152,7 +156,11 @@ func FuzzDecode(f *testing.F) {
 	f.Add(empty)
 	long := bytes.Clone(good)
 	long[28] = 1 // walks begin at all rows of the upper levels
-	f.Add(long)
+	f.Add(bytes.Clone(long))
+	long[28] = 5 // … with a beam
+	f.Add(bytes.Clone(long))
+	plain, _ := mustBuild(f, v, Params{M: 2, EFConstruction: 8, Seed: 5, Bits: plainBits}).AppendBinary(nil)
+	f.Add(plain)
 	r := rand.New(rand.NewPCG(33, 34))
 	for range 20 {
 		b := bytes.Clone(good)
@@ -170,7 +178,7 @@ func FuzzDecode(f *testing.F) {
 		if g.Fits(v.Metric, v.Dim) != nil {
 			return // searches refuse
 		}
-		if g.codec != nil {
+		if g.codec != nil || g.plain {
 			walkOnly(g, v, v.row(0), 1, 5, nil, new(Scratch))
 		}
 		if got := search(g, v, v.row(0), 3, 5, []uint64{0x155}, nil); len(got) != 3 {

@@ -27,10 +27,15 @@ const (
 	tightLeast = 33
 	// tightStep is how far apart rows of a group are along one coordinate, in
 	// steps of the grid: the error of a difference is 0.4.
-	tightStep = 1
+	tightStep = 1.5
 	// tightReach is how far from the head its group reaches along one coordinate, in
 	// steps: farther, and the grid of its own would not be much finer.
 	tightReach = 12
+	// tightMany rows of a group are linked by all workers together.
+	tightMany = 1 << 14
+	// tightShare is the share of the rows from which on groups are worth a
+	// second build: one in so many.
+	tightShare = 200
 	// waysOut is the share of the links of a row of a group that lead out.
 	waysOut = 8
 )
@@ -53,14 +58,22 @@ func (b *builder) regroup() error {
 		return err
 	}
 	errs := make([]error, len(groups))
-	if err := b.shares(len(groups), 1, func(_ *worker, i int) { errs[i] = b.linkWithin(&groups[i]) }); err != nil {
+	if err := b.shares(len(groups), 1, func(_ *worker, i int) {
+		if len(groups[i].rows) < tightMany {
+			errs[i] = b.linkWithin(&groups[i], 1)
+		}
+	}); err != nil {
 		return err
 	}
 	for i := range groups {
+		if t := &groups[i]; len(t.rows) >= tightMany {
+			errs[i] = b.linkWithin(t, b.p.Workers)
+		}
 		if errs[i] != nil {
 			return errs[i]
 		}
 		b.hang(&groups[i])
+		groups[i].own = nil
 	}
 	return nil
 }
@@ -83,9 +96,17 @@ func (b *builder) tightGroups() ([]tightGroup, error) {
 	}
 	groups := b.joined(near, limit)
 	all := len(b.rows)
-	return slices.DeleteFunc(groups, func(t tightGroup) bool {
+	groups = slices.DeleteFunc(groups, func(t tightGroup) bool {
 		return len(t.rows) < tightLeast || len(t.rows) == all || !b.narrow(t.rows)
-	}), b.ctx.Err()
+	})
+	sum := 0
+	for _, t := range groups {
+		sum += len(t.rows)
+	}
+	if sum*tightShare < all {
+		groups = nil
+	}
+	return groups, b.ctx.Err()
 }
 
 // tightLimit is the squared distance in the grid of rows that are so many
@@ -165,8 +186,8 @@ func (b *builder) hide(groups []tightGroup) {
 }
 
 // linkWithin builds the graph of a group. Its rows are moved so that the head
-// is at zero: what remains of them is small and exact.
-func (b *builder) linkWithin(t *tightGroup) (err error) {
+// is at zero: what remains of them is small and exact. They are copied for it.
+func (b *builder) linkWithin(t *tightGroup, workers int) (err error) {
 	width := b.v.Dim
 	if b.v.Metric == kernel.IP {
 		width++
@@ -182,7 +203,7 @@ func (b *builder) linkWithin(t *tightGroup) (err error) {
 		}
 	}
 	p := b.p
-	p.Bits, p.Workers, p.Progress, p.Guard, p.Yield = plainBits, 1, nil, nil, nil
+	p.Bits, p.Workers, p.Progress, p.Guard = plainBits, workers, nil, nil
 	t.own, err = Build(b.ctx, v, p)
 	return err
 }

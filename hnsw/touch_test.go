@@ -53,10 +53,11 @@ func (h *behind) rows() (n int) {
 func TestTouch(t *testing.T) {
 	const rows, dim = 3000, 8
 	rng := rand.New(rand.NewPCG(1, 7))
-	for _, metric := range metrics {
+	for i := range 2 * len(metrics) {
+		metric, bits := metrics[i/2], []int{0, plainBits}[i%2]
 		v := matrix(metric, clustered(3, rows, dim), dim, 8)
 		q := slices.Clone(v.row(7))
-		g, err := Build(context.Background(), v, Params{M: 8, EFConstruction: 40})
+		g, err := Build(context.Background(), v, Params{M: 8, EFConstruction: 40, Bits: bits})
 		if err != nil {
 			t.Fatal(err)
 		}
