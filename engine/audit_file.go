@@ -18,6 +18,7 @@ import (
 //	audit/damaged/*                  files of audit/log that could not be read, put aside
 const (
 	auditDir        = "audit"
+	auditLogDir     = auditDir + "/log"
 	auditDamagedDir = auditDir + "/damaged"
 	auditSuffix     = ".audit"
 

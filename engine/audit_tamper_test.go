@@ -250,3 +250,31 @@ func FuzzAuditNotes(f *testing.F) {
 		_, _ = decodeAuditNote(b, &r), decodeAuditNote(b, &l)
 	})
 }
+
+// Check reads the audit log, and a repair takes it over.
+func TestAuditCheckedAndRepaired(t *testing.T) {
+	for _, encrypted := range []bool{false, true} {
+		fs, _, report, files := audited(t, encrypted)
+		o := smallAudit(encrypted)
+		o.fs = fs
+		r, err := Check(t.Context(), "", &o, CheckOptions{})
+		check(t, err)
+		if len(r.Findings) > 0 {
+			t.Errorf("%+v", r.Findings)
+		}
+		out := faultfs.New(1)
+		_, err = Repair(t.Context(), "", "out", &o, RepairOptions{out: out})
+		check(t, err)
+		db := openOn(t, out, smallAudit(encrypted))
+		if again := wantClean(t, db); again.Last < report.Last {
+			t.Errorf("%+v, before %+v", again, report)
+		}
+		check(t, db.Close())
+		check(t, fs.Damage(files[1].name, func(b []byte) []byte { b[700] ^= 1; return b }))
+		r, err = Check(t.Context(), "", &o, CheckOptions{})
+		check(t, err)
+		if !strings.Contains(fmt.Sprint(r.Err()), "audit log: records from") || r.Findings[0].File != files[1].name {
+			t.Errorf("%+v", r.Findings)
+		}
+	}
+}

@@ -146,7 +146,7 @@ func (v *auditVerifier) closed(f auditFile) error {
 
 // open reads what is in no closed file.
 func (v *auditVerifier) open(files []auditFile) error {
-	name := auditDir + "/log"
+	name := auditLogDir
 	damaged := func(err error) {
 		if c, ok := errors.AsType[*disk.CorruptError](err); ok {
 			name = auditDir + "/" + strings.TrimPrefix(c.File, auditDir+"/")

@@ -231,7 +231,7 @@ func (db *DB) findAuditEnd() (*auditEnd, error) {
 	switch {
 	case f.damage != nil:
 	case !f.there && (len(closed) > 0 || f.known > 0):
-		f.damage = &disk.CorruptError{File: auditDir + "/log", Err: errors.New("there is no file, but there was a log")}
+		f.damage = &disk.CorruptError{File: auditLogDir, Err: errors.New("there is no file, but there was a log")}
 	case f.last < f.known:
 		f.damage = &disk.CorruptError{File: auditDir, Err: fmt.Errorf("it ends with record %d, the store knows of %d", f.last, f.known)}
 	case !sure:
@@ -281,7 +281,7 @@ func (a *auditLog) putAside(f *auditEnd) error {
 		f.open, f.stored = auditSummary{}, nil
 	}
 	f.there, f.begin = false, 0
-	infos, err := db.fs.List(auditDir + "/log")
+	infos, err := db.fs.List(auditLogDir)
 	if err != nil || len(infos) == 0 {
 		if isNotExist(err) {
 			err = nil
@@ -300,11 +300,11 @@ func (a *auditLog) putAside(f *auditEnd) error {
 	}
 	for n, i := range infos {
 		to := fmt.Sprintf("%s/%06d-%s", auditDamagedDir, len(there)+n, i.Name)
-		if err := db.fs.Rename(auditDir+"/log/"+i.Name, to); err != nil {
+		if err := db.fs.Rename(auditLogDir+"/"+i.Name, to); err != nil {
 			return err
 		}
 	}
-	return errors.Join(db.fs.SyncDir(auditDamagedDir), db.fs.SyncDir(auditDir+"/log"))
+	return errors.Join(db.fs.SyncDir(auditDamagedDir), db.fs.SyncDir(auditLogDir))
 }
 
 // resealAudit puts the audit log under the store's newest key.
@@ -332,7 +332,7 @@ func (db *DB) resealAudit(ctx context.Context) error {
 	if err := a.log.Release(a.log.End()); err != nil {
 		return auditError(err)
 	}
-	if err := db.fs.SyncDir(auditDir + "/log"); err != nil { // what opening it removed stays removed
+	if err := db.fs.SyncDir(auditLogDir); err != nil { // what opening it removed stays removed
 		return err
 	}
 	newest := db.newestKeys()[seal.ID{}]

@@ -41,6 +41,9 @@ func (k *checkup) store() error {
 	if err := k.logFiles(); err != nil {
 		return err
 	}
+	if err := k.audit(); err != nil {
+		return err
+	}
 	if k.found {
 		for _, c := range db.byName() {
 			if err := k.collection(c); err != nil {
@@ -62,7 +65,7 @@ func (k *checkup) listed(dir string) ([]vfs.Info, error) {
 
 // measure counts the files that will be read.
 func (k *checkup) measure() error {
-	for dir, suffix := range map[string]string{checkpointDir: checkpointSuffix, "log": ".wal", segmentDir: segmentSuffix, keys.Dir: ""} {
+	for dir, suffix := range map[string]string{checkpointDir: checkpointSuffix, "log": ".wal", segmentDir: segmentSuffix, keys.Dir: "", auditDir: auditSuffix, auditLogDir: ".wal"} {
 		infos, err := k.listed(dir)
 		if err != nil {
 			return err
@@ -212,7 +215,7 @@ func (k *checkup) decodable(payload []byte) (err error) {
 // program knows: segments of a store without a catalog, and keys.
 func (k *checkup) directory() error {
 	named := k.db.named()
-	for _, dir := range []string{".", "log", segmentDir, checkpointDir, disk.TmpDir, keys.Dir, receiptDir} {
+	for _, dir := range []string{".", "log", segmentDir, checkpointDir, disk.TmpDir, keys.Dir, receiptDir, auditDir, auditLogDir} {
 		infos, err := k.listed(dir)
 		if err != nil {
 			return err
@@ -245,7 +248,7 @@ func (k *checkup) entry(dir string, i vfs.Info, named map[uint64]*Collection) er
 	}
 	switch dir {
 	case ".":
-		known := []string{"LOCK", reserveNames[forCheckpoint], reserveNames[forEntries], "log", segmentDir, checkpointDir, disk.TmpDir, keys.Dir, receiptDir}
+		known := []string{"LOCK", reserveNames[forCheckpoint], reserveNames[forEntries], "log", segmentDir, checkpointDir, disk.TmpDir, keys.Dir, receiptDir, auditDir}
 		for _, n := range known {
 			if i.Name == n {
 				return nil
@@ -270,7 +273,11 @@ func (k *checkup) entry(dir string, i vfs.Info, named map[uint64]*Collection) er
 		if number(checkpointSuffix) > 0 {
 			return nil
 		}
-	case "log":
+	case auditDir:
+		if first, ours := parseAuditName(i.Name); ours && i.Regular && first > 0 || name == auditLogDir || name == auditDamagedDir {
+			return nil
+		}
+	case "log", auditLogDir:
 		if cmp.Or(number(".wal"), number(".newest")) > 0 {
 			return nil
 		}

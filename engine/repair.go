@@ -191,6 +191,9 @@ func (r *repair) make(out string) error {
 			return err
 		}
 	}
+	if err := r.copyAudit(); err != nil {
+		return err
+	}
 	return r.to.SyncDir(".")
 }
 
