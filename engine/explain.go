@@ -27,8 +27,8 @@ type SegmentPlan struct {
 	Expanded  int // rows whose links were followed
 	Scored    int // rows whose distance was estimated from their codes
 	Reranked  int // rows whose distance was computed from their vectors
-	Bits      int // of a number in a code; 0: there is no index
-	CodeBytes int // of a code
+	Bits      int // of a number in a code; 32: the graph is walked over vectors, 0: there is no index
+	CodeBytes int // of a code, 0 where there are none
 }
 
 // Explain answers a query as Query does, and says how. Segments are searched

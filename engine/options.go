@@ -45,10 +45,11 @@ type Options struct {
 	// GraphMin is the number of rows from which a segment has a graph;
 	// smaller ones are scanned. 0: 1,000.
 	GraphMin int
-	// IndexBits is how many bits of each number searches walk over: 2, 4 or 8. More
-	// take more memory and time, fewer lose neighbours where vectors are hard to
-	// tell apart. 0: chosen for each segment by trying on a sample of its rows. It
-	// counts for segments that are written from now on.
+	// IndexBits is how many bits of each number searches walk over: 2, 4, 8, or 32
+	// for the vectors themselves. More take more memory and time, fewer lose
+	// neighbours where vectors are hard to tell apart. 0: chosen for each segment by
+	// trying on a sample of its rows, and again on their neighbours. It counts for
+	// segments that are written from now on.
 	IndexBits int
 	// Workers is how many goroutines build a graph. 0: GOMAXPROCS.
 	Workers int
@@ -162,7 +163,7 @@ func (o *Options) withDefaults() (Options, error) {
 		}
 	}
 	if err := (hnsw.Params{Bits: v.IndexBits}).Check(); err != nil {
-		return v, &InvalidError{Field: "Options.IndexBits", Index: -1, Reason: fmt.Sprintf("%d is not 0, 2, 4 or 8", v.IndexBits)}
+		return v, &InvalidError{Field: "Options.IndexBits", Index: -1, Reason: fmt.Sprintf("%d is not 0, 2, 4, 8 or 32", v.IndexBits)}
 	}
 	setDefault(&v.MemtableRows, 16384)
 	setDefault(&v.MemtableBytes, 64<<20)
