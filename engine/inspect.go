@@ -51,6 +51,9 @@ type CollectionView struct {
 	Segments    []uint64 `json:"segments"`
 	Bytes       int64    `json:"bytes"`
 	Generations []uint32 `json:"key_generations,omitempty"`
+	ExpiresBy   string   `json:"expires_by,omitempty"`      // key of its retention
+	Default     int64    `json:"default_seconds,omitempty"` // and what new records get
+	HeldSince   string   `json:"held_since,omitempty"`      // when it was put under legal hold
 }
 
 // FileView is the identity of a file.
@@ -78,7 +81,7 @@ type SegmentView struct {
 // IndexView is what a segment's index is.
 type IndexView struct {
 	M         int   `json:"m"`
-	CodeBits  int   `json:"code_bits"`  // of a number in a code
+	CodeBits  int   `json:"code_bits"`  // of a number in a code; 32: there are none, searches walk over the vectors
 	CodeBytes int   `json:"code_bytes"` // of a row
 	Bytes     int64 `json:"bytes"`      // of codes and links: what a search needs in memory
 }
@@ -242,6 +245,12 @@ func (in *inspection) showCollections(_ context.Context, v *Inspection) error {
 		cv := CollectionView{
 			ID: c.id.String(), Tenant: c.tenant, Database: c.database, Name: c.name, Metric: c.spec.Metric.String(),
 			Dimension: s.dimension, Records: s.live, InLog: s.rows, Segments: []uint64{}, Generations: generations[c.id],
+		}
+		if k := c.keep.Load(); k != nil {
+			cv.ExpiresBy, cv.Default = k.key, k.grace
+			if k.held {
+				cv.HeldSince = showTime(k.since)
+			}
 		}
 		for _, seg := range c.manifest.segments {
 			cv.Segments = append(cv.Segments, seg.info.Number)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -206,10 +207,10 @@ func summaryView(w io.Writer, v *engine.Inspection) {
 }
 
 func collectionsView(w io.Writer, v *engine.Inspection) {
-	fmt.Fprint(w, "NAME\tDATABASE\tRECORDS\tIN LOG\tDIMENSION\tMETRIC\tSEGMENTS\tBYTES\tKEYS\tID\n")
+	fmt.Fprint(w, "NAME\tDATABASE\tRECORDS\tIN LOG\tDIMENSION\tMETRIC\tSEGMENTS\tBYTES\tKEYS\tEXPIRES BY\tHELD SINCE\tID\n")
 	for _, c := range v.Collections {
-		fmt.Fprintf(w, "%q\t%q\t%d\t%d\t%d\t%s\t%s\t%d\t%s\t%s\n", c.Name, c.Tenant+"/"+c.Database, c.Records, c.InLog, c.Dimension, c.Metric,
-			numbersText(c.Segments), c.Bytes, numbersText(c.Generations), c.ID)
+		fmt.Fprintf(w, "%q\t%q\t%d\t%d\t%d\t%s\t%s\t%d\t%s\t%s\t%s\t%s\n", c.Name, c.Tenant+"/"+c.Database, c.Records, c.InLog, c.Dimension, c.Metric,
+			numbersText(c.Segments), c.Bytes, numbersText(c.Generations), quotedText(c.ExpiresBy), cmp.Or(c.HeldSince, "-"), c.ID)
 	}
 }
 
@@ -256,6 +257,9 @@ func logView(w io.Writer, v *engine.Inspection, number uint64) {
 func indexText(x *engine.IndexView) string {
 	if x == nil {
 		return "none: rows are compared one by one"
+	}
+	if x.CodeBits == 32 {
+		return fmt.Sprintf("graph with M %d over the vectors; %d bytes are kept in memory", x.M, x.Bytes)
 	}
 	return fmt.Sprintf("graph with M %d over codes of %d bits a number, %d bytes a row; %d bytes are kept in memory", x.M, x.CodeBits, x.CodeBytes, x.Bytes)
 }

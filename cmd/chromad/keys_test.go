@@ -31,12 +31,15 @@ func here(ctx context.Context, args ...string) (status int, stdout, stderr strin
 func TestHelp(t *testing.T) {
 	var all [][]string
 	for _, c := range commands() {
-		if !slices.Contains([]string{"keys", "users", "certs", "version"}, c.name) {
+		if !slices.Contains([]string{"keys", "users", "retention", "certs", "version"}, c.name) {
 			all = append(all, []string{c.name})
 		}
 	}
 	for _, c := range keysCommands() {
 		all = append(all, []string{"keys", c.name})
+	}
+	for _, c := range retentionCommands() {
+		all = append(all, []string{"retention", c.name})
 	}
 	all = append(all, []string{"users", "add"}, []string{"users", "password"}, []string{"certs", "dev"})
 	for _, args := range all {

@@ -8,6 +8,8 @@
 //	POST /admin/v1/compact      merge segments, give space back
 //	GET  /admin/v1/access       who may do what; hashes of secrets, no secret
 //	POST /admin/v1/access       change that: the body is an access.Command
+//	GET  /admin/v1/retention    collections with a retention or a legal hold
+//	POST /admin/v1/retention    change one: the body is a RetentionCommand
 //
 // It is HTTP, but never over the network: there is no authentication in it.
 // Who may open the socket (a file in the store's directory, for its owner

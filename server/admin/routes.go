@@ -24,6 +24,7 @@ type Store interface {
 	EraseNow(ctx context.Context, progress func(engine.EraseProgress)) error
 	Receipts(ctx context.Context) iter.Seq2[*engine.Receipt, error]
 	PublicKey() ([]byte, error)
+	Keeper
 }
 
 // Admin answers. It is safe for concurrent use.
@@ -62,6 +63,8 @@ func New(ctx context.Context, store Store, who Access, about Status, log *slog.L
 	a.mux.HandleFunc("GET /admin/v1/receipts", a.receipts)
 	a.mux.HandleFunc("GET /admin/v1/access", a.policy)
 	a.mux.HandleFunc("POST /admin/v1/access", a.change)
+	a.mux.HandleFunc("GET /admin/v1/retention", a.listRetention)
+	a.mux.HandleFunc("POST /admin/v1/retention", a.changeRetention)
 	return a
 }
 
@@ -72,8 +75,8 @@ func (a *Admin) Wait() { a.jobs.wait() }
 // ServeHTTP answers one request.
 func (a *Admin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// No request has parameters, and one that nobody knows may ask for more
-	// than is done. One has a body.
-	body := r.Method == http.MethodPost && r.URL.Path == "/admin/v1/access"
+	// than is done. Two have a body.
+	body := r.Method == http.MethodPost && (r.URL.Path == "/admin/v1/access" || r.URL.Path == "/admin/v1/retention")
 	if r.URL.RawQuery != "" || r.ContentLength != 0 && !body {
 		fail(w, http.StatusBadRequest, errors.New("parameters and bodies are not known here"))
 		return
