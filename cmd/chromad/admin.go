@@ -67,6 +67,7 @@ func (a *administration) close() {
 type changeFlags struct {
 	keys             *string
 	expectGeneration uint64
+	make             bool // a store, where there is none
 }
 
 func newChangeFlags(p *flagPage) *changeFlags {
@@ -80,7 +81,18 @@ func (c *changeFlags) reach(ctx context.Context, dir string) (*engine.DB, *admin
 	if err != nil {
 		return nil, nil, err
 	}
-	return reach(ctx, dir, engine.Options{Keys: op, MinGeneration: c.expectGeneration})
+	opts := engine.Options{Keys: op, MinGeneration: c.expectGeneration}
+	if c.make && storeIn(dir) != nil {
+		if err := notChromas(dir); err != nil {
+			return nil, nil, err
+		}
+		db, err := engine.Open(dir, &opts)
+		if err != nil {
+			err = explainKeys(dir, op, err)
+		}
+		return db, nil, err
+	}
+	return reach(ctx, dir, opts)
 }
 
 // reach opens the store in dir, or where a server has it open asks for that

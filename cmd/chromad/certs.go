@@ -16,7 +16,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 )
 
@@ -32,13 +31,7 @@ func certsCommand(ctx context.Context, args []string, stdout, stderr io.Writer) 
 }
 
 func certsUsage() string {
-	var b strings.Builder
-	b.WriteString("Certificates for chromad run --tls-cert.\n\nUsage:\n\n")
-	for _, c := range certsCommands() {
-		fmt.Fprintf(&b, "  chromad certs %-25s %s\n", c.name+" "+c.args, c.short)
-	}
-	b.WriteString("\nMore: chromad certs dev --help, docs/security.md\n")
-	return b.String()
+	return groupUsage("certs", "Certificates for chromad run --tls-cert.", certsCommands(), "\nMore: chromad certs dev --help, docs/security.md\n")
 }
 
 func certsDev(_ context.Context, args []string, stdout, stderr io.Writer) int {

@@ -6,10 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"text/tabwriter"
-	"time"
 
 	"github.com/chromad/chromad/engine"
 )
@@ -54,8 +52,11 @@ More: docs/operations.md
 	if err != nil {
 		return unable(p, path, err, stderr)
 	}
-	bar := newBar(stderr, "check", *quiet)
-	report, err := engine.Check(ctx, path, o, engine.CheckOptions{Progress: bar.draw})
+	bar := newBar("check", stderr)
+	if *quiet {
+		bar = nil
+	}
+	report, err := engine.Check(ctx, path, o, engine.CheckOptions{Progress: bar.bytes})
 	bar.clear()
 	if err != nil {
 		return unable(p, path, err, stderr)
@@ -196,40 +197,4 @@ func bytesText(n int64) string {
 		return fmt.Sprintf("%d KiB", n>>10)
 	}
 	return counted(int(n), "byte")
-}
-
-// bar is a progress bar on a terminal. Three lines of code are no reason for
-// another dependency.
-type bar struct {
-	w    io.Writer // nil: not a terminal, or nobody wants to see it
-	name string
-	last time.Time
-}
-
-func newBar(stderr io.Writer, name string, quiet bool) *bar {
-	f, ok := stderr.(*os.File)
-	if !ok || quiet {
-		return &bar{}
-	}
-	if st, err := f.Stat(); err != nil || st.Mode()&os.ModeCharDevice == 0 {
-		return &bar{}
-	}
-	return &bar{w: f, name: name}
-}
-
-const barWidth = 30
-
-func (b *bar) draw(done, total int64) {
-	if b.w == nil || total <= 0 || time.Since(b.last) < 100*time.Millisecond {
-		return
-	}
-	b.last = time.Now()
-	n := int(done * barWidth / total)
-	fmt.Fprintf(b.w, "\r%s [%s%s] %3d%% of %s ", b.name, strings.Repeat("#", n), strings.Repeat(".", barWidth-n), done*100/total, bytesText(total))
-}
-
-func (b *bar) clear() {
-	if b.w != nil && !b.last.IsZero() {
-		fmt.Fprintf(b.w, "\r%s\r", strings.Repeat(" ", barWidth+40))
-	}
 }

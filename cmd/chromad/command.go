@@ -67,6 +67,22 @@ func (p *flagPage) help() string {
 	return b.String()
 }
 
+// groupUsage is the help of a command with others behind it: what they are
+// about, one line for each, and what else to know.
+func groupUsage(name, about string, commands []subcommand, more string) string {
+	width := 0
+	for _, c := range commands {
+		width = max(width, len(c.name)+1+len(c.args))
+	}
+	var b strings.Builder
+	b.WriteString(about + "\n\nUsage:\n\n")
+	for _, c := range commands {
+		fmt.Fprintf(&b, "  chromad %s %-*s  %s\n", name, width, c.name+" "+c.args, c.short)
+	}
+	b.WriteString(more)
+	return b.String()
+}
+
 // parseFlags sets flags wherever they stand, and returns the other arguments.
 func parseFlags(f *flag.FlagSet, args []string) (rest []string, err error) {
 	for {

@@ -34,26 +34,14 @@ func keysCommand(ctx context.Context, args []string, stdout, stderr io.Writer) i
 }
 
 func keysUsage() string {
-	var b strings.Builder
-	b.WriteString(`Keys of encrypted stores.
+	return groupUsage("keys", `Keys of encrypted stores.
 
 An encrypted store keeps its own keys beside the data, wrapped by one key that is not there:
-the operator's key, in a file or a key service. Who loses that one has lost the store.
-
-Usage:
-
-`)
-	for _, c := range keysCommands() {
-		fmt.Fprintf(&b, "  chromad keys %-40s %s\n", c.name+" "+c.args, c.short)
-	}
-	b.WriteString(`
+the operator's key, in a file or a key service. Who loses that one has lost the store.`, keysCommands(), `
 URI is the path of a key file, or one of:
 
-`)
-	for _, s := range all.Schemes() {
-		fmt.Fprintf(&b, "  %s\n", s)
-	}
-	b.WriteString(`
+  `+strings.Join(all.Schemes(), "\n  ")+`
+
 A new store, encrypted from the first byte:
 
   chromad keys create --out ~/chromad.key
@@ -61,7 +49,6 @@ A new store, encrypted from the first byte:
 
 More: chromad keys COMMAND --help, docs/keys.md
 `)
-	return b.String()
 }
 
 // openKey opens the operator's key, and keeps this process from leaving what

@@ -243,7 +243,9 @@ func TestProgress(t *testing.T) {
 	} {
 		var out, errs bytes.Buffer
 		p := newProgress("working", c.json, &out, &errs)
-		p.bar = c.bar
+		if c.bar {
+			p.bar = &bar{w: &errs, name: "working"}
+		}
 		p.now = func() time.Time { return p.began.Add(30 * time.Second) }
 		p.show(admin.Line{Event: admin.Began, Joined: true})
 		for _, n := range []int{0, 1, 1, 4} {
@@ -253,6 +255,17 @@ func TestProgress(t *testing.T) {
 		if got := errs.String() + "|" + out.String(); got != c.want {
 			t.Errorf("bar %t, json %t:\n%q, want\n%q", c.bar, c.json, got, c.want)
 		}
+	}
+	var screen bytes.Buffer
+	for _, b := range []*bar{nil, {w: &screen, name: "check"}} {
+		b.bytes(0, 0)
+		b.bytes(10<<10, 40<<10)
+		b.bytes(20<<10, 40<<10) // too soon after it
+		b.clear()
+		b.clear()
+	}
+	if want := "\r\x1b[Kcheck [######------------------]  25%  of 40 KiB\r\x1b[K"; screen.String() != want {
+		t.Errorf("%q, want %q", &screen, want)
 	}
 	if onTerminal(io.Discard) {
 		t.Error("nothing is a terminal")

@@ -17,15 +17,57 @@ type progress struct {
 	what     string // "rotating keys"
 	out, err io.Writer
 	json     bool
-	bar      bool
+	bar      *bar // nil: not on a terminal
 	now      func() time.Time
 	began    time.Time
 	tenth    int
-	drawn    bool // a bar is on the screen
 }
 
 func newProgress(what string, asJSON bool, stdout, stderr io.Writer) *progress {
-	return &progress{what: what, out: stdout, err: stderr, json: asJSON, bar: onTerminal(stderr), now: time.Now, began: time.Now(), tenth: -1}
+	return &progress{what: what, out: stdout, err: stderr, json: asJSON, bar: newBar(what, stderr), now: time.Now, began: time.Now(), tenth: -1}
+}
+
+// bar is a progress bar on a terminal. A few lines of code are no reason for
+// another dependency. A nil one draws nothing.
+type bar struct {
+	w     io.Writer
+	name  string
+	drawn bool // it is on the screen
+	last  time.Time
+}
+
+// newBar makes a bar, or nil where w cannot draw over a line.
+func newBar(name string, w io.Writer) *bar {
+	if !onTerminal(w) {
+		return nil
+	}
+	return &bar{w: w, name: name}
+}
+
+func (b *bar) draw(share float64, text string) {
+	const width = 24
+	full := int(share * width)
+	fmt.Fprintf(b.w, "\r\x1b[K%s [%s%s] %s", b.name, strings.Repeat("#", full), strings.Repeat("-", width-full), text)
+	b.drawn = true
+}
+
+// bytes draws how many bytes are done, ten times a second at most: it is told
+// of every block.
+func (b *bar) bytes(done, total int64) {
+	if b == nil || total <= 0 || time.Since(b.last) < 100*time.Millisecond {
+		return
+	}
+	b.last = time.Now()
+	share := min(1, float64(done)/float64(total))
+	b.draw(share, fmt.Sprintf("%3.0f%%  of %s", 100*share, bytesText(total)))
+}
+
+// clear takes the bar off the screen.
+func (b *bar) clear() {
+	if b != nil && b.drawn {
+		fmt.Fprint(b.w, "\r\x1b[K")
+		b.drawn = false
+	}
 }
 
 // onTerminal tells whether w is a terminal that can draw over a line.
@@ -56,11 +98,8 @@ func (p *progress) show(l admin.Line) {
 	}
 	text := fmt.Sprintf("%3.0f%%  %s of %s, %d of %s%s", 100*share, bytesText(l.BytesDone), bytesText(l.Bytes),
 		l.SegmentsDone, counted(l.Segments, "segment"), p.left(share))
-	if p.bar {
-		const width = 24
-		full := int(share * width)
-		fmt.Fprintf(p.err, "\r\x1b[K%s [%s%s] %s", p.what, strings.Repeat("#", full), strings.Repeat("-", width-full), text)
-		p.drawn = true
+	if p.bar != nil {
+		p.bar.draw(share, text)
 	} else if tenth := int(10 * share); tenth > p.tenth {
 		p.tenth = tenth
 		fmt.Fprintf(p.err, "%s: %s\n", p.what, strings.TrimSpace(text))
@@ -78,7 +117,7 @@ func (p *progress) left(share float64) string {
 
 // end tells how it ended; done is what to say of success.
 func (p *progress) end(err error, done string) {
-	if p.drawn {
+	if p.bar != nil && p.bar.drawn {
 		fmt.Fprintln(p.err)
 	}
 	switch {

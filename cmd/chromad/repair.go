@@ -62,8 +62,8 @@ More: docs/operations.md
 	if err != nil {
 		return unable(p, path, err, stderr)
 	}
-	bar := newBar(stderr, "repair", false)
-	report, err := engine.Repair(ctx, path, to, o, engine.RepairOptions{Progress: bar.draw})
+	bar := newBar("repair", stderr)
+	report, err := engine.Repair(ctx, path, to, o, engine.RepairOptions{Progress: bar.bytes})
 	bar.clear()
 	if err != nil {
 		return unable(p, path, err, stderr)

@@ -2,17 +2,13 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
-
-	"go.yaml.in/yaml/v3"
 
 	"github.com/chromad/chromad/server/access"
 )
@@ -34,6 +30,8 @@ func usersCommands() []subcommand {
 		{"certificates", "PATH NAME --cn NAME", "let a user in by client certificates", usersCertificates},
 		{"grant", "PATH NAME --role ROLE [--on WHERE]", "give a role", user("bind")},
 		{"ungrant", "PATH NAME --role ROLE [--on WHERE]", "take a role away", user("unbind")},
+		{"attributes", "PATH NAME --attribute NAME=VALUES", "set what rules about records may ask about a user", usersAttributes},
+		{"limits", "PATH NAME --limit BOUND=NUMBER", "set how much a user may ask for", usersLimits},
 		{"disable", "PATH NAME", "let a user in no more", user("disable-user")},
 		{"enable", "PATH NAME", "let a user in again", user("enable-user")},
 		{"remove", "PATH NAME", "remove a user and all his keys", user("remove-user")},
@@ -47,26 +45,16 @@ func usersCommand(ctx context.Context, args []string, stdout, stderr io.Writer) 
 }
 
 func usersUsage() string {
-	var b strings.Builder
-	b.WriteString(`Who may use a store, and for what.
+	return groupUsage("users", `Who may use a store, and for what.
 
 A store without users is open: whoever reaches its server may do everything, and the server listens on
-loopback only. From the first user on, every request needs an API key, a password or a certificate.
-
-Usage:
-
-`)
-	for _, c := range usersCommands() {
-		fmt.Fprintf(&b, "  chromad users %-48s %s\n", c.name+" "+c.args, c.short)
-	}
-	b.WriteString(`
+loopback only. From the first user on, every request needs an API key, a password or a certificate.`, usersCommands(), `
 Roles: admin (everything), editor (collections and records), reader, auditor (metrics, users), and those of import.
 WHERE is TENANT, TENANT/DATABASE or TENANT/DATABASE/COLLECTION; * stands for any text.
 
 Ten minutes to a server with users:
 
-  chromad run --path ./chroma      makes the store; stop it again, or leave it running for the next two
-  chromad users add ./chroma ada --role admin --key
+  chromad users add ./chroma ada --role admin --key      makes the store, if there is none
   chromad users add ./chroma app --role editor --on default_tenant/default_database --key
   chromad certs dev --out ./certs
   chromad run --path ./chroma --host 0.0.0.0 --tls-cert ./certs/server.pem --tls-key ./certs/server.key
@@ -76,7 +64,6 @@ Ten minutes to a server with users:
 
 Works on a running server's store too, and then at once. More: docs/security.md
 `)
-	return b.String()
 }
 
 // usersPage is a command of chromad users.
@@ -84,6 +71,7 @@ type usersPage struct {
 	*flagPage
 	*changeFlags
 	roles, on list
+	force     bool
 }
 
 func newUsersPage(name, args, short, more string) *usersPage {
@@ -94,6 +82,10 @@ func newUsersPage(name, args, short, more string) *usersPage {
 func (p *usersPage) roleFlags() {
 	p.Var(&p.roles, "role", "`role` to give; may be repeated")
 	p.Var(&p.on, "on", "`where` the roles hold: tenant, tenant/database or tenant/database/collection; everywhere when left out")
+}
+
+func (p *usersPage) forceFlag() {
+	p.BoolVar(&p.force, "force", false, "also when nobody is left who may do everything")
 }
 
 // arguments reads the flags and so many arguments.
@@ -175,6 +167,7 @@ func (c *changeFlags) with(ctx context.Context, dir string, do func(policyOf) er
 func (p *usersPage) run(ctx context.Context, dir string, stdout, stderr io.Writer, said string, commands ...access.Command) int {
 	err := p.with(ctx, dir, func(to policyOf) error {
 		for _, c := range commands {
+			c.Force = p.force
 			r, err := to.Run(ctx, c)
 			if err != nil {
 				return err
@@ -199,21 +192,32 @@ Examples:
 
   chromad users add ./chroma ada --role admin --key
   chromad users add ./chroma app --role editor --on acme/main --key --expires 90d
-  chromad users add ./chroma bob --role reader --on 'acme/main/docs-*'
+  chromad users add ./chroma bob --role reader --on 'acme/main/docs-*' --attribute team=red,blue --limit requests=100
 
-The key is printed on standard output, and kept nowhere.
+A directory without a store gets one, which then never is without users. The key is printed on standard output, and kept nowhere.
 `)
 	p.roleFlags()
+	p.make = true
+	var attributes, limits list
+	p.Var(&attributes, "attribute", attributeHelp)
+	p.Var(&limits, "limit", limitHelp)
 	key := p.Bool("key", false, "make an API key too")
 	expires := p.String("expires", "", "when the key ends: `when`, a date (2027-01-31) or a time from now (90d, 12h); never when left out")
 	rest, err := p.arguments(args, "PATH", "NAME")
-	var bindings []access.Binding
+	add := access.Command{Do: "add-user"}
 	var until time.Time
 	if err == nil {
-		bindings, err = p.bindings()
+		add.User = rest[1]
+		add.Roles, err = p.bindings()
 	}
-	if err == nil && len(bindings) == 0 {
+	if err == nil && len(add.Roles) == 0 {
 		err = errors.New("what may the user do? write --role admin, editor, reader or auditor")
+	}
+	if err == nil {
+		add.Attributes, err = parseAttributes(attributes)
+	}
+	if err == nil {
+		add.Limits, err = parseLimits(limits)
 	}
 	if err == nil {
 		until, err = parseWhen(*expires, time.Now())
@@ -221,7 +225,7 @@ The key is printed on standard output, and kept nowhere.
 	if err != nil {
 		return p.refuse(err, stdout, stderr)
 	}
-	commands := []access.Command{{Do: "add-user", User: rest[1], Roles: bindings}}
+	commands := []access.Command{add}
 	if *key {
 		commands = append(commands, access.Command{Do: "add-key", User: rest[1], Expires: until})
 	}
@@ -343,6 +347,9 @@ func usersOf(ctx context.Context, do string, args []string, stdout, stderr io.Wr
 	if roles {
 		p.roleFlags()
 	}
+	if do == "unbind" || do == "disable-user" || do == "remove-user" {
+		p.forceFlag()
+	}
 	rest, err := p.arguments(args, "PATH", "NAME")
 	var bindings []access.Binding
 	if err == nil {
@@ -355,132 +362,4 @@ func usersOf(ctx context.Context, do string, args []string, stdout, stderr io.Wr
 		return p.refuse(err, stdout, stderr)
 	}
 	return p.run(ctx, rest[0], stdout, stderr, word+": "+rest[1], access.Command{Do: do, User: rest[1], Roles: bindings})
-}
-
-func usersList(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	p := newUsersPage("list", "PATH", "List users, their roles and keys. Nothing secret is shown.", "")
-	rest, err := p.arguments(args, "PATH")
-	if err != nil {
-		return p.refuse(err, stdout, stderr)
-	}
-	err = p.with(ctx, rest[0], func(from policyOf) error {
-		policy, err := from.Policy(ctx)
-		if err != nil {
-			return err
-		}
-		if len(policy.Users) == 0 {
-			fmt.Fprintln(stderr, "there are no users: whoever reaches the server may do everything")
-			return nil
-		}
-		w := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
-		for _, u := range policy.Users {
-			state := ""
-			if u.Disabled {
-				state = " (disabled)"
-			}
-			fmt.Fprintf(w, "%s%s\n", u.Name, state)
-			for _, b := range u.Roles {
-				fmt.Fprintf(w, "  role\t%s\t%s\n", b.Role, whereText(b.On))
-			}
-			for _, k := range u.Keys {
-				ends := "never ends"
-				if !k.Expires.IsZero() {
-					ends = "ends " + k.Expires.Format(time.DateTime)
-				}
-				fmt.Fprintf(w, "  key\t%s\t%s\tmade %s\t%s\n", k.ID, k.Name, k.Created.Format(time.DateTime), ends)
-			}
-			if u.Password != "" {
-				fmt.Fprintf(w, "  password\n")
-			}
-			for _, c := range u.Certificates {
-				fmt.Fprintf(w, "  certificate\t%s\n", c)
-			}
-		}
-		return w.Flush()
-	})
-	if err != nil {
-		return p.fail(err, stderr)
-	}
-	return exitOK
-}
-
-func whereText(s access.Scope) string {
-	any := func(text string) string {
-		if text == "" {
-			return "*"
-		}
-		return text
-	}
-	if s == (access.Scope{}) {
-		return "everywhere"
-	}
-	return any(s.Tenant) + "/" + any(s.Database) + "/" + any(s.Collection)
-}
-
-func usersExport(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	p := newUsersPage("export", "PATH", "Write users and roles as YAML. Keys and passwords are hashes in it.", "")
-	rest, err := p.arguments(args, "PATH")
-	if err != nil {
-		return p.refuse(err, stdout, stderr)
-	}
-	err = p.with(ctx, rest[0], func(from policyOf) error {
-		policy, err := from.Policy(ctx)
-		if err != nil {
-			return err
-		}
-		text, err := yaml.Marshal(policy)
-		if err == nil {
-			_, err = stdout.Write(text)
-		}
-		return err
-	})
-	if err != nil {
-		return p.fail(err, stderr)
-	}
-	return exitOK
-}
-
-const maxPolicyFile = 8 << 20
-
-func usersImport(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	p := newUsersPage("import", "PATH FILE", "Replace all users and roles by those of a YAML file, as export writes it.", "")
-	rest, err := p.arguments(args, "PATH", "FILE")
-	if err != nil {
-		return p.refuse(err, stdout, stderr)
-	}
-	policy, err := readPolicy(rest[1])
-	if err != nil {
-		return p.fail(err, stderr)
-	}
-	return p.run(ctx, rest[0], stdout, stderr, counted(len(policy.Users), "user")+" and "+counted(len(policy.Roles), "role")+" of "+rest[1]+" in the place of those of before",
-		access.Command{Do: "import", Policy: policy})
-}
-
-// readPolicy reads YAML by way of JSON, whose reader refuses what it does not know.
-func readPolicy(path string) (*access.Policy, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxPolicyFile+1))
-	if err != nil {
-		return nil, err
-	}
-	if len(text) > maxPolicyFile {
-		return nil, fmt.Errorf("%s: larger than %s", path, size(maxPolicyFile))
-	}
-	var tree any
-	if err := yaml.Unmarshal(text, &tree); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	text, err = json.Marshal(tree)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	policy, err := access.Decode(text)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return policy, nil
 }

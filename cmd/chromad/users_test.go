@@ -227,3 +227,83 @@ func TestParseWhen(t *testing.T) {
 		}
 	}
 }
+
+// The first user may be made before the store: then it never is without users.
+func TestUsersFlags(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "store")
+	ada := users(t, "add", path, "ada", "--role", "admin", "--key", "--attribute", "team=red,blue", "--attribute", "office=Berlin",
+		"--limit", "requests=100", "--limit", "bytes=50MiB", "--limit", "collection:query:concurrent=2", "--limit", "db:*:rows=-1")
+	list := users(t, "list", path)
+	for _, text := range []string{"team red, blue", "office Berlin", "requests=100", "bytes=52428800", "collection:query:concurrent=2", "db:*:rows=-1"} {
+		if !strings.Contains(strings.Join(strings.Fields(list), " "), text) {
+			t.Errorf("the list does not show %q:\n%s", text, list)
+		}
+	}
+	s := start(t, "--path", path)
+	defer s.finish(t)
+	identity := s.address + "/api/v2/auth/identity"
+	if got := statusWith(t, "GET", identity, "", ""); got != 401 {
+		t.Errorf("without a key: %d", got)
+	}
+	if got := statusWith(t, "GET", identity, ada, ""); got != 200 {
+		t.Errorf("with the key: %d", got)
+	}
+	usersRefused(t, "leave nobody", "disable", path, "ada")
+	usersRefused(t, "leave nobody", "ungrant", path, "ada", "--role", "admin")
+	users(t, "limits", path, "ada")
+	users(t, "attributes", path, "ada", "--attribute", "team=green")
+	if list := users(t, "list", path); strings.Contains(list, "limit") || strings.Contains(list, "office") || !strings.Contains(list, "green") {
+		t.Errorf("after a change:\n%s", list)
+	}
+	users(t, "disable", path, "ada", "--force")
+	for want, args := range map[string][]string{
+		"write name=value":   {"--attribute", "team"},
+		"no bound":           {"--limit", "speed=3"},
+		"no number":          {"--limit", "requests=many"},
+		"write bound=number": {"--limit", "requests"},
+		"unknown action":     {"--limit", "collection:fly:requests=3"},
+		"a number above 0":   {"--limit", "requests=-2"},
+	} {
+		usersRefused(t, want, append([]string{"add", path, "bob", "--role", "reader"}, args...)...)
+	}
+	elsewhere := t.TempDir()
+	if err := os.WriteFile(filepath.Join(elsewhere, "chroma.sqlite3"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	usersRefused(t, "Chroma's own server", "add", elsewhere, "ada", "--role", "admin")
+}
+
+// What is over the API is what the command line does: an export of the one is
+// taken by the other.
+func TestUsersOverAPI(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "store")
+	ada := users(t, "add", path, "ada", "--role", "admin", "--key")
+	s := start(t, "--path", path)
+	defer s.finish(t)
+	if got := statusWith(t, "POST", s.address+"/api/v2/chromad/access", ada, `{"do":"add-user","user":"bob","roles":[{"role":"reader"}]}`); got != 200 {
+		t.Fatalf("%d", got)
+	}
+	before := users(t, "export", path)
+	req, err := http.NewRequest("GET", s.address+"/api/v2/chromad/access?format=yaml", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("X-Chroma-Token", ada)
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	if err != nil || res.StatusCode != 200 || !bytes.Contains(text, []byte("hash: hidden")) {
+		t.Fatalf("%d %s, %v", res.StatusCode, text, err)
+	}
+	file := filepath.Join(t.TempDir(), "policy.yaml")
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	users(t, "import", path, file)
+	if after := users(t, "export", path); after != before {
+		t.Errorf("%s\nwas\n%s", after, before)
+	}
+}
