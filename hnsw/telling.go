@@ -13,12 +13,12 @@ import (
 // among the neighbours that rows have in the graph.
 const (
 	tellRows  = 256 // near rows that are compared with one
-	tellMost  = 256 // rows whose neighbours are looked at
+	tellMost  = 128 // rows whose neighbours are looked at
 	tellLeast = 32
 	tellK     = 10   // of the nearest so many …
 	tellOf    = 40   // … are among so many of the best by their codes …
 	tellShare = 0.9  // … at least this share, …
-	tellBad   = 0.03 // … or the row counts as bad: there are no more than this share of them
+	tellBad   = 0.03 // … or the row counts as bad: this share of them may be, or one
 )
 
 // telling reports whether the codes tell near rows apart.
@@ -34,7 +34,7 @@ func (b *builder) telling() bool {
 			bad++
 		}
 	}
-	return float64(bad) <= tellBad*float64(count)
+	return bad <= max(1, int(tellBad*float64(count)))
 }
 
 // A teller is the memory of telling.
@@ -46,7 +46,7 @@ type teller struct {
 	visited []uint64
 	rows    []uint32 // near a row, without it
 	dist    []float32
-	keys    []uint64
+	sorted  []float32
 }
 
 // tells reports whether the nearest rows of one are among the best by codes.
@@ -59,31 +59,34 @@ func (t *teller) tells(row uint32) bool {
 	t.scorer.aim(&t.v, x)
 	t.dist = slices.Grow(t.dist[:0], len(t.rows))[:len(t.rows)]
 	t.scorer.score(t.rows, t.dist)
-	t.keys = t.keys[:0]
-	for i, d := range t.dist {
-		t.keys = append(t.keys, pack(d, t.rows[i]))
-	}
-	slices.Sort(t.keys)
-	worst := distanceOf(t.keys[tellK-1])
+	worst := t.smallest(t.dist, tellK)
 
 	t.g.codec.Aim(&t.query, x)
 	t.hop.Aim(&t.g.codes, t.query.Codes, t.query.Mul, t.query.Sub, t.visited)
 	for _, r := range t.rows {
 		t.hop.Add(r)
 	}
-	t.keys = t.keys[:0]
 	keys, rows := t.hop.Score(float32(math.Inf(1)))
-	for i, key := range keys {
-		t.keys = append(t.keys, pack(key, rows[i]))
-	}
-	slices.Sort(t.keys)
-	found := 0
-	for _, key := range t.keys[:min(tellOf, len(t.keys))] {
-		if at := slices.Index(t.rows, nodeOf(key)); t.dist[at] <= worst {
+	limit, found, at := t.smallest(keys, tellOf), 0, 0
+	for i, r := range rows { // some may be missing whose key is no number
+		for t.rows[at] != r {
+			at++
+		}
+		if keys[i] <= limit && t.dist[at] <= worst {
 			found++
 		}
 	}
 	return float64(found) >= tellShare*tellK
+}
+
+// smallest is the k-th smallest of list, the greatest of fewer.
+func (t *teller) smallest(list []float32, k int) float32 {
+	t.sorted = append(t.sorted[:0], list...)
+	slices.Sort(t.sorted)
+	if k = min(k, len(list)); k == 0 {
+		return 0
+	}
+	return t.sorted[k-1]
 }
 
 // near lists tellRows rows near one, as links lead to them.
