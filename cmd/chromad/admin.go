@@ -14,6 +14,7 @@ import (
 	"github.com/chromad/chromad/engine"
 	"github.com/chromad/chromad/server/access"
 	"github.com/chromad/chromad/server/admin"
+	"github.com/chromad/chromad/server/privacy"
 )
 
 // adminSocket is the name in the store's directory.
@@ -33,12 +34,13 @@ type administration struct {
 
 // administer opens the admin socket of the store in dir, whose lock is held.
 // Work that is asked for there ends with ctx.
-func administer(ctx context.Context, dir string, db *engine.DB, who *access.Keeper, about admin.Status, log *slog.Logger) (*administration, error) {
+func administer(ctx context.Context, dir string, db *engine.DB, who *access.Keeper, kept *privacy.Keeper, about admin.Status, log *slog.Logger) (*administration, error) {
 	l, remove, err := listenAdmin(dir, log)
 	if err != nil {
 		return nil, err
 	}
 	a := &administration{admin: admin.New(ctx, db, who, about, log), remove: remove, ended: make(chan struct{})}
+	a.admin.Keep(kept)
 	a.http = &http.Server{Handler: a.admin, ReadHeaderTimeout: adminTimeout, MaxHeaderBytes: 1 << 14,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
 	go func() {

@@ -40,6 +40,7 @@ func commands() []subcommand {
 		{"repair", "PATH [flags]", "make a new store of what can be read", repairCommand},
 		{"keys", "COMMAND", "keys of encrypted stores: create, list, rotate, encrypt, rewrap, public, destroy", keysCommand},
 		{"users", "COMMAND", "who may do what: add, list, key, rotate, revoke, password, grant, disable, remove, export, import", usersCommand},
+		{"privacy", "COMMAND", "what may be stored of people: show, set, test, rotate", privacyCommand},
 		{"retention", "COMMAND", "how long records are kept, and legal holds: show, set, off, hold, release", retentionCommand},
 		{"certs", "COMMAND", "certificates for trying TLS out: dev", certsCommand},
 		{"compact", "PATH [flags]", "give the space of deleted records back", compactCommand},

@@ -77,7 +77,7 @@ func run(ctx context.Context, o *options, stderr io.Writer) (err error) {
 		Limits: server.Limits{BodyBytes: int64(o.maxBody)}, Timeouts: server.Timeouts{Drain: o.drain}, Bounds: o.limits, Admission: o.admitted(), Quotas: o.quotas,
 	})
 	about := admin.Status{PID: os.Getpid(), Version: versionText(), Path: path, Address: scheme + l.Addr().String(), Key: uriOf(op)}
-	a, err := administer(ctx, path, db, who, about, log)
+	a, err := administer(ctx, path, db, who, kept, about, log)
 	if err != nil {
 		log.Warn("there is no admin socket: stop the server for what chromad keys and chromad compact do", "error", err.Error())
 	} else {

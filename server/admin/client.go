@@ -57,6 +57,10 @@ func (c *Client) get(ctx context.Context, what string, v any) error {
 		return err
 	}
 	defer body.Close()
+	return decode(body, what, v)
+}
+
+func decode(body io.Reader, what string, v any) error {
 	if err := json.NewDecoder(io.LimitReader(body, maxAnswer)).Decode(v); err != nil {
 		return fmt.Errorf("admin socket: %s: %w", what, err)
 	}

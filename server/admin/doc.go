@@ -8,6 +8,9 @@
 //	POST /admin/v1/compact      merge segments, give space back
 //	GET  /admin/v1/access       who may do what; hashes of secrets, no secret
 //	POST /admin/v1/access       change that: the body is an access.Command
+//	GET  /admin/v1/privacy      what may be stored
+//	POST /admin/v1/privacy      change that: the body is privacy.Rules
+//	POST /admin/v1/privacy/rotate  new keys for pseudonyms and hashes
 //	GET  /admin/v1/retention    collections with a retention or a legal hold
 //	POST /admin/v1/retention    change one: the body is a RetentionCommand
 //

@@ -76,7 +76,7 @@ func (a *Admin) Wait() { a.jobs.wait() }
 func (a *Admin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// No request has parameters, and one that nobody knows may ask for more
 	// than is done. Two have a body.
-	body := r.Method == http.MethodPost && (r.URL.Path == "/admin/v1/access" || r.URL.Path == "/admin/v1/retention")
+	body := r.Method == http.MethodPost && (r.URL.Path == "/admin/v1/access" || r.URL.Path == "/admin/v1/retention" || r.URL.Path == "/admin/v1/privacy")
 	if r.URL.RawQuery != "" || r.ContentLength != 0 && !body {
 		fail(w, http.StatusBadRequest, errors.New("parameters and bodies are not known here"))
 		return
