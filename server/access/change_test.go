@@ -131,7 +131,7 @@ func TestEscalation(t *testing.T) {
 // Who does not see all of a record lets nobody else see it.
 func TestEscalationOfFields(t *testing.T) {
 	ctx, k := t.Context(), aTeam(t)
-	masked := Role{Name: "masked", Grants: []Grant{{Actions: []string{"collection:query"}, Fields: &privacy.Fields{Document: "hide"}}}}
+	masked := Role{Name: "masked", Grants: []Grant{{Actions: []string{"collection:query"}, Fields: privacy.Fields{Document: "hide"}}}}
 	_, err := k.Run(ctx, Command{Do: "set-role", Role: &masked})
 	check(t, err)
 	_, err = k.Run(ctx, Command{Do: "bind", User: "mia", Roles: []Binding{{Role: "masked"}}})
