@@ -47,6 +47,8 @@ func settings() []setting {
 		{"auth_failures", readFailures},
 		{"admission", readAdmission},
 		{"quotas", readQuotas},
+		{"export", readExports},
+		{"alerts", readAlerts},
 		{"log_level", func(o *options, n *yaml.Node) error { return n.Decode(&o.logLevel) }},
 		{"log_format", func(o *options, n *yaml.Node) error { return n.Decode(&o.logFormat) }},
 		{"memory", func(o *options, n *yaml.Node) error { return o.memory.Set(n.Value) }},

@@ -42,6 +42,7 @@ func commands() []subcommand {
 		{"users", "COMMAND", "who may do what: add, list, key, rotate, revoke, password, grant, disable, remove, export, import", usersCommand},
 		{"privacy", "COMMAND", "what may be stored of people: show, set, test, rotate", privacyCommand},
 		{"retention", "COMMAND", "how long records are kept, and legal holds: show, set, off, hold, release", retentionCommand},
+		{"alerts", "COMMAND", "alerts and their targets: test", alertsCommand},
 		{"certs", "COMMAND", "certificates for trying TLS out: dev", certsCommand},
 		{"compact", "PATH [flags]", "give the space of deleted records back", compactCommand},
 		{"receipts", "PATH [flags]", "list the receipts of what was erased", receiptsCommand},

@@ -172,7 +172,12 @@ type started struct {
 
 func start(t *testing.T, args ...string) *started {
 	t.Helper()
-	ctx, stop := context.WithCancel(context.Background())
+	return startIn(context.Background(), t, args...)
+}
+
+func startIn(ctx context.Context, t *testing.T, args ...string) *started {
+	t.Helper()
+	ctx, stop := context.WithCancel(ctx)
 	out, in := io.Pipe()
 	s := &started{log: bufio.NewScanner(out), stop: stop, status: make(chan int, 1)}
 	go func() {

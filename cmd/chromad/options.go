@@ -12,6 +12,7 @@ import (
 
 	"github.com/chromad/chromad/server"
 	"github.com/chromad/chromad/server/access"
+	"github.com/chromad/chromad/server/alert"
 	"github.com/chromad/chromad/server/limit"
 	"github.com/chromad/chromad/server/oidc"
 )
@@ -35,6 +36,8 @@ type options struct {
 	failures  float64    // of authentication, a minute
 	admission server.Admission
 	quotas    server.Quotas
+	exports   []exportSetting // targets of events and alerts; these two are in the file alone as well
+	alerts    []alert.Rule    // nil: the usual ones
 	reset     bool
 	maxBody   size
 	cors      []string
@@ -154,7 +157,7 @@ Flags (--flag value and --flag=value both work; they win over the file):
 The file has the settings of Chroma's single-node server: port, listen_address, persist_path,
 allow_reset, max_payload_size_bytes, cors_allow_origins; and ours: keys, expect_generation, insecure,
 log_level, log_format, memory, memtable_rows, drain, erase_within, tls_cert, tls_key, tls_client_ca, tls_min, oidc, require_mfa,
-limits, auth_failures, admission, quotas.
+limits, auth_failures, admission, quotas, export, alerts.
 
 Examples:
 

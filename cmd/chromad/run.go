@@ -34,14 +34,7 @@ func run(ctx context.Context, o *options, stderr io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	path, err := filepath.Abs(o.path)
-	if err == nil {
-		err = notChromas(path)
-	}
-	if err != nil {
-		return err
-	}
-	op, err := openKey(ctx, o.keys)
+	path, op, err := o.place(ctx)
 	if err != nil {
 		return err
 	}
@@ -53,14 +46,7 @@ func run(ctx context.Context, o *options, stderr io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() {
-		stopping := time.Now()
-		if e := db.Close(); e != nil {
-			err = errors.Join(err, fmt.Errorf("close %s: %w", path, e))
-			return
-		}
-		log.Info("store closed", "path", path, "generation", db.Generation(), "took", time.Since(stopping).String())
-	}()
+	defer func() { err = errors.Join(err, closeStore(db, path, log)) }()
 	who, err := o.openAccess(ctx, db)
 	if err == nil {
 		err = o.mayServe(who.Open())
@@ -72,9 +58,14 @@ func run(ctx context.Context, o *options, stderr io.Writer) (err error) {
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
+	told, err := o.tell(ctx, log, nil)
+	if err != nil {
+		return err
+	}
+	defer told.close(log)
 	s := server.New(server.Config{
 		Store: server.EngineStore(db), Log: log, AllowReset: o.reset, CORSOrigins: o.cors, TLS: certs, Access: who.Directory, Users: who, Privacy: kept,
-		Limits: server.Limits{BodyBytes: int64(o.maxBody)}, Timeouts: server.Timeouts{Drain: o.drain}, Bounds: o.limits, Admission: o.admitted(), Quotas: o.quotas,
+		Limits: server.Limits{BodyBytes: int64(o.maxBody)}, Timeouts: server.Timeouts{Drain: o.drain}, Bounds: o.limits, Admission: o.admitted(), Quotas: o.quotas, Metrics: told.metrics,
 	})
 	about := admin.Status{PID: os.Getpid(), Version: versionText(), Path: path, Address: scheme + l.Addr().String(), Key: uriOf(op)}
 	a, err := administer(ctx, path, db, who, kept, about, log)
@@ -94,6 +85,27 @@ func run(ctx context.Context, o *options, stderr io.Writer) (err error) {
 		log.Info("stopping: no new requests; a second signal leaves at once")
 	}()
 	return s.Serve(ctx, l)
+}
+
+// place is where the store is, and the operator's key of it.
+func (o *options) place(ctx context.Context) (path string, op engine.OperatorKey, err error) {
+	if path, err = filepath.Abs(o.path); err == nil {
+		err = notChromas(path)
+	}
+	if err != nil {
+		return "", nil, err
+	}
+	op, err = openKey(ctx, o.keys)
+	return path, op, err
+}
+
+func closeStore(db *engine.DB, path string, log *slog.Logger) error {
+	stopping := time.Now()
+	if err := db.Close(); err != nil {
+		return fmt.Errorf("close %s: %w", path, err)
+	}
+	log.Info("store closed", "path", path, "generation", db.Generation(), "took", time.Since(stopping).String())
+	return nil
 }
 
 func (o *options) openStore(path string, op engine.OperatorKey, told *engine.Events) (*engine.DB, error) {

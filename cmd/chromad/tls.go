@@ -116,7 +116,7 @@ func (c *certificates) read() (*tls.Config, error) {
 		return nil, err
 	}
 	defer clear(key)
-	if err := ownersAlone(c.files.key); err != nil {
+	if err := ownersAlone("tls: private key", c.files.key); err != nil {
 		return nil, err
 	}
 	pair, err := tls.X509KeyPair(chain, key)

@@ -2,6 +2,6 @@
 
 package main
 
-// ownersAlone leaves it to the system who may read a private key: modes say
+// ownersAlone leaves it to the system who may read a secret: modes say
 // nothing here.
-func ownersAlone(string) error { return nil }
+func ownersAlone(_, _ string) error { return nil }

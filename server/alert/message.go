@@ -49,6 +49,7 @@ func (a *Alert) Text() string {
 		NewPrincipal: "somebody came who has not been seen before",
 		RetiredKey:   "an API key was used after its end",
 		NewAddress:   "an API key came from a new address",
+		"test":       "a test: nothing has happened",
 	}[a.Rule.Kind]
 	if a.Rule.Kind == NewPrincipal && changesUsers(&a.Event) {
 		text = "users or roles were changed"
@@ -98,4 +99,11 @@ func (a *Alert) Message() (export.Message, error) {
 	m.Fields = append(m.Fields, last.Fields...)
 	m.JSON, err = json.Marshal(alertJSON{export.TypeAlert, a.Time.UTC(), a.Rule.Name, a.Rule.Severity.String(), m.Text, a.Rule.By, a.subject(), a.Count, a.Repeated, e})
 	return m, err
+}
+
+// TestMessage is an alert that says it is none, for trying targets out.
+func TestMessage(now time.Time) (export.Message, error) {
+	a := Alert{Time: now, Count: 1, Event: audit.Event{Time: now, Kind: audit.System, Action: "alerts:test", Outcome: audit.Allowed},
+		Rule: Rule{Kind: "test", Name: "test", Severity: export.Info, By: ByAll}}
+	return a.Message()
 }
