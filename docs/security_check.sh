@@ -13,7 +13,7 @@ trap 'stop_server quietly || true; rm -rf "$work"' EXIT
 snippet() { sed -n "/^\`\`\`$1\$/,/^\`\`\`\$/{p;/^\`\`\`\$/q}" "$page" | sed '1d;$d' | sed "s/port=8000/port=$port/; s/port: 8000/port: $port/; s/chromad_…/$key/"; }
 
 # commands PATTERN prints the lines of the page's unnamed blocks that begin so.
-commands() { awk '/^```/ { inside = !inside && $0 == "```"; next } inside' "$page" | grep "^$1"; }
+commands() { awk '/^```/ { block = !block; inside = block && $0 == "```"; next } inside' "$page" | grep "^$1"; }
 
 want() { # WORD command...
   local word=$1 out
@@ -26,9 +26,6 @@ install_python
 install_javascript
 if [ $# -gt 0 ]; then cp "$1" "$work/chromad"; else go build -o "$work/chromad" ./cmd/chromad; fi
 export PATH=$work:$PATH
-start_server "$work/chroma"
-stop_server
-
 echo "security.md, commands:"
 (cd "$work" && source <(commands "chromad certs dev") >/dev/null)
 (cd "$work" && source <(commands "chromad users add")) >"$work/keys"
@@ -36,7 +33,10 @@ echo "security.md, commands:"
 key=$(tail -1 "$work/keys")
 
 SSL_CERT_FILE=$work/certs/ca.pem start_server "$work/chroma" --tls-cert "$work/certs/server.pem" --tls-key "$work/certs/server.key"
-(cd "$work" && source <(commands curl | sed "s/:8000/:$port/; s/^curl/curl --silent --fail/")) | grep -q heartbeat
+KEY=$(grep -m1 '^chromad_' "$work/keys")
+(cd "$work" && source <(commands curl | sed "s/:8000/:$port/; s/^curl/curl --silent --show-error --fail/")) >"$work/answers"
+for word in heartbeat '"name":"ada"' '"secret":"chromad_'; do grep -q "$word" "$work/answers" || { cat "$work/answers"; echo "expected $word"; exit 1; }; done
+chromad users list "$work/chroma" | grep -q laptop
 echo "security.md, Python:"
 snippet python >"$work/snippet.py"
 (cd "$work" && "$build/python/bin/python" snippet.py)
@@ -50,7 +50,7 @@ echo "security.md, YAML:"
 awk -v into="$work/part" '/^```yaml$/ { n++; inside = 1; next } /^```/ { inside = 0 } inside { print > (into n ".yaml") }' "$page"
 for part in "$work"/part*.yaml; do
   if grep -q '^version:' "$part"; then
-    chromad users import "$work/chroma" "$part"
+    chromad users import "$work/chroma" "$part" --force
   else
     start_server "$work/chroma" "$part"
     stop_server
