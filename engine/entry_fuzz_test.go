@@ -86,6 +86,9 @@ func exampleManifest() *manifest {
 }
 
 func FuzzDecodeCatalogEntry(f *testing.F) {
+	for _, k := range exampleKeepings() {
+		addDamaged(f, (&catalogEntry{op: opKeep, id: ID{1}, keep: k}).append(nil))
+	}
 	for o := opCreateTenant; o <= opSet; o++ {
 		addDamaged(f, (&catalogEntry{op: o, tenant: "t", database: "d", name: "n", resource: "r", id: ID{1}, spec: exampleSpec(), value: []byte("v")}).append(nil))
 	}
@@ -99,7 +102,17 @@ func FuzzDecodeCatalogEntry(f *testing.F) {
 	})
 }
 
+// exampleKeepings are nothing, a retention, a hold, and both.
+func exampleKeepings() []*keeping {
+	return []*keeping{nil, {key: "expires_at"}, {held: true, since: 1893456000, why: "a case"}, {key: "until", grace: 86400, held: true, since: 1, why: "x"}}
+}
+
 func FuzzDecodeWriteEntry(f *testing.F) {
+	for _, t := range []*terms{{held: true}, {key: "expires_at", at: 1893456000}, {key: "until", at: 1893456000, stamp: 1893542400, held: true}} {
+		for _, rule := range []*Filter{nil, exampleRule()} {
+			addDamaged(f, (&writeEntry{collection: ID{1}, kind: writeUpsert, rule: rule, terms: t, records: []Record{{ID: "a", Embedding: []float32{1}}}}).append(nil))
+		}
+	}
 	for kind := writeAdd; kind <= writeUpdate; kind++ {
 		addDamaged(f, (&writeEntry{collection: ID{1}, kind: kind, records: []Record{
 			{ID: "a", Embedding: []float32{1, -2.5, 0}, Metadata: exampleMetadata(), Document: Optional(""), URI: Optional("u")},
@@ -123,6 +136,18 @@ func FuzzDecodeDeleteEntry(f *testing.F) {
 		var e *deleteEntry
 		var err error
 		bounded(t, b, 50, func() { e, err = decodeDeleteEntry(b) })
+		if err == nil {
+			same(t, e.append(nil), b)
+		}
+	})
+}
+
+func FuzzDecodeExpireEntry(f *testing.F) {
+	addDamaged(f, (&expireEntry{collection: ID{1}, key: "expires_at", at: 1893456000, ids: []string{"a", "", "bc"}}).append(nil))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var e *expireEntry
+		var err error
+		bounded(t, b, 50, func() { e, err = decodeExpireEntry(b) })
 		if err == nil {
 			same(t, e.append(nil), b)
 		}
@@ -217,7 +242,8 @@ func FuzzDecodeCheckpoint(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	for _, m := range []*manifest{{nextOrder: 1}, exampleManifest()} {
+	for i, m := range []*manifest{{nextOrder: 1}, exampleManifest(), {nextOrder: 1}} {
+		db.catalog.collections[ID{0xc0}].keep.Store(exampleKeepings()[i])
 		db.catalog.collections[ID{0xc0}].load(m)
 		b, err := encodeState(db)
 		if err != nil {
@@ -276,6 +302,11 @@ func TestEntriesRefused(t *testing.T) {
 	zero := (&writeEntry{collection: ID{1}, kind: writeAdd, records: []Record{{ID: "a", Metadata: Metadata{"k": filter.Float(0)}}}}).append(nil)
 	under := (&writeEntry{collection: ID{1}, kind: writeUpdate, rule: filter.Eq("k", filter.Int(1)), records: []Record{{ID: "a"}}}).append(nil)
 	tryWrite := func(b []byte) error { _, err := decodeWriteEntry(b); return err }
+	tryCatalog := func(b []byte) error { _, err := decodeCatalogEntry(b); return err }
+	tryExpire := func(b []byte) error { _, err := decodeExpireEntry(b); return err }
+	onTerms := (&writeEntry{collection: ID{1}, kind: writeAdd, terms: &terms{key: "k", at: 5, stamp: 6}, records: []Record{{ID: "a"}}}).append(nil)
+	keep := (&catalogEntry{op: opKeep, keep: &keeping{key: "k", held: true, since: 9, why: "w"}}).append(nil)
+	expire := (&expireEntry{key: "k", at: 5, ids: []string{"a"}}).append(nil)
 	tryEdit := func(b []byte) error { _, _, err := decodeEdit(b); return err }
 	keys := edit(&manifest{keys: map[string]KindSet{"a": 2, "b": 2}})
 	for name, c := range map[string]struct {
@@ -303,6 +334,20 @@ func TestEntriesRefused(t *testing.T) {
 		"deletions beyond":       {false, tryEdit(edit(&manifest{segments: []segmentState{{part[0].info, roaring.BitmapOf(3)}}}))},
 		"zero":                   {true, tryWrite(zero)},
 		"negative zero":          {false, tryWrite(with(zero, len(zero)-1, 0x80))},
+		"write on terms":         {true, tryWrite(onTerms)},
+		"terms of nothing":       {false, tryWrite(with(onTerms, 18, 0))},
+		"terms of a rule alone":  {false, tryWrite(with(onTerms, 18, 1))},
+		"terms with flag 8":      {false, tryWrite(with(onTerms, 18, 10))},
+		"terms without a key":    {false, tryWrite(slices.Concat(onTerms[:19], []byte{0}, onTerms[21:]))},
+		"a time too long":        {false, tryWrite(slices.Concat(onTerms[:21], []byte{0x85, 0}, onTerms[22:]))},
+		"retention and hold":     {true, tryCatalog(keep)},
+		"retention, no key":      {false, tryCatalog(slices.Concat(keep[:22], []byte{0}, keep[24:]))},
+		"retention with flag 4":  {false, tryCatalog(with(keep, 21, 7))},
+		"no retention":           {true, tryCatalog(append(keep[:21:21], 0))},
+		"no retention, and more": {false, tryCatalog(append(keep[:21:21], 0, 1))},
+		"expire":                 {true, tryExpire(expire)},
+		"expire, no key":         {false, tryExpire(slices.Concat(expire[:17], []byte{0}, expire[19:]))},
+		"expire as delete":       {false, tryExpire(with(expire, 0, byte(opDelete)))},
 		"data as catalog":        {false, func() error { _, err := decodeCatalogEntry(write); return err }()},
 	} {
 		if (c.err == nil) != c.good {

@@ -83,6 +83,15 @@ func entryExample(t *testing.T, files *manifest) string {
 	d.spec()
 	d.done(t)
 
+	d.begin("retention and hold", (&catalogEntry{op: opKeep, id: docs, keep: exampleKeepings()[3]}).append(nil))
+	d.field(1, "op 10: retention")
+	for _, what := range []string{"tenant", "database", "name", "resource"} {
+		d.text(what)
+	}
+	d.field(16, "id")
+	d.keeping()
+	d.done(t)
+
 	d.begin("write", (&writeEntry{collection: docs, kind: writeAdd, records: []Record{
 		{ID: "a", Embedding: []float32{1, -0.5}, Metadata: Metadata{"year": filter.Int(2016)}},
 		{ID: "b", Embedding: []float32{0, 1}, Document: Optional("hello")},
@@ -116,6 +125,8 @@ func entryExample(t *testing.T, files *manifest) string {
 	d.text("document")
 	d.done(t)
 
+	d.retention(t, docs)
+
 	d.begin("delete", (&deleteEntry{collection: docs, ids: []string{"b"}}).append(nil))
 	d.field(1, "op 17: delete")
 	d.field(16, "collection")
@@ -140,6 +151,37 @@ func entryExample(t *testing.T, files *manifest) string {
 	d.field(16, "tag")
 	d.done(t)
 	return d.out.String()
+}
+
+// retention is the entries of a collection whose records expire.
+func (d *dissection) retention(t *testing.T, docs ID) {
+	d.begin("write on terms", (&writeEntry{
+		collection: docs, kind: writeAdd, terms: &terms{key: "expires_at", at: 1893456000, stamp: 1893542400, held: true}, records: []Record{{ID: "c", Embedding: []float32{0, 0}}},
+	}).append(nil))
+	d.field(1, "op 19: write on terms")
+	d.field(16, "collection")
+	d.field(1, "kind 1: add")
+	d.field(1, "flags: expiry, hold")
+	d.text("key")
+	d.number("at")
+	d.number("stamp")
+	d.number("records")
+	d.field(1, "flags: embedding")
+	d.text("id")
+	for range d.number("dimensions") {
+		d.field(4, "f32")
+	}
+	d.done(t)
+
+	d.begin("expire", (&expireEntry{collection: docs, key: "expires_at", at: 1893542400, ids: []string{"c"}}).append(nil))
+	d.field(1, "op 20: expire")
+	d.field(16, "collection")
+	d.text("key")
+	d.number("at")
+	for range d.number("ids") {
+		d.text("id")
+	}
+	d.done(t)
 }
 
 // sealedExample is an envelope with what chance decides decided.
@@ -167,6 +209,7 @@ func checkpointExample(t *testing.T, files *manifest) string {
 		t.Fatal(err)
 	}
 	db.catalog.collections[ID{0xc0}].load(files)
+	db.catalog.collections[ID{0xc0}].keep.Store(exampleKeepings()[3])
 	b, err := encodeState(db)
 	if err != nil {
 		t.Fatal(err)
@@ -221,6 +264,10 @@ func checkpointExample(t *testing.T, files *manifest) string {
 			d.spec()
 			d.manifest()
 		}
+	}
+	for range d.number("retentions") {
+		d.field(16, "id")
+		d.keeping()
 	}
 	d.done(t)
 	return d.out.String()
@@ -283,6 +330,14 @@ func (d *dissection) spec() {
 	d.number("efSearch")
 	d.text("metadata")
 	d.text("extension")
+}
+
+func (d *dissection) keeping() {
+	d.field(1, "flags: retention, hold")
+	d.text("key")
+	d.number("default")
+	d.number("since")
+	d.text("reason")
 }
 
 func (d *dissection) manifest() {
