@@ -107,6 +107,9 @@ func findMails(text string) (out []Finding) {
 		for from > end && i-from < maxLocal && is(text[from-1], local) {
 			from--
 		}
+		for from < i && continues(text[from]) {
+			from++
+		}
 		// Marks that surround an address in a text, not part of one.
 		for from < i && !is(text[from], alphanumeric) && text[from] < 0x80 && text[from] != '_' {
 			from++
@@ -121,6 +124,9 @@ func findMails(text string) (out []Finding) {
 	return out
 }
 
+// continues reports whether a byte is inside of a character, not its first.
+func continues(c byte) bool { return c&0xC0 == 0x80 }
+
 // mailEnd is where the domain that begins at from ends, 0: it is none.
 func mailEnd(text string, from int) int {
 	to := from
@@ -132,6 +138,9 @@ func mailEnd(text string, from int) int {
 			break // the end of a sentence
 		}
 		to++
+	}
+	for to > from && continues(at(text, to)) {
+		to--
 	}
 	dot := to - 1
 	for dot > from && text[dot] != '.' {

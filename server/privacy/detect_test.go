@@ -100,6 +100,22 @@ func TestFind(t *testing.T) {
 	}
 }
 
+// Where an address is cut because it is too long, no character is.
+func TestFindLong(t *testing.T) {
+	for n := range 6 {
+		for _, text := range []string{strings.Repeat("x", n) + strings.Repeat("é", 80) + "@example.com", "a@" + strings.Repeat("x", n) + strings.Repeat("例", 100) + ".例え" + strings.Repeat("え", 100)} {
+			for _, f := range Find(text) {
+				if !utf8.ValidString(text[f.From:f.To]) || !utf8.ValidString(text[:f.From]) {
+					t.Errorf("%q is cut", text[f.From:f.To])
+				}
+			}
+		}
+	}
+	if got := len(Find(strings.Repeat("é", 80) + "@example.com")); got != 1 {
+		t.Errorf("%d found", got)
+	}
+}
+
 // hostile are texts that make a searcher with backtracking slow.
 func hostile(n int) map[string]string {
 	out := map[string]string{}

@@ -49,7 +49,7 @@ const (
 )
 
 // Format keeps keys out of every text.
-func (*Keys) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, "privacy.Keys") }
+func (Keys) Format(s fmt.State, _ rune) { _, _ = io.WriteString(s, "privacy.Keys") }
 
 // NewKeys draws keys.
 func NewKeys() (*Keys, error) {
