@@ -49,7 +49,7 @@ var places = map[string]place{
 	"wal":                          {2, []string{"internal/vfs", "internal/seal", "internal/disk", "internal/mutant"}, "entries are opaque to the log"},
 	"segment":                      {2, []string{"internal/vfs", "internal/seal", "internal/disk", "internal/kernel", "internal/mutant", "hnsw", "filter"}, "one immutable file out of the floors below"},
 	"engine":                       {3, []string{"*"}, "joins log and segments into collections"},
-	"server":                       {4, []string{"engine", "filter", "server/access", "server/audit", "server/audit", "server/limit", "server/privacy"}, "sees the engine through an interface of its own"},
+	"server":                       {4, []string{"engine", "filter", "server/access", "server/audit", "server/limit", "server/privacy"}, "sees the engine through an interface of its own"},
 	"server/limit":                 {2, nil, "counts what somebody asks for, by his name; knows neither HTTP nor a store"},
 	"server/privacy":               {2, []string{"filter"}, "what may be stored about people and what of it is seen; knows neither HTTP nor a store, and its keys are no store's files"},
 	"server/access":                {3, []string{"server/limit", "server/privacy", "filter"}, "decides about names of users, actions and targets, and says which records; knows neither HTTP nor a store"},

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/chromad/chromad/server/access"
+	"github.com/chromad/chromad/server/audit"
 )
 
 // kindDenied is the name that Python's client turns into its AuthorizationError.
@@ -102,7 +103,9 @@ func (c *call) authorize() error {
 }
 
 func (c *call) forbidden(a access.Action) error {
+	c.denied = "not granted"
 	if c.who.Weak(a) {
+		c.denied = "second factor"
 		return &apiError{status: http.StatusForbidden, kind: kindDenied, message: "Forbidden: " + string(a) + " takes a sign-in with several factors"}
 	}
 	return &apiError{status: http.StatusForbidden, kind: kindDenied, message: "Forbidden: " + string(a) + " is not granted here"}
@@ -110,6 +113,7 @@ func (c *call) forbidden(a access.Action) error {
 
 // permit refuses an action on a target that the path did not tell.
 func (c *call) permit(a access.Action, t access.Target) error {
+	c.met(t)
 	if c.who.May(a, t) {
 		return nil
 	}
@@ -121,11 +125,13 @@ func (c *call) permit(a access.Action, t access.Target) error {
 // he would get then.
 func (c *call) hidden(name string, absent error) error {
 	t := access.Target{Tenant: c.vars["tenant"], Database: c.vars["database"], Collection: name}
+	c.met(t)
 	switch {
 	case c.who.May(c.route.action, t):
 		return nil
 	case c.who.May(access.GetCollection, t):
 		return c.forbidden(c.route.action)
 	}
+	c.denied = audit.Hidden
 	return absent
 }

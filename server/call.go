@@ -46,6 +46,13 @@ type call struct {
 	rows     int   // records of the answer
 	quiet    bool  // no line of the log is for this request alone
 	borrowed []*[]byte
+
+	// For the audit log.
+	act, subject string        // of an administrative act
+	about        access.Target // what was decided about
+	denied       string        // why it was refused
+	touched      int64         // records that were written or deleted
+	got          bool          // what was to be created was there
 }
 
 // buffer lends an empty buffer until the answer has been sent.
@@ -240,6 +247,9 @@ func (c *call) find() (found Collection, rule *filter.Expr, ruled bool, err erro
 	}
 	if err != nil {
 		return nil, nil, false, err
+	}
+	if c.s.config.Audit != nil {
+		c.met(access.Target{Tenant: at.Tenant, Database: at.Database, Collection: found.Info().Name})
 	}
 	if all := c.who.MayAll(c.route.action, at.Tenant, at.Database); !all || c.who.Ruled() || c.who.Fielded() {
 		name := found.Info().Name // once: it may change, and both decisions are about the same

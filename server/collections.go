@@ -117,6 +117,8 @@ func (c *call) makeCollection(at Place, name string, spec engine.Spec, getOrCrea
 			return err
 		}
 		create = s.store.GetOrCreate
+		_, absent := s.store.Collection(c.ctx(), at, name)
+		c.got = absent == nil
 	}
 	done, err := c.mayMake(at.Tenant, at.Database)
 	if err != nil && getOrCreate {

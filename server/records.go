@@ -49,6 +49,7 @@ func (c *call) writeRecords(kind string, update, nulls bool, write func(Records,
 		if err := write(to, ctx, body.records...); err != nil {
 			return c.gone(err)
 		}
+		c.touched = int64(len(body.records))
 	}
 	return c.done()
 }
@@ -105,6 +106,7 @@ func (s *Server) deleteRecords(c *call) error {
 }
 
 func (c *call) deleted(n int) error {
+	c.touched = int64(n)
 	c.json([]byte(`{"deleted":` + strconv.Itoa(n) + `}`))
 	return nil
 }

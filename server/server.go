@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/chromad/chromad/server/access"
+	"github.com/chromad/chromad/server/audit"
 	"github.com/chromad/chromad/server/limit"
 	"github.com/chromad/chromad/server/privacy"
 )
@@ -37,6 +38,7 @@ type Config struct {
 	Bounds      *limit.Set // how much may be asked for from one address, by who needs no credential
 	Admission   Admission
 	Quotas      Quotas
+	Audit       *audit.Log            // nil: nothing is recorded
 	Metrics     func(b []byte) []byte // appends figures of others to GET /metrics; nil: there are none
 }
 
@@ -124,15 +126,16 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if s.cors(c) {
 		return
 	}
-	if err := s.foreign(r); err != nil {
-		c.fail(err)
-		return
-	}
 	p, values := s.router.find(sentPath(r))
 	if c.pattern = p; p != nil {
 		c.route = p.methods[r.Method]
 	}
-	if err := c.authenticate(); err != nil {
+	if err := s.foreign(r); err != nil {
+		c.denied = "other origin"
+		c.fail(c.audited(err))
+		return
+	}
+	if err := c.enterAudit(c.authenticate()); err != nil {
 		c.fail(err)
 		return
 	}
@@ -141,7 +144,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		c.status = noRoute(w, p)
 		return
 	}
-	if err := c.run(values); err != nil {
+	if err := c.audited(c.run(values)); err != nil {
 		c.fail(err)
 		return
 	}
@@ -164,6 +167,9 @@ func (c *call) run(values []string) (err error) {
 		return err
 	}
 	if err := c.authorize(); err != nil {
+		return err
+	}
+	if err := c.mayAudit(); err != nil {
 		return err
 	}
 	if err := c.enter(); err != nil {
@@ -195,7 +201,7 @@ func (c *call) finish() {
 		}
 		c.s.log.Error("panic", "request_id", c.id, "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
 		if c.status == 0 {
-			c.fail(&apiError{status: http.StatusInternalServerError, kind: kindInternal, message: "internal error, request " + c.id})
+			c.fail(c.audited(&apiError{status: http.StatusInternalServerError, kind: kindInternal, message: "internal error, request " + c.id}))
 		}
 	}
 	c.settle()

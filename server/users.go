@@ -198,6 +198,7 @@ func (c *call) change(read func() (access.Command, error)) error {
 	if err != nil {
 		return invalid("%s", err)
 	}
+	c.auditCommand(command)
 	r, err := k.RunAs(c.toTheEnd(), c.who, command)
 	if err != nil {
 		return changeError(err)
@@ -230,6 +231,7 @@ func (s *Server) rotateOwn(c *call) error {
 	if err != nil {
 		return err
 	}
+	c.act, c.subject = "access:rotate-own-key", c.who.Name
 	id, keep, err := c.ownKey()
 	if err != nil {
 		return err

@@ -2,6 +2,9 @@
 // one event for each act, written before its answer leaves.
 //
 //	event.go  what an event says, and its form
+//	class.go  which acts leave an event, and which of them wait for the disk
+//	log.go    writes events and tells who listens
+//	flood.go  counts what comes too often to be written one by one
 //
 // An event holds names, counts and outcomes, never content. Storage is the
 // engine's, which chains, seals and signs the bytes.

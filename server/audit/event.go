@@ -23,6 +23,7 @@ type Event struct {
 	Tenant     string    `json:"tenant,omitempty"`
 	Database   string    `json:"database,omitempty"`
 	Collection string    `json:"collection,omitempty"` // its name, or the id that was asked for when there is none
+	Subject    string    `json:"subject,omitempty"`    // user, role or key that an administrative act is about
 	Rows       int64     `json:"rows,omitempty"`       // records read or written; of a counted line, how often
 	Request    string    `json:"request,omitempty"`    // id of the request
 	Reason     string    `json:"reason,omitempty"`     // closed vocabulary: expired, unknown key, rate limit, …
@@ -54,7 +55,7 @@ const (
 // by whoever sends it.
 const maxField = 256
 
-// maxEvent bounds the encoded event in bytes: ten fields, of which JSON may
+// maxEvent bounds the encoded event in bytes: eleven fields, of which JSON may
 // escape every byte with six.
 const maxEvent = 32 << 10
 
@@ -62,7 +63,7 @@ const maxEvent = 32 << 10
 // Texts that are too long, or not UTF-8, are cut.
 func (e Event) AppendJSON(b []byte) ([]byte, error) {
 	e.Time = e.Time.UTC()
-	for _, text := range []*string{&e.Action, &e.Principal, &e.Method, &e.Key, &e.Address, &e.Tenant, &e.Database, &e.Collection, &e.Request, &e.Reason} {
+	for _, text := range []*string{&e.Action, &e.Principal, &e.Method, &e.Key, &e.Address, &e.Tenant, &e.Database, &e.Collection, &e.Subject, &e.Request, &e.Reason} {
 		*text = cut(*text)
 	}
 	out, err := json.Marshal(e)

@@ -1,0 +1,196 @@
+package audit
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Store keeps the bytes of events; *engine.DB is one.
+type Store interface {
+	AppendAudit(ctx context.Context, record []byte, durable bool) (seq uint64, err error)
+}
+
+// Log writes events. It is safe for concurrent use; a nil *Log writes nothing.
+type Log struct {
+	store  Store
+	config Config
+	now    func() time.Time
+
+	records, failures atomic.Int64
+	failing           atomic.Bool // the last event could not be written
+
+	mu    sync.Mutex
+	seen  map[string]time.Time // who authenticated, and until when that needs no event
+	flood map[flooding]*counted
+
+	listening sync.RWMutex
+	told      []func(Event)
+	watching  []func(Event)
+}
+
+const (
+	loginEvery = time.Hour
+	maxSeen    = 10_000
+)
+
+// New makes a log.
+func New(store Store, config Config) *Log {
+	return &Log{store: store, config: config, now: time.Now, seen: map[string]time.Time{}, flood: map[flooding]*counted{}}
+}
+
+// Subscribe has listen called with every event after it was stored. It must
+// not block.
+func (l *Log) Subscribe(listen func(Event)) {
+	l.listening.Lock()
+	defer l.listening.Unlock()
+	l.told = append(l.told, listen)
+}
+
+// Watch is Subscribe for who wants to know of acts that the configuration has
+// leave no event, too.
+func (l *Log) Watch(see func(Event)) {
+	l.listening.Lock()
+	defer l.listening.Unlock()
+	l.watching = append(l.watching, see)
+}
+
+func (l *Log) tell(e Event, stored bool) {
+	l.listening.RLock()
+	defer l.listening.RUnlock()
+	if stored {
+		for _, f := range l.told {
+			f(e)
+		}
+	}
+	for _, f := range l.watching {
+		f(e)
+	}
+}
+
+// Record writes an event, which is on disk when it returns nil. An error: the
+// act must not be answered as done.
+func (l *Log) Record(ctx context.Context, e Event) error { return l.write(ctx, e, true) }
+
+func (l *Log) write(ctx context.Context, e Event, durable bool) error {
+	if l == nil {
+		return nil
+	}
+	if e.Time.IsZero() {
+		e.Time = l.now().UTC()
+	}
+	b, err := e.AppendJSON(nil)
+	if err == nil {
+		_, err = l.store.AppendAudit(ctx, b, durable)
+	}
+	if err != nil {
+		l.failures.Add(1)
+		l.failing.Store(true)
+		return fmt.Errorf("audit log: %w", err)
+	}
+	l.failing.Store(false)
+	l.records.Add(1)
+	l.tell(e, true)
+	return nil
+}
+
+// Ready is asked before an act that leaves an event: nil when it can be
+// written, as far as anybody can tell.
+func (l *Log) Ready(ctx context.Context, class Class) error {
+	if l == nil || !l.failing.Load() || !l.config.keeps(class) || class == Read && l.config.ReadsGoOn {
+		return nil
+	}
+	return l.Record(ctx, Event{Kind: System, Action: "audit:resume", Outcome: Allowed})
+}
+
+// GoesOn tells whether acts of a class are done while no event can be written.
+func (l *Log) GoesOn(class Class) bool {
+	return class == Nothing || class == Read && l.config.ReadsGoOn
+}
+
+// Done writes what became of an act, if its class leaves an event.
+func (l *Log) Done(ctx context.Context, class Class, e Event) error {
+	if l == nil || class == Nothing {
+		return nil
+	}
+	if e.Kind = Access; class == Act {
+		e.Kind = Admin
+	}
+	if !l.config.keeps(class) {
+		e.Time = l.now().UTC()
+		l.tell(e, false)
+		return nil
+	}
+	err := l.write(ctx, e, l.config.durable(class))
+	if class == Read && l.config.ReadsGoOn {
+		return nil
+	}
+	return err
+}
+
+// Hidden is why somebody was refused who is told that there is nothing. Such
+// an answer does not wait for the disk: it would take longer than that about
+// what is not there.
+const Hidden = "hidden"
+
+// Refused writes that somebody may not do something, or one line a second of
+// it when he does not stop.
+func (l *Log) Refused(ctx context.Context, e Event) error {
+	if l == nil {
+		return nil
+	}
+	if e.Outcome = Denied; e.Kind == "" {
+		e.Kind = Decision
+	}
+	if l.flooded(e) {
+		return nil
+	}
+	return l.write(ctx, e, e.Reason != Hidden)
+}
+
+// Entered writes that somebody has shown who he is: the first time in an hour
+// with this method from this address.
+func (l *Log) Entered(ctx context.Context, e Event) error {
+	if l == nil {
+		return nil
+	}
+	e.Kind, e.Outcome = Authentication, Allowed
+	who := e.Method + "\x00" + e.Principal + "\x00" + e.Key + "\x00" + e.Address
+	now := l.now()
+	l.mu.Lock()
+	known := now.Before(l.seen[who])
+	if !known {
+		if len(l.seen) >= maxSeen {
+			clear(l.seen)
+		}
+		l.seen[who] = now.Add(loginEvery)
+	}
+	l.mu.Unlock()
+	if known {
+		return nil
+	}
+	err := l.write(ctx, e, true)
+	if err != nil { // the next time it is the first
+		l.mu.Lock()
+		delete(l.seen, who)
+		l.mu.Unlock()
+	}
+	return err
+}
+
+// Stats are figures since the start.
+type Stats struct {
+	Records  int64 // events that were written
+	Failures int64 // that could not be
+	Failing  bool  // the last one could not be
+}
+
+// Stats tells how the log fares.
+func (l *Log) Stats() Stats {
+	if l == nil {
+		return Stats{}
+	}
+	return Stats{l.records.Load(), l.failures.Load(), l.failing.Load()}
+}
