@@ -3,6 +3,7 @@ package hnsw
 import (
 	"bytes"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/chromad/chromad/internal/kernel"
@@ -81,6 +82,55 @@ func TestTightClusters(t *testing.T) {
 		if got := recall(t, search, g, v, near, 10, 60, func(int) []uint64 { return half }); got < 0.95 {
 			t.Errorf("%+v: %d bits, recall %.3f of half", tc, bits, got)
 		}
+	}
+}
+
+// TestTightGroups: of each cluster one row has a place among all others, at
+// level 1 or above, where a walk looks for the nearest of them with a beam. The
+// others have links to it, and to rows of other clusters.
+func TestTightGroups(t *testing.T) {
+	const dim, clusters, size = 32, 60, 50
+	r := rand.New(rand.NewPCG(90, 9))
+	var rows [][]float32
+	for c := range clusters * size {
+		x := make([]float32, dim)
+		if c%size > 0 {
+			copy(x, rows[c-c%size])
+		}
+		for i := range x {
+			x[i] += float32([]float64{1, 0.001}[min(c%size, 1)] * r.NormFloat64())
+		}
+		rows = append(rows, x)
+	}
+	v := matrix(kernel.L2, rows, dim, 0)
+	g := mustBuild(t, v, Params{})
+	if len(g.seatRow) != clusters {
+		t.Fatalf("%d rows above level 0 for %d clusters", len(g.seatRow), clusters)
+	}
+	for c, head := range g.seatRow {
+		if int(head)/size != c {
+			t.Fatalf("row %d stands for cluster %d", head, c)
+		}
+		for row := uint32(c * size); row < uint32(c+1)*size; row++ {
+			out := 0
+			for _, n := range g.neighbours(0, row) {
+				if int(n)/size != c {
+					out++
+				}
+			}
+			if row != head && !slices.Contains(g.neighbours(0, row), head) || out < 2 || out > 16 {
+				t.Fatalf("row %d of cluster %d, head %d: links %v", row, c, head, g.neighbours(0, row))
+			}
+		}
+	}
+	var s Scratch
+	walkOnly(g, v, rows[7], 5, 5, nil, &s)
+	if s.trace.Expanded < 5+5 { // as many as the pool holds above level 0, and again below
+		t.Errorf("%d rows were expanded", s.trace.Expanded)
+	}
+	walkOnly(g, v, rows[7], 5, 40, nil, &s)
+	if s.trace.Expanded < 40+groupBeam {
+		t.Errorf("%d rows were expanded", s.trace.Expanded)
 	}
 }
 
