@@ -11,7 +11,6 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
-	"github.com/chromad/chromad/filter"
 	"github.com/chromad/chromad/server/privacy"
 )
 
@@ -270,7 +269,7 @@ func tryPlan(plan *privacy.Plan, stdin io.Reader, stdout, stderr io.Writer) erro
 	for _, f := range privacy.Find(text) {
 		fmt.Fprintf(stderr, "%s: bytes %d to %d\n", f.Kind, f.From, f.To)
 	}
-	r := privacy.Record{Metadata: filter.Metadata{}, Document: &text}
+	r := privacy.Record{Document: &text}
 	if plan == nil {
 		fmt.Fprintln(stderr, "no rule holds there")
 	} else {
