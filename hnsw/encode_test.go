@@ -238,7 +238,7 @@ func annotate(t *testing.T) string {
 	}
 	dump := func(title string, e extent, perLine int) { lines(title, e, perLine, perLine) }
 	width := 4 * g.width(0)
-	dump("version, rows, M, entry, seats, upper lists, bytes of the codec, long rows above", extent{0, headerBytes}, 4)
+	dump("version, rows, M, entry, seats, upper lists, bytes of the codec, kind", extent{0, headerBytes}, 4)
 	dump("codec", l.codec, bytesOfRow)
 	lines("code of each row, the first bytes: the others are zero", l.codes, g.codes.Stride, bytesOfRow)
 	dump("A and B of each row", l.meta, metaBytes)
