@@ -44,7 +44,7 @@ type worker struct {
 	quad   quad
 	sieve  sieve
 	lists  [][]uint64
-	seen   seenSet
+	seen   []uint64 // a bit for each node of a level; none is set
 	keys   []uint64
 	rows   []uint32
 	dots   []int32

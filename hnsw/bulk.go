@@ -13,12 +13,12 @@ import (
 // compared with each other (PiPNN, arXiv 2602.21247). That turns the bulk of
 // the work into products of matrices.
 //
-// Beside the grid and the links it takes some 200 bytes a node: its groups
+// Beside the grid and the links it takes some 250 bytes a node: its groups
 // and, for a part of the nodes at a time, what was found there.
 type bulk struct {
 	*builder
 	level int
-	nodes []uint32 // ascending
+	nodes []uint32 // those near to each other one after the other, see arrange
 	rows  []uint32 // of nodes
 	fan   int      // groups that a node is in
 	near  int      // nearest nodes that it takes from each, at least
@@ -30,12 +30,12 @@ type bulk struct {
 	member  []uint32 // places in nodes, ascending in each group
 	from    int      // the part of the nodes that is being linked
 	to      int
-	found   []uint16 // near of each node of the part in each of its groups: places in the group
+	found   []uint16 // room for most of each node of the part in each of its groups: places in the group
 }
 
 const (
 	fan       = 8             // groups of a node
-	groupSize = 1024          // mean size of a group
+	groupSize = 768           // mean size of a group
 	groupMost = 4 * groupSize // larger ones are split
 	groupOnly = groupSize     // as many nodes are one group
 	noMember  = math.MaxUint16
@@ -46,8 +46,8 @@ const (
 )
 
 // nearOf is what a node takes from each of its groups. A bulk keeps no pool, so
-// EFConstruction stands for the number of candidates: 32 in each of 8 groups
-// for the usual values, 100 to 200, in proportion to it below and beyond.
+// EFConstruction stands for the number of candidates: 32 to 40 in each of 8
+// groups for the usual values, 100 to 200, in proportion to it below and beyond.
 func nearOf(p Params) int {
 	near := max(8, min(p.EFConstruction/3, 32), p.EFConstruction*4/25)
 	return min(max(near, p.M), 128)
@@ -82,10 +82,7 @@ func (b *builder) bulkLink(level int, nodes []uint32, asks []bool) error {
 		}
 	}
 	k.found, k.groupOf, k.member, k.first = nil, nil, nil, nil
-	if err := k.linkIn(); err != nil {
-		return err
-	}
-	return nil
+	return k.linkIn()
 }
 
 // compare finds the nearest nodes of every node of the part in its groups.

@@ -100,27 +100,6 @@ func TestSieve(t *testing.T) {
 	}
 }
 
-// TestSeenSet holds the set to a map.
-func TestSeenSet(t *testing.T) {
-	r := rand.New(rand.NewPCG(62, 63))
-	var s seenSet
-	for range 50 {
-		n := 1 + r.IntN(400)
-		s.reset(n)
-		seen := map[uint32]bool{}
-		for range n {
-			x := r.Uint32N(1 + r.Uint32N(500))
-			if r.IntN(9) == 0 {
-				x = math.MaxUint32 - 1 - x
-			}
-			if added := s.add(x); (added == 1) == seen[x] {
-				t.Fatalf("%d: added %d of %d", x, added, len(seen))
-			}
-			seen[x] = true
-		}
-	}
-}
-
 // TestSplit puts all rows into one group: what becomes of it must be small
 // groups with every row in one of them, also where all rows are in one place
 // and leaders tell nothing.

@@ -1,9 +1,6 @@
 package hnsw
 
-import (
-	"math/bits"
-	"slices"
-)
+import "slices"
 
 // linkOut gives every node of the part its first links: the best among those
 // found in its groups and, on the ways of long range that lie there, the
@@ -20,29 +17,41 @@ func (k *bulk) linkOut() error {
 	})
 }
 
-// candidates appends the i-th node's candidates, each once.
+// candidates appends the i-th node's candidates, each once. No branch depends
+// on whether one was there before: nobody could predict it.
 func (k *bulk) candidates(w *worker, i int, list []uint32) []uint32 {
-	w.seen.reset(k.fan * k.most)
+	if words := (len(k.nodes) + 63) / 64; len(w.seen) < words {
+		w.seen = make([]uint64, words)
+	}
 	list = slices.Grow(list, k.fan*k.most)
+	room := list[:cap(list)]
+	n := 0
 	for rank, group := range k.groupOf[i*k.fan : (i+1)*k.fan] {
 		members := k.member[k.first[group]:k.first[group+1]]
+		places := room[n:]
+		found := 0
 		for _, m := range k.foundBy(i, rank) {
 			if m == noMember {
 				break
 			}
-			n := len(list) // without a branch that nobody can predict
-			list = list[:n+1]
-			list[n] = members[m]
-			list = list[:n+w.seen.add(members[m])]
+			places[found] = members[m]
+			found++
+		}
+		for _, place := range places[:found] {
+			word, bit := &w.seen[place>>6], place&63
+			room[n] = place
+			n += int(^*word >> bit & 1)
+			*word |= 1 << bit
 		}
 	}
+	list = room[:n]
 	for at, place := range list {
+		w.seen[place>>6] = 0
 		list[at] = k.nodes[place]
 	}
-	had := len(list)
-	for _, n := range k.above(k.nodes[i]) {
-		if !slices.Contains(list[:had], n) {
-			list = append(list, n)
+	for _, m := range k.above(k.nodes[i]) {
+		if !slices.Contains(list[:n], m) {
+			list = append(list, m)
 		}
 	}
 	return list
@@ -124,35 +133,4 @@ func (b *builder) linkBack(w *worker, level int, node uint32, sources []uint32) 
 		list = b.chooseAmong(w, level, node, list)
 	}
 	b.g.setNeighbours(level, node, list)
-}
-
-// A seenSet is a set of some hundred numbers, of which each is less than the
-// greatest there is.
-type seenSet struct {
-	slots []uint32 // one more than the number; 0 is free
-}
-
-// reset empties the set and makes room for n numbers.
-func (s *seenSet) reset(n int) {
-	if len(s.slots) < 2*n {
-		s.slots = make([]uint32, 1<<bits.Len(uint(2*n)))
-		return
-	}
-	clear(s.slots)
-}
-
-// add returns 1 if x was not in the set, and 0 if it was.
-func (s *seenSet) add(x uint32) int {
-	slots := s.slots
-	mask := uint32(len(slots) - 1)
-	at := x * 0x9e3779b1 >> 12 & mask
-	for slots[at&mask] != 0 && slots[at&mask] != x+1 {
-		at++
-	}
-	added := 0
-	if slots[at&mask] == 0 {
-		added = 1
-	}
-	slots[at&mask] = x + 1
-	return added
 }

@@ -39,20 +39,20 @@ func (s *sieve) nearest(d []int32, least, most int) []uint16 {
 func fewest(d []int32, every int) [4]int32 {
 	a, b, c, e := int32(math.MaxInt32), int32(math.MaxInt32), int32(math.MaxInt32), int32(math.MaxInt32)
 	if len(d) >= 8*every {
+		every = max(every, len(d)/fewestOf)
 		for i := every / 2; i < len(d); i += every {
-			if x := d[i]; x < e {
-				e = max(x, c)
-				if x < c {
-					c = max(x, b)
-					if x < b {
-						a, b = min(x, a), max(x, a)
-					}
-				}
-			}
+			x := d[i] // as a network, without branches
+			e = min(e, max(c, x))
+			c = min(c, max(b, x))
+			b = min(b, max(a, x))
+			a = min(a, x)
 		}
 	}
 	return [4]int32{a, b, c, e}
 }
+
+// fewestOf is how many numbers fewest looks at.
+const fewestOf = 64
 
 // tighten leaves out the largest of the first n numbers, which are those below
 // high and more than most.
@@ -100,17 +100,16 @@ func (s *sieve) tighten(n int, high int32, few [4]int32, least, most int) []uint
 // merge adds the smallest of d to keys, which are ascending, and keeps the
 // limit smallest. The place of d[i] is from+i; those in keys are less.
 func (s *sieve) merge(keys []uint64, d []int32, from, limit int) []uint64 {
+	if len(keys) < limit {
+		for _, at := range s.nearest(d, limit, 2*limit) {
+			keys = insert(keys, biased(d[at], from+int(at)), limit)
+		}
+		return keys
+	}
 	s.grow(len(d))
-	for len(d) > 0 {
-		below, size := int32(math.MaxInt32), min(len(d), 4*limit)
-		if len(keys) == limit { // few are less
-			below, size = unbiased(keys[limit-1]), len(d)
-		}
-		n := kernel.Below(d[:size], s.all, below, s.d, s.at)
-		for i, x := range s.d[:n] {
-			keys = insert(keys, biased(x, from+int(s.at[i])), limit)
-		}
-		d, from = d[size:], from+size
+	n := kernel.Below(d, s.all, unbiased(keys[limit-1]), s.d, s.at)
+	for i, x := range s.d[:n] {
+		keys = insert(keys, biased(x, from+int(s.at[i])), limit)
 	}
 	return keys
 }

@@ -25,17 +25,14 @@ func sifts(window operand.Mem) {
 func frontTable() operand.Mem {
 	m := GLOBL("fronts", 8|16) // RODATA|NOPTR
 	for set := range 256 {
-		next := 0
-		var lanes [8]byte
-		for lane := range lanes {
+		next, lanes := 0, uint64(0)
+		for lane := range 8 {
 			if set>>lane&1 != 0 {
-				lanes[next] = byte(lane)
+				lanes |= uint64(lane) << (8 * next)
 				next++
 			}
 		}
-		for k, lane := range lanes {
-			DATA(8*set+k, operand.U8(lane))
-		}
+		DATA(8*set, operand.U64(lanes))
 	}
 	return m
 }
