@@ -103,7 +103,7 @@ func TestFind(t *testing.T) {
 // Where an address is cut because it is too long, no character is.
 func TestFindLong(t *testing.T) {
 	for n := range 6 {
-		for _, text := range []string{strings.Repeat("x", n) + strings.Repeat("é", 80) + "@example.com", "a@" + strings.Repeat("x", n) + strings.Repeat("例", 100) + ".例え" + strings.Repeat("え", 100)} {
+		for _, text := range []string{strings.Repeat("é", 80) + strings.Repeat("x", n) + "@example.com", "a@" + strings.Repeat("x", n) + strings.Repeat("例", 100) + ".例え" + strings.Repeat("え", 100)} {
 			for _, f := range Find(text) {
 				if !utf8.ValidString(text[f.From:f.To]) || !utf8.ValidString(text[:f.From]) {
 					t.Errorf("%q is cut", text[f.From:f.To])
