@@ -98,6 +98,12 @@ func (c *call) expectBody() error {
 	return c.deadline(time.Now().Add(c.s.timeouts.Body))
 }
 
+// leftover is how long what a client still sends is read when its answer goes
+// out and nobody wants the body. A client that has sent it, or is about to, gets
+// the answer whole: the end of a connection with bytes unread would take it
+// away. One that never does holds the connection no longer than that.
+const leftover = 500 * time.Millisecond
+
 // dropBody lets the answer go out before a body that nobody has read, and
 // ends the connection after it.
 func (c *call) dropBody() {
@@ -105,7 +111,11 @@ func (c *call) dropBody() {
 		return
 	}
 	c.w.Header().Set("Connection", "close")
-	if err := http.NewResponseController(c.w).EnableFullDuplex(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+	err := http.NewResponseController(c.w).EnableFullDuplex()
+	if errors.Is(err, http.ErrNotSupported) {
+		err = nil // HTTP/2, or not a connection
+	}
+	if err = errors.Join(err, c.deadline(time.Now().Add(leftover))); err != nil {
 		c.cause = err
 	}
 }

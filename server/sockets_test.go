@@ -136,27 +136,44 @@ func TestRawRequests(t *testing.T) {
 	r.want(200, `"1.0.0"`, "GET", "/api/v2/version", "")
 }
 
-// A client that never sends the body it has announced gets its refusal at once.
+// A client that does not send the body it has announced gets its refusal, and
+// then the end of the connection: not when the body should have come. One that
+// has sent it gets the whole refusal too.
 func TestRefusedWithoutBody(t *testing.T) {
-	r := newRig(t, Config{}, nil)
-	address, _ := r.serve()
+	m := newMatrix(t)
+	m.timeouts.Body = time.Hour // what waits for a body hangs
+	address, _ := m.serve()
+	key := "X-Chroma-Token: " + m.keys["admin"] + "\r\n"
 	for _, c := range []struct {
 		in   string
 		want int
 	}{
-		{"POST /api/v2/tenants HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\nContent-Type: text/plain\r\n\r\n", 415},
-		{"POST /api/v2/tenants HTTP/1.1\r\nHost: h\r\nContent-Length: 99999999\r\n\r\n", 413},
-		{"POST /api/v2/nothing HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n", 404},
-		{"POST /api/v2/version HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n", 405},
-		{"POST /api/v2/reset HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n", 403},
+		{"POST /api/v2/tenants HTTP/1.1\r\nHost: h\r\n" + key + "Content-Length: 10\r\nContent-Type: text/plain\r\n\r\n", 415},
+		{"POST /api/v2/tenants HTTP/1.1\r\nHost: h\r\n" + key + "Content-Length: 99999999\r\n\r\n", 413},
+		{"POST /api/v2/nothing HTTP/1.1\r\nHost: h\r\n" + key + "Content-Length: 10\r\n\r\n", 404},
+		{"POST /api/v2/version HTTP/1.1\r\nHost: h\r\n" + key + "Transfer-Encoding: chunked\r\n\r\n", 405},
+		{"POST /api/v2/tenants HTTP/1.1\r\nHost: h\r\nX-Chroma-Token: " + m.keys["reader"] + "\r\nContent-Length: 10\r\n\r\n", 403},
+		{"POST /api/v2/tenants HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n", 401},
+		{"POST /api/v2/tenants HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n{\"nam", 401},
+		{"POST /api/v2/tenants HTTP/1.1\r\nHost: h\r\nContent-Length: 99999999\r\n\r\n{\"nam", 401},
+		{"POST /api/v2/tenants HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n{\"na", 401},
+		{"POST /api/v2/tenants HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\n" + strings.Repeat(" ", 100_000), 401},
+		{"POST /api/v2/tenants HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nnull\r\n0\r\n\r\n", 401},
+		{"DELETE /api/v2/tenants/acme/databases/main HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n", 401},
+		{"GET /api/v2/version HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n", 200},
 	} {
 		conn := dial(t, address)
 		if _, err := io.WriteString(conn, c.in); err != nil {
 			t.Fatal(err)
 		}
-		res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		br := bufio.NewReader(conn)
+		res, err := http.ReadResponse(br, nil)
 		if err != nil || res.StatusCode != c.want || !res.Close {
-			t.Errorf("%q: %v %v, want %d and the end of the connection", c.in, res, err, c.want)
+			t.Errorf("%.200q: %v %v, want %d and the end of the connection", c.in, res, err, c.want)
+			continue
+		}
+		if n, err := io.Copy(io.Discard, br); n == 0 && c.want != 404 && c.want != 405 || err != nil {
+			t.Errorf("%.200q: %d bytes behind the head, and then %v, want the end of the connection", c.in, n, err)
 		}
 	}
 }
