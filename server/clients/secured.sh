@@ -25,13 +25,18 @@ editor=$(users add "$store" eve --role editor --on 'default_tenant/default_datab
 acme=$(users add "$store" acme --role editor --on acme/main --key)
 expired=$(users add "$store" late --role admin --key --expires 1s)
 users export "$store" | sed 's/^\( *\)- name: acme$/&\n\1  tenant: acme\n\1  database: main/' >"$work/users.yaml"
+# The role of docs/security.md whose rule is about records, as it stands there.
+awk '/^### Row rules/ { here = 1 } here && /^```yaml/ { block = 1; next } block && /^```/ { exit } block && /^roles:/ { roles = 1 } roles' docs/security.md >>"$work/users.yaml"
 users import "$store" "$work/users.yaml"
+team=$(users add "$store" mel --role team --on default_tenant/main --attribute teams=red,blue --key)
+other=$(users add "$store" gus --role team --on default_tenant/main --attribute teams=green --key)
 
 SSL_CERT_FILE=$work/certs/ca.pem start_server "$store" --allow-reset --tls-cert "$work/certs/server.pem" --tls-key "$work/certs/server.key"
 curl() { command curl --silent --fail --show-error --cacert "$work/certs/ca.pem" -H "x-chroma-token: $admin" -H 'Content-Type: application/json' "$@" >/dev/null; }
 api=https://localhost:$port/api/v2
 curl "$api/tenants" -d '{"name":"acme"}'
 curl "$api/tenants/acme/databases" -d '{"name":"main"}'
+curl "$api/tenants/default_tenant/databases" -d '{"name":"main"}'
 "$build/python/bin/python" - "$port" "$work/certs/ca.pem" "$admin" <<'PYTHON'
 import sys
 import chromadb
@@ -40,10 +45,14 @@ from chromadb.config import Settings
 client = chromadb.HttpClient("localhost", int(sys.argv[1]), ssl=True, headers={"x-chroma-token": sys.argv[3]}, settings=Settings(chroma_server_ssl_verify=sys.argv[2]))
 client.create_collection("docs-kept", embedding_function=None).add(ids=["a", "b"], embeddings=[[1, 0], [0, 1]], documents=["first", "second"])
 client.create_collection("other", embedding_function=None)
+main = chromadb.HttpClient("localhost", int(sys.argv[1]), ssl=True, headers={"x-chroma-token": sys.argv[3]}, settings=Settings(chroma_server_ssl_verify=sys.argv[2]), database="main")
+main.create_collection("ruled", embedding_function=None).add(
+    ids=["red", "blue", "green", "public", "nobody's"], embeddings=[[1, 0], [0, 1], [1, 0.1], [0.5, 0.5], [1, 0.05]],
+    metadatas=[{"team": "red"}, {"team": "blue"}, {"team": "green"}, {"team": "green", "public": True}, None])
 PYTHON
 cat >"$work/place.json" <<JSON
 {"port": $port, "ca": "$work/certs/ca.pem", "other_ca": "$work/other/ca.pem", "store": "$store", "binary": "$work/chromad", "password": "correct horse battery",
- "admin": "$admin", "reader": "$reader", "editor": "$editor", "acme": "$acme", "expired": "$expired"}
+ "admin": "$admin", "reader": "$reader", "editor": "$editor", "acme": "$acme", "expired": "$expired", "team": "$team", "other": "$other"}
 JSON
 
 failed=0

@@ -107,6 +107,32 @@ const checks = {
     await raises("ChromaNotFoundError", client.getCollection({ name: "other", ...none }));
     await raises("ChromaForbiddenError", client.createCollection({ name: "notes", ...none }));
   },
+  "row rules": async () => {
+    const ruled = (key) => connect(key, { tenant: "default_tenant", database: "main" }).getCollection({ name: "ruled", ...none });
+    const [mine, theirs, whole] = await Promise.all([place.team, place.other, place.admin].map(ruled));
+    const ids = async (collection, filter = {}) => (await collection.get(filter)).ids.toSorted();
+    equal([await mine.count(), await theirs.count(), await whole.count()], [3, 2, 5]);
+    equal(await ids(mine), ["blue", "public", "red"]);
+    equal(await ids(theirs), ["green", "public"]);
+    equal(await ids(mine, { ids: ["green", "red", "nobody's"] }), ["red"]);
+    equal(await ids(mine, { where: { team: "green" } }), ["public"]);
+    const near = [1, 0.1]; // green's own
+    equal((await mine.query({ queryEmbeddings: [near], nResults: 10 })).ids, [["red", "public", "blue"]]);
+    equal((await theirs.query({ queryEmbeddings: [near], nResults: 1 })).ids, [["green"]]);
+    for (const promise of [
+      () => mine.add({ ids: ["new"], embeddings: [[1, 1]], metadatas: [{ team: "green" }] }),
+      () => mine.add({ ids: ["new"], embeddings: [[1, 1]] }),
+      () => mine.add({ ids: ["new", "newer"], embeddings: [[1, 1], [1, 1]], metadatas: [{ team: "red" }, { team: "green" }] }),
+      () => mine.upsert({ ids: ["green"], embeddings: [[1, 1]], metadatas: [{ team: "red" }] }),
+      () => mine.update({ ids: ["red"], metadatas: [{ team: "green" }] }),
+    ]) await raises("ChromaForbiddenError", promise());
+    await mine.delete({ ids: ["green", "nobody's"] });
+    equal(await ids(whole), ["blue", "green", "nobody's", "public", "red"]);
+    await mine.add({ ids: ["new"], embeddings: [[1, 1]], metadatas: [{ team: "blue" }] });
+    equal([await mine.count(), await theirs.count()], [4, 2]);
+    await mine.delete({ ids: ["new"] });
+    equal(await whole.count(), 5);
+  },
   "missing key": () => raises("ChromaUnauthorizedError", connect().listCollections()),
   "wrong keys": async () => {
     for (const key of ["x", "chromad_", `${place.admin}A`, place.admin.toUpperCase(), "a.b.c"]) {

@@ -157,6 +157,38 @@ def editor_of_some(place):
     refused(lambda: client.create_collection("notes"), AuthorizationError)
 
 
+def row_rules(place):
+    """Two users with one role, whose rule asks for an attribute of theirs, meet different records of one collection."""
+
+    def ruled(key):
+        return place.client(key, tenant="default_tenant", database="main").get_collection("ruled", embedding_function=None)
+
+    mine, theirs, whole = ruled(place.team), ruled(place.other), ruled(place.admin)
+    assert (mine.count(), theirs.count(), whole.count()) == (3, 2, 5)
+    assert sorted(mine.get()["ids"]) == ["blue", "public", "red"], mine.get()
+    assert sorted(theirs.get()["ids"]) == ["green", "public"], theirs.get()
+    assert mine.get(ids=["green", "red", "nobody's"])["ids"] == ["red"]
+    assert mine.get(where={"team": "green"})["ids"] == ["public"]
+    assert mine.get(limit=1, offset=2)["ids"] and not mine.get(limit=1, offset=3)["ids"]
+    near = [1, 0.1]  # green's own
+    assert mine.query(query_embeddings=[near], n_results=10)["ids"] == [["red", "public", "blue"]]
+    assert theirs.query(query_embeddings=[near], n_results=1)["ids"] == [["green"]]
+    for do in (
+        lambda: mine.add(ids=["new"], embeddings=[[1, 1]], metadatas=[{"team": "green"}]),
+        lambda: mine.add(ids=["new"], embeddings=[[1, 1]]),
+        lambda: mine.add(ids=["new", "newer"], embeddings=[[1, 1], [1, 1]], metadatas=[{"team": "red"}, {"team": "green"}]),
+        lambda: mine.upsert(ids=["green"], embeddings=[[1, 1]], metadatas=[{"team": "red"}]),
+        lambda: mine.update(ids=["red"], metadatas=[{"team": "green"}]),
+    ):
+        refused(do, AuthorizationError)
+    mine.delete(ids=["green", "nobody's"])
+    assert sorted(whole.get()["ids"]) == ["blue", "green", "nobody's", "public", "red"], whole.get()
+    mine.add(ids=["new"], embeddings=[[1, 1]], metadatas=[{"team": "blue"}])
+    assert (mine.count(), theirs.count()) == (4, 2)
+    mine.delete(ids=["new"])
+    assert whole.count() == 5
+
+
 def missing_key(place):
     assert "Unauthorized" in str(refused(place.client, AuthorizationError))
 
@@ -213,7 +245,7 @@ def in_the_clear(place):
 
 CHECKS = [
     key_in_a_header, key_as_bearer, key_by_token_settings, password_by_basic_settings, wrong_password, asynchronous_client, cloud_client,
-    tenant_from_identity, another_tenant, reader_reads, reader_cannot_write, editor_of_some, missing_key, wrong_keys, expired_key,
+    tenant_from_identity, another_tenant, reader_reads, reader_cannot_write, editor_of_some, row_rules, missing_key, wrong_keys, expired_key,
     two_credentials, revoked_key, disabled_user, wrong_authority, in_the_clear,
 ]  # fmt: skip
 
