@@ -199,12 +199,12 @@ func TestTelling(t *testing.T) {
 		t.Errorf("syslog:\n%s", s)
 	}
 	var body struct {
-		Messages []struct{ Type, Rule, Subject string }
+		Messages []struct{ Type, Rule, Who string }
 	}
-	if err := json.Unmarshal([]byte(hook.text()), &body); err != nil || len(body.Messages) != 1 || body.Messages[0].Rule != "denied_burst" || body.Messages[0].Subject != "ada" {
+	if err := json.Unmarshal([]byte(hook.text()), &body); err != nil || len(body.Messages) != 1 || body.Messages[0].Rule != "denied_burst" || body.Messages[0].Who != "ada" {
 		t.Errorf("webhook: %s, %v", hook.text(), err)
 	}
-	if !strings.Contains(logged.String(), "msg=alert") || !strings.Contains(logged.String(), "subject=ada") || strings.Contains(logged.String(), "5ecret") {
+	if !strings.Contains(logged.String(), "msg=alert") || !strings.Contains(logged.String(), "who=ada") || strings.Contains(logged.String(), "5ecret") {
 		t.Errorf("log:\n%s", &logged)
 	}
 	if m := string(told.metrics(nil)); !strings.Contains(m, `chromad_alerts_total{rule="denied_burst"} 1`) || !strings.Contains(m, `chromad_export_sent_total{target="file"} 4`) ||

@@ -266,7 +266,7 @@ func (at *directory) key(secret string, now time.Time) (*Principal, error) {
 	h := at.byKey[id]
 	switch {
 	case h == nil:
-		return nil, &Denied{"unknown API key"}
+		return nil, &Denied{"unknown API key " + id}
 	case !h.is(secret):
 		return nil, &Denied{"wrong secret of API key " + id}
 	case h.expired(now):

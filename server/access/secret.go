@@ -48,6 +48,11 @@ func keyID(secret string) (id string, ok bool) {
 	if !ok || len(secret) != keyLength || rest[8] != '_' {
 		return "", false
 	}
+	for i := range 8 { // it stands in logs, also when nobody has such a key
+		if c := rest[i]; !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9') {
+			return "", false
+		}
+	}
 	return rest[:8], true
 }
 

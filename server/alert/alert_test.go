@@ -233,13 +233,19 @@ func TestNewPrincipal(t *testing.T) {
 		b.want("somebody else", "new_principal bob 1")
 		b.give(1, read("eve", 1))
 		b.want("who can prove it now", "new_principal eve 1")
-		b.give(2, audit.Event{Kind: audit.Admin, Action: "access:write", Outcome: audit.Allowed, Principal: "ada"})
-		b.want("users are changed", "new_principal users and roles 1")
-		if text := (&Alert{Rule: Rule{Kind: NewPrincipal}, Event: audit.Event{Kind: audit.Admin, Action: "access:write", Outcome: audit.Allowed}}).Text(); text != "users or roles were changed" {
-			t.Error(text)
+		b.give(1, audit.Event{Kind: audit.Admin, Action: "access:revoke-key", Outcome: audit.Allowed, Principal: "ada", Subject: "bob"})
+		b.give(1, audit.Event{Kind: audit.Admin, Action: "access:add-user", Outcome: audit.Denied, Principal: "bob", Subject: "fay"})
+		b.give(1, audit.Event{Kind: audit.Admin, Action: "access:add-user", Outcome: audit.Allowed, Principal: "ada", Subject: "fay"})
+		if len(b.got) != 1 || b.got[0].Text() != "a user was made, or users were imported" {
+			t.Errorf("%+v", b.got)
 		}
+		b.want("a user is made", "new_principal fay 1")
+		b.give(1, read("fay", 1))
+		b.want("and comes")
+		b.give(2, audit.Event{Kind: audit.Admin, Action: "access:import", Outcome: audit.Allowed, Principal: "ada"})
+		b.want("an import", "new_principal users and roles 1")
 		time.Sleep(time.Hour)
-		b.want("a second change, after the cool-down", "new_principal users and roles 1+")
+		b.want("a second one, after the cool-down", "new_principal users and roles 1+")
 	})
 }
 
@@ -423,12 +429,13 @@ func TestMessages(t *testing.T) {
 		t.Fatal(err)
 	}
 	a := Alert{Time: time.Unix(1e9, 0), Rule: rules[0], Subject: "ada\n", Count: 20, Event: denied("ada\n")}
+	a.Event.Subject, a.Event.Rows, a.Event.Key = "x", 1, "k"
 	m, err := a.Message()
 	if err != nil {
 		t.Fatal(err)
 	}
 	var got map[string]any
-	if err := json.Unmarshal(m.JSON, &got); err != nil || got["type"] != "alert" || got["rule"] != "denied_burst" || got["severity"] != "critical" || got["subject"] != "ada\n" || got["count"] != 20.0 ||
+	if err := json.Unmarshal(m.JSON, &got); err != nil || got["type"] != "alert" || got["rule"] != "denied_burst" || got["severity"] != "critical" || got["who"] != "ada\n" || got["count"] != 20.0 ||
 		got["time"] != "2001-09-09T01:46:40Z" || got["event"].(map[string]any)["principal"] != "ada\n" || m.Severity != export.Critical || m.Text != "20 requests of one principal were refused within 1m0s" {
 		t.Errorf("%s\n%+v: %v", m.JSON, m, err)
 	}

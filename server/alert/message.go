@@ -51,8 +51,8 @@ func (a *Alert) Text() string {
 		NewAddress:   "an API key came from a new address",
 		"test":       "a test: nothing has happened",
 	}[a.Rule.Kind]
-	if a.Rule.Kind == NewPrincipal && changesUsers(&a.Event) {
-		text = "users or roles were changed"
+	if a.Rule.Kind == NewPrincipal && makesUsers(&a.Event) {
+		text = "a user was made, or users were imported"
 	}
 	if a.Repeated {
 		text += fmt.Sprintf(", %d times within %s", a.Count, within)
@@ -76,7 +76,7 @@ type alertJSON struct {
 	Severity string          `json:"severity"`
 	Text     string          `json:"text"`
 	By       By              `json:"by"`
-	Subject  string          `json:"subject,omitempty"`
+	Who      string          `json:"who,omitempty"`
 	Count    int64           `json:"count"`
 	Repeated bool            `json:"repeated,omitempty"`
 	Event    json.RawMessage `json:"event"` // the last one
@@ -94,7 +94,7 @@ func (a *Alert) Message() (export.Message, error) {
 	}
 	m := export.Message{Time: a.Time, Type: export.TypeAlert, Severity: a.Rule.Severity, Name: a.Rule.Name, Text: a.Text()}
 	m.Fields = append(m.Fields, export.Field{Name: "rule", Value: a.Rule.Name}, export.Field{Name: "severity", Value: a.Rule.Severity.String()},
-		export.Field{Name: "by", Value: string(a.Rule.By)}, export.Field{Name: "subject", Value: a.subject()},
+		export.Field{Name: "by", Value: string(a.Rule.By)}, export.Field{Name: "who", Value: a.subject()},
 		export.Field{Name: "count", Value: strconv.FormatInt(a.Count, 10)}, export.Field{Name: "repeated", Value: strconv.FormatBool(a.Repeated)})
 	m.Fields = append(m.Fields, last.Fields...)
 	m.JSON, err = json.Marshal(alertJSON{export.TypeAlert, a.Time.UTC(), a.Rule.Name, a.Rule.Severity.String(), m.Text, a.Rule.By, a.subject(), a.Count, a.Repeated, e})

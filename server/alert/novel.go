@@ -1,6 +1,7 @@
 package alert
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -39,15 +40,17 @@ type principals struct {
 	seen *recent[struct{}]
 }
 
-// changesUsers reports whether an act makes or changes users and roles.
-func changesUsers(e *audit.Event) bool {
-	return e.Kind == audit.Admin && e.Outcome == audit.Allowed && (strings.HasPrefix(e.Action, "access:") || e.Action == "system:write_access")
+// makesUsers reports whether an act has made a user, or any number of them.
+func makesUsers(e *audit.Event) bool {
+	return e.Kind == audit.Admin && e.Outcome == audit.Allowed && (e.Action == "access:add-user" || e.Action == "access:import")
 }
 
 func (p principals) see(e *audit.Event, now time.Time) {
-	if changesUsers(e) {
-		p.count("users and roles", 1)
-		p.hit("users and roles", 1, e, now)
+	if makesUsers(e) {
+		subject := cmp.Or(e.Subject, "users and roles")
+		p.seen.get(subject) // who was made is not told again when he comes
+		p.count(subject, 1)
+		p.hit(subject, 1, e, now)
 	}
 	if p.remember(e) {
 		subject := e.Principal

@@ -20,7 +20,7 @@ const (
 	FailedBurst  Kind = "failed_authentication"     // Count credentials that did not count, of one subject, within Within
 	MassExport   Kind = "mass_export"               // more than Rows records read by one subject within Within
 	OutsideHours Kind = "destructive_outside_hours" // one of Actions was done outside of Hours
-	NewPrincipal Kind = "new_principal"             // somebody came who has not been seen, or users and roles were changed
+	NewPrincipal Kind = "new_principal"             // somebody came who has not been seen, or a user was made
 	RetiredKey   Kind = "retired_key"               // an API key was shown that has ended, or has worked before and is there no more
 	NewAddress   Kind = "new_address"               // an API key came from an address from which it has not come before
 )
@@ -68,7 +68,7 @@ const (
 var ruleName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,31}$`)
 
 // destructive is what is gone for good when it was done.
-var destructive = []string{"system:reset", "db:delete_database", "collection:delete_collection", "collection:delete", "keys:destroy"}
+var destructive = []string{"system:reset", "db:delete_database", "collection:delete_collection", "collection:delete", "retention:release", "keys:destroy"}
 
 // reading is what hands records out.
 var reading = []string{"collection:get", "collection:query", "collection:search"}
