@@ -270,16 +270,28 @@ func (c *Collection) changeKeeping(ctx context.Context, change func(*keeping) er
 		if k != (keeping{}) {
 			e.keep = &k
 		}
-		if err := c.writeMu.lock(ctx); err != nil {
-			return fmt.Errorf("%w: %w", ErrBusy, context.Cause(ctx)) // a delete that looks for its records
-		}
-		err := c.db.commitCatalog(e)
-		c.writeMu.Unlock()
-		if err == nil {
-			c.db.expiry.wakeUp()
-		}
-		return err
+		return c.commitKeeping(ctx, e)
 	})
+}
+
+// commitKeeping logs e; catMu is held.
+func (c *Collection) commitKeeping(ctx context.Context, e *catalogEntry) error {
+	if err := c.writeMu.lock(ctx); err != nil {
+		return fmt.Errorf("%w: %w", ErrBusy, context.Cause(ctx)) // a delete that looks for its records
+	}
+	defer c.writeMu.Unlock()
+	// What was logged before is to be seen before: nothing goes from a collection
+	// whose hold has been acknowledged.
+	select {
+	case <-c.pending.whenIdle():
+	case <-ctx.Done():
+		return fmt.Errorf("%w: %w", ErrBusy, context.Cause(ctx))
+	}
+	err := c.db.commitCatalog(e)
+	if err == nil {
+		c.db.expiry.wakeUp()
+	}
+	return err
 }
 
 // Kept is a collection with a retention, or under legal hold.
