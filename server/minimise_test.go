@@ -168,7 +168,9 @@ func TestPrivacyRoute(t *testing.T) {
 		`{"version":1,"rules":[{"keys":{"a*b":"drop"}}]}`: "a star stands at the end only", `{"version":1,"rules":[{},{"keys":{"a":"encrypt"}}]}`: `rules[1]: keys: \"a\": \"encrypt\", which is none of`,
 		`{"version":1,"rules":[{"detect":{"name":"mask"}}]}`: `\"name\" is no kind of personal data that is known`, `{"version":1,"rules":[{"detect":{"email":"drop"}}]}`: "none of keep, tag, mask, reject",
 		`{"version":1,"rules":[{"tag":"x"}]}`: "nothing is tagged", `{"version":1,"rules":[{"document":"hash"}]}`: "neither keep nor drop", `{"version":1,"rules":[{"keys":{"#document":"drop"}}]}`: "no key of metadata begins",
-		`{"version":1,"rules":[]} x`: "JSON", `{"version":1,"version":1,"rules":[]}`: "duplicate", `[]`: "", `{"version":1,"rules":[{"detect":{"*":"tag"},"tag":"x*"}]}`: "no key of metadata", `{"version":1,"rules":[{"accept":null}]}`: "write [] to accept no key",
+		`{"version":1,"rules":[]} x`: "JSON", `{"version":1,"version":1,"rules":[]}`: "duplicate", `[]`: "", `null`: "", `{"rules":[]}`: "version 0", `{"version":1,"Rules":[]}`: `unknown field \"Rules\"`,
+		`{"version":1,"rules":[{"uri":"drop","uri":"keep"}]}`: "duplicate", `{"version":1,"rules":[{"keys":{"a":"drop","a":"keep"}}]}`: "duplicate", `{"version":1,"rules":[{"on":{"Tenant":"x"}}]}`: "unknown field",
+		`{"version":1,"rules":[{"on":null}]}`: "rules[].on: nothing behind it", `{"version":1,"rules":[{"detect":null}]}`: "nothing behind it", `{"version":1,"rules":[{"detect":{"*":"tag"},"tag":"x*"}]}`: "no key of metadata", `{"version":1,"rules":[{"accept":null}]}`: "rules[].accept: nothing behind it",
 	} {
 		status, answer := m.ask("admin", "PUT", "/api/v2/chromad/privacy", body)
 		if status < 400 || status >= 500 || !strings.Contains(answer, want) {

@@ -82,7 +82,7 @@ func TestPrivacy(t *testing.T) {
 	s.finish(t)
 	for args, want := range map[string]string{
 		"set " + path + " " + written(t, "a", "version: 1\nrules:\n- keyz: {}"):                      `unknown field "keyz"`,
-		"set " + path + " " + written(t, "b", "version: 1\nrules:\n- accept:"):                       "write [] to accept no key",
+		"set " + path + " " + written(t, "b", "version: 1\nrules:\n- accept:"):                       "rules[].accept: nothing behind it",
 		"set " + path + " " + written(t, "c", "version: 1\nrules:\n- uri: drop\n  uri: keep"):        "already defined",
 		"set " + path + " " + written(t, "d", "version: 1\nrules:\n- detect: {shoe_size: reject}\n"): "no kind of personal data",
 	} {

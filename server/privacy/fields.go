@@ -1,7 +1,6 @@
 package privacy
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -63,9 +62,11 @@ func (f *Fields) Empty() bool {
 // one was meant, and fields that it does not know.
 func (f *Fields) UnmarshalJSON(b []byte) error {
 	type plain Fields
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	if err := d.Decode((*plain)(f)); err != nil {
+	err := exact(b, forms{"": {"document", "uri", "embedding", "metadata"}})
+	if err == nil {
+		err = json.Unmarshal(b, (*plain)(f))
+	}
+	if err != nil {
 		return fmt.Errorf("fields: %w", err)
 	}
 	if f.Empty() {

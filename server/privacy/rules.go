@@ -1,11 +1,9 @@
 package privacy
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 )
@@ -22,8 +20,8 @@ type Rules struct {
 // collection all hold: about a field the strictest one.
 type Rule struct {
 	On Scope `json:"on,omitzero"`
-	// Accept are the metadata keys that may be stored ("key", "prefix*"); nil: all.
-	Accept Accepted `json:"accept,omitzero"`
+	// Accept are the metadata keys that may be stored ("key", "prefix*"); nil: all; an empty list: none.
+	Accept []string `json:"accept,omitzero"`
 	// Others is what becomes of other keys: "reject" (also when empty) refuses
 	// the request, "drop" leaves them out.
 	Others Storing `json:"others,omitempty"`
@@ -36,18 +34,6 @@ type Rule struct {
 	Detect map[Kind]Storing `json:"detect,omitempty"`
 	// Tag is the metadata key that tells what was found, "pii" when empty.
 	Tag string `json:"tag,omitempty"`
-}
-
-// Accepted are keys that are accepted; an empty list accepts none.
-type Accepted []string
-
-// UnmarshalJSON refuses null, which would accept all where somebody forgot to
-// say which.
-func (a *Accepted) UnmarshalJSON(b []byte) error {
-	if string(bytes.TrimSpace(b)) == "null" {
-		return errors.New("accept: nothing behind it; write [] to accept no key, or leave it out")
-	}
-	return json.Unmarshal(b, (*[]string)(a))
 }
 
 // Scope is where a rule holds. Each field is a pattern in which * stands for
@@ -89,22 +75,27 @@ const (
 
 // Decode reads stored rules and checks them; nothing is no rules.
 func Decode(b []byte) (*Rules, error) {
-	r := &Rules{Version: rulesVersion}
+	r := &Rules{Version: rulesVersion, Rules: []Rule{}}
 	if len(b) == 0 {
 		return r, nil
 	}
 	if len(b) > maxEncoded {
 		return nil, fmt.Errorf("privacy: rules of %d bytes, at most %d", len(b), maxEncoded)
 	}
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	if err := d.Decode(r); err != nil {
+	if err := exact(b, rulesForms); err != nil {
 		return nil, fmt.Errorf("privacy: %w", err)
 	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("privacy: text behind the end of the rules")
+	r.Version = 0 // which has to be told
+	if err := json.Unmarshal(b, r); err != nil {
+		return nil, fmt.Errorf("privacy: %w", err)
 	}
 	return r, r.Check()
+}
+
+var rulesForms = forms{
+	"":            {"version", "rules"},
+	".rules[]":    {"on", "accept", "others", "keys", "document", "uri", "detect", "tag"},
+	".rules[].on": {"tenant", "database", "collection"},
 }
 
 // Encode is the stored form of rules that Check allows.
@@ -112,7 +103,7 @@ func (r *Rules) Encode() ([]byte, error) {
 	if err := r.Check(); err != nil {
 		return nil, err
 	}
-	b, err := json.Marshal(r)
+	b, err := json.Marshal(&Rules{r.Version, append([]Rule{}, r.Rules...)}) // never null
 	if err == nil && len(b) > maxEncoded {
 		err = fmt.Errorf("privacy: rules of %d bytes, at most %d", len(b), maxEncoded)
 	}
