@@ -41,6 +41,30 @@ func (db *DB) AuditRecords(ctx context.Context, from uint64) iter.Seq2[AuditReco
 	}
 }
 
+// AuditEnd is the sequence number of the last record of the audit log, 0 when
+// there is none.
+func (db *DB) AuditEnd(ctx context.Context) (last uint64, err error) {
+	if err := db.enter(ctx); err != nil {
+		return 0, err
+	}
+	files, err := db.auditFiles()
+	db.leave()
+	if err != nil {
+		return 0, err
+	}
+	from := uint64(1)
+	if n := len(files); n > 0 {
+		from = max(1, files[n-1].about.last)
+	}
+	for r, err := range db.AuditRecords(ctx, from) {
+		if err != nil {
+			return 0, err
+		}
+		last = r.Seq
+	}
+	return last, nil
+}
+
 // auditScan reads the log from one end to the other.
 type auditScan struct {
 	db      *DB

@@ -90,7 +90,7 @@ func (m *requestMetrics) observe(p *pattern, r *route, status int, took time.Dur
 func (s *Server) scrape(c *call) error {
 	buf := c.buffer()
 	b := appendStoreMetrics(*buf, s.store.Stats())
-	b = s.answered.append(s.appendLoad(b))
+	b = s.answered.append(s.appendAudit(s.appendLoad(b)))
 	if s.config.Metrics != nil {
 		b = s.config.Metrics(b)
 	}

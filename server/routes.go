@@ -88,6 +88,7 @@ func routes() []route {
 		route{"GET", "/api/v2/chromad/privacy", access.ReadPrivacy, false, 200, (*Server).privacyRules},
 		route{"PUT", "/api/v2/chromad/privacy", access.WritePrivacy, true, 200, (*Server).setPrivacyRules})
 	table = append(table, retentionRoutes()...)
+	table = append(table, auditRoutes()...)
 	for _, method := range []string{"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} {
 		table = append(table, route{method, "/api/v1/{rest...}", access.Public, false, 410, (*Server).v1})
 	}

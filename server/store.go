@@ -28,6 +28,8 @@ type Store interface {
 	Delete(ctx context.Context, at Place, name string) error
 
 	Reset(ctx context.Context) error
+	// AuditRecords are those of the audit log, from a number on.
+	AuditRecords(ctx context.Context, from uint64) iter.Seq2[engine.AuditRecord, error]
 
 	// Kept are the collections with a retention or a legal hold.
 	Kept(ctx context.Context) ([]engine.Kept, error)

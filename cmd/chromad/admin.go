@@ -14,6 +14,7 @@ import (
 	"github.com/chromad/chromad/engine"
 	"github.com/chromad/chromad/server/access"
 	"github.com/chromad/chromad/server/admin"
+	"github.com/chromad/chromad/server/audit"
 	"github.com/chromad/chromad/server/privacy"
 )
 
@@ -34,13 +35,14 @@ type administration struct {
 
 // administer opens the admin socket of the store in dir, whose lock is held.
 // Work that is asked for there ends with ctx.
-func administer(ctx context.Context, dir string, db *engine.DB, who *access.Keeper, kept *privacy.Keeper, about admin.Status, log *slog.Logger) (*administration, error) {
+func administer(ctx context.Context, dir string, db *engine.DB, who *access.Keeper, kept *privacy.Keeper, rec *audit.Log, about admin.Status, log *slog.Logger) (*administration, error) {
 	l, remove, err := listenAdmin(dir, log)
 	if err != nil {
 		return nil, err
 	}
 	a := &administration{admin: admin.New(ctx, db, who, about, log), remove: remove, ended: make(chan struct{})}
 	a.admin.Keep(kept)
+	a.admin.Record(rec, db)
 	a.http = &http.Server{Handler: a.admin, ReadHeaderTimeout: adminTimeout, MaxHeaderBytes: 1 << 14,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
 	go func() {

@@ -47,6 +47,7 @@ func settings() []setting {
 		{"auth_failures", readFailures},
 		{"admission", readAdmission},
 		{"quotas", readQuotas},
+		{"audit", readAudit},
 		{"export", readExports},
 		{"alerts", readAlerts},
 		{"log_level", func(o *options, n *yaml.Node) error { return n.Decode(&o.logLevel) }},

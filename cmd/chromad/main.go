@@ -39,6 +39,7 @@ func commands() []subcommand {
 		{"inspect", "PATH [VIEW] [flags]", "show what the files of a store hold", inspectCommand},
 		{"repair", "PATH [flags]", "make a new store of what can be read", repairCommand},
 		{"keys", "COMMAND", "keys of encrypted stores: create, list, rotate, encrypt, rewrap, public, destroy", keysCommand},
+		{"audit", "COMMAND", "who did what, and what was refused: tail, search, verify, export", auditCommand},
 		{"users", "COMMAND", "who may do what: add, list, key, rotate, revoke, password, grant, disable, remove, export, import", usersCommand},
 		{"privacy", "COMMAND", "what may be stored of people: show, set, test, rotate", privacyCommand},
 		{"retention", "COMMAND", "how long records are kept, and legal holds: show, set, off, hold, release", retentionCommand},

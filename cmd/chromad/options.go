@@ -38,6 +38,7 @@ type options struct {
 	quotas    server.Quotas
 	exports   []exportSetting // targets of events and alerts; these two are in the file alone as well
 	alerts    []alert.Rule    // nil: the usual ones
+	audit     auditSetting
 	reset     bool
 	maxBody   size
 	cors      []string
@@ -51,7 +52,7 @@ type options struct {
 }
 
 func defaultOptions() *options {
-	return &options{path: "./chroma", host: "127.0.0.1", port: 8000, maxBody: 40 << 20, tls: tlsFiles{min: "1.3"},
+	return &options{path: "./chroma", host: "127.0.0.1", port: 8000, maxBody: 40 << 20, tls: tlsFiles{min: "1.3"}, audit: defaultAudit(),
 		logLevel: "info", logFormat: "text", drain: 30 * time.Second, failures: 30, eraseWithin: within(24 * time.Hour)}
 }
 
@@ -157,7 +158,7 @@ Flags (--flag value and --flag=value both work; they win over the file):
 The file has the settings of Chroma's single-node server: port, listen_address, persist_path,
 allow_reset, max_payload_size_bytes, cors_allow_origins; and ours: keys, expect_generation, insecure,
 log_level, log_format, memory, memtable_rows, drain, erase_within, tls_cert, tls_key, tls_client_ca, tls_min, oidc, require_mfa,
-limits, auth_failures, admission, quotas, export, alerts.
+limits, auth_failures, admission, quotas, audit, export, alerts.
 
 Examples:
 

@@ -58,17 +58,17 @@ func run(ctx context.Context, o *options, stderr io.Writer) (err error) {
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	told, err := o.tell(ctx, log, nil)
+	rec, err := o.record(ctx, db, log)
 	if err != nil {
 		return err
 	}
-	defer told.close(log)
+	defer rec.close(log)
 	s := server.New(server.Config{
 		Store: server.EngineStore(db), Log: log, AllowReset: o.reset, CORSOrigins: o.cors, TLS: certs, Access: who.Directory, Users: who, Privacy: kept,
-		Limits: server.Limits{BodyBytes: int64(o.maxBody)}, Timeouts: server.Timeouts{Drain: o.drain}, Bounds: o.limits, Admission: o.admitted(), Quotas: o.quotas, Metrics: told.metrics,
+		Limits: server.Limits{BodyBytes: int64(o.maxBody)}, Timeouts: server.Timeouts{Drain: o.drain}, Bounds: o.limits, Admission: o.admitted(), Quotas: o.quotas, Metrics: rec.told.metrics, Audit: rec.log,
 	})
 	about := admin.Status{PID: os.Getpid(), Version: versionText(), Path: path, Address: scheme + l.Addr().String(), Key: uriOf(op)}
-	a, err := administer(ctx, path, db, who, kept, about, log)
+	a, err := administer(ctx, path, db, who, kept, rec.log, about, log)
 	if err != nil {
 		log.Warn("there is no admin socket: stop the server for what chromad keys and chromad compact do", "error", err.Error())
 	} else {
@@ -112,7 +112,7 @@ func (o *options) openStore(path string, op engine.OperatorKey, told *engine.Eve
 	memory := planMemory(int64(o.memory))
 	db, err := engine.Open(path, &engine.Options{
 		MemtableRows: o.memtableRows, MemoryLimit: memory.memtables, SegmentMemory: memory.segments, Events: told,
-		Keys: op, MinGeneration: o.expectGeneration, EraseWithin: time.Duration(o.eraseWithin),
+		Keys: op, MinGeneration: o.expectGeneration, EraseWithin: time.Duration(o.eraseWithin), AuditFile: o.audit.fileSize,
 	})
 	if errors.Is(err, engine.ErrLocked) {
 		return nil, fmt.Errorf("%s: %w; one server at a time can use a store", path, err)

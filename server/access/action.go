@@ -51,6 +51,8 @@ const (
 
 	ReadPrivacy  Action = "system:read_privacy"
 	WritePrivacy Action = "system:write_privacy"
+
+	ReadAudit Action = "system:read_audit"
 )
 
 // Actions are all of them, in the order of the constants.
@@ -60,7 +62,7 @@ func Actions() []Action {
 		ListCollections, CountCollections, CreateCollection, GetCollection, DeleteCollection, UpdateCollection, ForkCollection,
 		Add, Upsert, Update, Delete, Get, Query, Count, Search,
 		Public, Identify, RotateOwn, Metrics, Functions, ReadAccess, WriteAccess,
-		ReadPrivacy, WritePrivacy, ReadRetention, WriteRetention, PlaceHold, ReleaseHold,
+		ReadPrivacy, WritePrivacy, ReadRetention, WriteRetention, PlaceHold, ReleaseHold, ReadAudit,
 	}
 }
 

@@ -53,7 +53,7 @@ func BuiltIn() []Role {
 		{Name: "admin", Grants: []Grant{{Actions: []string{"*"}}}},
 		{Name: "editor", Grants: []Grant{{Actions: append(write, read...)}}},
 		{Name: "reader", Grants: []Grant{{Actions: read}}},
-		{Name: "auditor", Grants: []Grant{{Actions: []string{string(Metrics), string(ReadAccess), string(ReadPrivacy), string(ReadRetention)}}}},
+		{Name: "auditor", Grants: []Grant{{Actions: []string{string(Metrics), string(ReadAccess), string(ReadPrivacy), string(ReadRetention), string(ReadAudit)}}}},
 	}
 }
 

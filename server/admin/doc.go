@@ -8,6 +8,8 @@
 //	POST /admin/v1/compact      merge segments, give space back
 //	GET  /admin/v1/access       who may do what; hashes of secrets, no secret
 //	POST /admin/v1/access       change that: the body is an access.Command
+//	POST /admin/v1/audit        lines of the audit log: the body is an AuditQuery
+//	POST /admin/v1/audit/verify whether it is what was written
 //	GET  /admin/v1/privacy      what may be stored
 //	POST /admin/v1/privacy      change that: the body is privacy.Rules
 //	POST /admin/v1/privacy/rotate  new keys for pseudonyms and hashes

@@ -8,9 +8,12 @@ import (
 	"iter"
 	"log/slog"
 	"net/http"
+	"slices"
+	"strings"
 
 	"github.com/chromad/chromad/engine"
 	"github.com/chromad/chromad/server/access"
+	"github.com/chromad/chromad/server/audit"
 )
 
 // Store is what is administered: an engine.DB.
@@ -34,6 +37,7 @@ type Admin struct {
 	about Status
 	mux   *http.ServeMux
 	jobs  jobs
+	audit *audit.Log // nil: nothing is recorded
 }
 
 // Access is who may use the server, and the changing of it: an access.Keeper.
@@ -52,13 +56,17 @@ func New(ctx context.Context, store Store, who Access, about Status, log *slog.L
 	a.mux.HandleFunc("GET /admin/v1/status", a.status)
 	a.mux.HandleFunc("GET /admin/v1/keys", a.keys)
 	a.work("POST /admin/v1/keys/rotate", "rotate keys", func(ctx context.Context, tell func(Line)) error {
-		return store.RotateKeys(ctx, func(p engine.RotateProgress) { tell(Rotated(p)) })
+		return a.worked(ctx, "keys:rotate", func() error {
+			return store.RotateKeys(ctx, func(p engine.RotateProgress) { tell(Rotated(p)) })
+		})
 	})
 	a.work("POST /admin/v1/compact", "compact", func(ctx context.Context, _ func(Line)) error {
-		return store.Compact(ctx)
+		return a.worked(ctx, "store:compact", func() error { return store.Compact(ctx) })
 	})
 	a.work("POST /admin/v1/erase", "erase", func(ctx context.Context, tell func(Line)) error {
-		return store.EraseNow(ctx, func(p engine.EraseProgress) { tell(Erased(p)) })
+		return a.worked(ctx, "store:erase", func() error {
+			return store.EraseNow(ctx, func(p engine.EraseProgress) { tell(Erased(p)) })
+		})
 	})
 	a.mux.HandleFunc("GET /admin/v1/receipts", a.receipts)
 	a.mux.HandleFunc("GET /admin/v1/access", a.policy)
@@ -75,14 +83,17 @@ func (a *Admin) Wait() { a.jobs.wait() }
 // ServeHTTP answers one request.
 func (a *Admin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// No request has parameters, and one that nobody knows may ask for more
-	// than is done. Two have a body.
-	body := r.Method == http.MethodPost && (r.URL.Path == "/admin/v1/access" || r.URL.Path == "/admin/v1/retention" || r.URL.Path == "/admin/v1/privacy")
+	// than is done. Some have a body.
+	body := r.Method == http.MethodPost && slices.Contains(withBody, strings.TrimPrefix(r.URL.Path, "/admin/v1/"))
 	if r.URL.RawQuery != "" || r.ContentLength != 0 && !body {
 		fail(w, http.StatusBadRequest, errors.New("parameters and bodies are not known here"))
 		return
 	}
-	a.mux.ServeHTTP(w, r)
+	a.audited(w, r)
 }
+
+// withBody are the requests that have a body.
+var withBody = []string{"access", "retention", "privacy", "audit", "audit/verify"}
 
 func (a *Admin) status(w http.ResponseWriter, _ *http.Request) {
 	s, stats := a.about, a.store.Stats()
