@@ -57,6 +57,7 @@ func (b *builder) regroup() error {
 	if err := b.link(nil); err != nil {
 		return err
 	}
+	groups = b.oneOfPieces(groups)
 	errs := make([]error, len(groups))
 	if err := b.shares(len(groups), 1, func(_ *worker, i int) {
 		if len(groups[i].rows) < tightMany {
@@ -161,6 +162,46 @@ func (b *builder) joined(near []bool, limit int32) []tightGroup {
 		}
 	}
 	return groups
+}
+
+// oneOfPieces joins groups whose heads are as near to each other as the rows of
+// one: a bulk that compares thousands of equal points does so in pieces, and
+// there need be no link from one to the other.
+func (b *builder) oneOfPieces(groups []tightGroup) []tightGroup {
+	heads := make(map[uint32]int, len(groups))
+	to := make([]int, len(groups)) // the group that one became a part of, or itself
+	for i, t := range groups {
+		heads[t.rows[0]], to[i] = i, i
+	}
+	limit, w := b.tightLimit(tightStep), b.workers[0]
+	for i, t := range groups {
+		w.aim(b.grid, t.rows[0])
+		list := b.g.neighbours(0, t.rows[0])
+		for j, d := range w.distances(list) {
+			other, ok := heads[list[j]]
+			if !ok || d > limit {
+				continue
+			}
+			a, c := i, other
+			for to[a] != a {
+				a = to[a]
+			}
+			for to[c] != c {
+				c = to[c]
+			}
+			to[max(a, c)] = min(a, c)
+		}
+	}
+	for i := len(groups) - 1; i >= 0; i-- {
+		if into := to[i]; into != i {
+			groups[into].rows = append(groups[into].rows, groups[i].rows...)
+			groups[i].rows = nil
+		}
+	}
+	for i := range groups {
+		slices.Sort(groups[i].rows)
+	}
+	return slices.DeleteFunc(groups, func(t tightGroup) bool { return t.rows == nil })
 }
 
 // narrow reports whether a grid of the rows' own would be finer.

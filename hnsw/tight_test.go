@@ -134,6 +134,19 @@ func TestTightGroups(t *testing.T) {
 	}
 }
 
+// TestTightPieces: a cluster of more rows than a bulk compares at a time, all of
+// them equal to its grid, is one group all the same.
+func TestTightPieces(t *testing.T) {
+	const n, dim = 12000, 16
+	rows, near := tightRows(91, n, dim, n*5/6, n, 0.0001)
+	v := matrix(kernel.L2, rows, dim, 0)
+	g := mustBuild(t, v, Params{})
+	mustReach(t, g)
+	if got := recall(t, walkOnly, g, v, near, 10, 100, nil); got < 0.97 {
+		t.Errorf("recall %.3f", got)
+	}
+}
+
 // TestTightIsNotOrdinary: rows as they usually are have codes as they had, and
 // no groups; nor have pairs of near rows, and clusters that are few.
 func TestTightIsNotOrdinary(t *testing.T) {
