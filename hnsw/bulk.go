@@ -13,7 +13,7 @@ import (
 // compared with each other (PiPNN, arXiv 2602.21247). That turns the bulk of
 // the work into products of matrices.
 //
-// Beside the grid and the links it takes some 250 bytes a node: its groups
+// Beside the grid and the links it takes some 300 bytes a node: its groups
 // and, for a part of the nodes at a time, what was found there.
 type bulk struct {
 	*builder
@@ -46,10 +46,10 @@ const (
 )
 
 // nearOf is what a node takes from each of its groups. A bulk keeps no pool, so
-// EFConstruction stands for the number of candidates: 32 to 40 in each of 8
+// EFConstruction stands for the number of candidates: 40 to 50 in each of 8
 // groups for the usual values, 100 to 200, in proportion to it below and beyond.
 func nearOf(p Params) int {
-	near := max(8, min(p.EFConstruction/3, 32), p.EFConstruction*4/25)
+	near := max(8, min(p.EFConstruction*2/5, 40), p.EFConstruction/5)
 	return min(max(near, p.M), 128)
 }
 
