@@ -39,8 +39,14 @@ func (r *reacher) mark(node, parent uint32) {
 	r.queue = append(r.queue, node)
 }
 
+// floodEvery is how many nodes take a millisecond or so.
+const floodEvery = 1 << 14
+
 func (r *reacher) flood() {
-	for len(r.queue) > 0 {
+	for n := 0; len(r.queue) > 0; n++ {
+		if n%floodEvery == 0 && r.b.ctx.Err() != nil {
+			return // reach, and whoever asked for it, see that too
+		}
 		node := r.queue[len(r.queue)-1]
 		r.queue = r.queue[:len(r.queue)-1]
 		for _, n := range r.b.g.neighbours(r.level, node) {

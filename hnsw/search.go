@@ -22,12 +22,11 @@ type Query struct {
 	// neighbours and take longer. At least K are kept.
 	EF      int
 	Allowed []uint64 // a bitset of the rows that may be found; nil: all
-	// Bound, with HasBound, is a distance from which on rows are not needed,
-	// because enough nearer ones are known from elsewhere.
-	Bound    float32
-	HasBound bool
+	Matches int      // how many rows that are, if known; 0: they are counted
 	// Late, when set, is asked for a bound once, after the walk and before the
-	// first vector is compared. It may wait for what others find.
+	// search looks at vectors for its answer: a distance from which on rows are not
+	// needed, because enough nearer ones are known from elsewhere. It may wait for
+	// what others find.
 	Late  func() (bound float32, ok bool)
 	Exact bool // compare the vectors of all allowed rows
 	// Context, when set, ends a search that compares very many rows. A walk does
@@ -79,7 +78,10 @@ func (q *Query) limit(rows int) (matches, k int) {
 	matches = rows
 	if q.Allowed != nil {
 		q.Allowed = trim(q.Allowed, rows)
-		if matches = count(q.Allowed, rows); matches == rows {
+		if matches = min(q.Matches, rows); matches <= 0 {
+			matches = count(q.Allowed, rows)
+		}
+		if matches == rows {
 			q.Allowed = nil
 		}
 	}
@@ -88,16 +90,12 @@ func (q *Query) limit(rows int) (matches, k int) {
 
 // bound is a key: those from it on are not needed.
 func (q *Query) bound() uint64 {
-	bound := uint64(math.MaxUint64)
-	if q.HasBound {
-		bound = pack(q.Bound, 0)
-	}
 	if q.Late != nil {
 		if late, ok := q.Late(); ok {
-			bound = min(bound, pack(late, 0))
+			return pack(late, 0)
 		}
 	}
-	return bound
+	return math.MaxUint64
 }
 
 // walk fills the pool with rows near the query, all of them allowed to be

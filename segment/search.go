@@ -100,7 +100,7 @@ func (r *Reader) search(ctx context.Context, q *Query, dst []hnsw.Neighbor) ([]h
 	if err != nil {
 		return dst, err
 	}
-	return r.nearest(ctx, g, v, q, allowed, s, dst)
+	return r.nearest(ctx, g, v, q, allowed, m, s, dst)
 }
 
 // matches is how many rows are allowed; a set of all of them is none.
