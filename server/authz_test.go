@@ -456,3 +456,31 @@ func TestConfinedToCollections(t *testing.T) {
 		t.Errorf("databases: %s", list)
 	}
 }
+
+// No GET changes anything: a link that somebody follows, or a page that loads
+// it, is no order.
+func TestGetChangesNothing(t *testing.T) {
+	m := newMatrix(t)
+	before := m.db.Stats()
+	asked := 0
+	for _, r := range routes() {
+		if r.method != "GET" {
+			continue
+		}
+		for _, target := range targets {
+			for _, method := range []string{"GET", "HEAD"} {
+				if path := m.path(&r, target); path != "" {
+					m.ask("admin", method, path, bodies[r.action])
+					asked++
+				}
+			}
+		}
+	}
+	if after := m.db.Stats(); after.LogBytes != before.LogBytes || after.Collections != before.Collections || after.Records != before.Records {
+		t.Errorf("%d requests later: %+v, it was %+v", asked, after, before)
+	}
+	m.as(200, "admin", "POST", accessPath, bodies[access.WriteAccess])
+	if m.db.Stats().LogBytes == before.LogBytes {
+		t.Error("a change is not seen")
+	}
+}
