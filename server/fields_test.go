@@ -147,6 +147,7 @@ func everyRoute(t *testing.T, m *matrix, path, field, canary string, treatment p
 			`"group_by":{"keys":["open"],"aggregate":{"$min_k":{"keys":["KEY"],"k":1}}}`} {
 			requests = append(requests, request{"search", `{"searches":[{"rank":{"$knn":{"query":[1]}},` + strings.ReplaceAll(body, "KEY", field) + `}]}`, ask})
 		}
+		requests = append(requests, request{"search", fmt.Sprintf(`{"searches":[{"rank":{"$sum":[{"$val":1},{"$knn":{"query":[1],"key":%q}}]}}]}`, field), ask})
 	}
 	for _, r := range []request{{"add", `{"ids":["e"],"embeddings":[[1]],` + written + `}`, refused}, {"upsert", `{"ids":["c"],"embeddings":[[1]],` + written + `}`, refused},
 		{"update", `{"ids":["c"],` + written + `}`, refused}, {"update", `{"ids":["none"],` + written + `}`, refused}} {

@@ -68,7 +68,7 @@ func TestKeys(t *testing.T) {
 		if back, ok := k.reveal("c", "f", p); !ok || !back.Equal(v) || !k.hashed("c", "f", h) {
 			t.Errorf("%v: %v %v", v, back, ok)
 		}
-		for _, other := range [][2]string{{"d", "f"}, {"c", "g"}, {"c\x00f", ""}, {"", "c\x00f"}} {
+		for _, other := range [][2]string{{"d", "f"}, {"c", "g"}, {"c\x00f", ""}, {"", "c\x00f"}, {"cf", ""}, {"", "cf"}} {
 			if _, ok := k.reveal(other[0], other[1], p); ok || k.hashed(other[0], other[1], h) {
 				t.Errorf("%v: opens in %q", v, other)
 			}

@@ -65,9 +65,6 @@ func (v *View) Metadata(m filter.Metadata) (filter.Metadata, error) {
 			out[key] = y
 		}
 	}
-	if len(out) == 0 {
-		return nil, nil // like a record that has none
-	}
 	return out, nil
 }
 
