@@ -8,6 +8,7 @@ import (
 
 	"github.com/chromad/chromad/engine"
 	"github.com/chromad/chromad/server/admin"
+	"github.com/chromad/chromad/server/audit"
 )
 
 func compactCommand(ctx context.Context, args []string, stdout, stderr io.Writer) int {
@@ -67,7 +68,7 @@ func compact(ctx context.Context, path string, flags *changeFlags, show *progres
 	} else {
 		before = spaceIn(db)
 		show.show(admin.Line{Event: admin.Began})
-		err = db.Compact(ctx)
+		err = offlineAct(ctx, db, audit.Event{Action: "store:compact"}, db.Compact(ctx))
 		after = spaceIn(db)
 		err = interrupted(ctx, errors.Join(err, db.Close()))
 	}

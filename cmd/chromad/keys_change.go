@@ -8,6 +8,7 @@ import (
 
 	"github.com/chromad/chromad/engine"
 	"github.com/chromad/chromad/server/admin"
+	"github.com/chromad/chromad/server/audit"
 )
 
 func keysRotate(ctx context.Context, args []string, stdout, stderr io.Writer) int {
@@ -50,6 +51,7 @@ func rotate(ctx context.Context, path string, flags *changeFlags, show *progress
 		return watched(ctx, server.RotateKeys(ctx, show.show))
 	}
 	err = db.RotateKeys(ctx, func(r engine.RotateProgress) { show.show(admin.Rotated(r)) })
+	err = offlineAct(ctx, db, audit.Event{Action: "keys:rotate"}, err)
 	return interrupted(ctx, errors.Join(err, db.Close()))
 }
 
@@ -116,6 +118,9 @@ func encrypt(ctx context.Context, path, uri string, show *progress) error {
 	if errors.Is(err, engine.ErrKey) {
 		err = explainKeys(path, op, err)
 	}
+	if err == nil {
+		err = recordIn(ctx, path, op, audit.Event{Action: "keys:encrypt"})
+	}
 	return interrupted(ctx, offline(path, err))
 }
 
@@ -166,6 +171,9 @@ func rewrap(ctx context.Context, path, now, next string) error {
 	err = offline(path, engine.RewrapKeys(ctx, path, old, op))
 	if errors.Is(err, engine.ErrKey) {
 		err = explainKeys(path, old, err)
+	}
+	if err == nil {
+		err = recordIn(ctx, path, op, audit.Event{Action: "keys:rewrap"})
 	}
 	return err
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/chromad/chromad/engine"
+	"github.com/chromad/chromad/server/audit"
 )
 
 // shred is what chromad keys destroy was asked to do.
@@ -78,6 +79,7 @@ func (s *shred) wholeStore(ctx context.Context, op engine.OperatorKey) error {
 	if err := s.confirm(fmt.Sprintf("All keys of the store in %s will be destroyed. Nothing in it can be read afterwards.", path), path); err != nil {
 		return err
 	}
+	// Afterwards nobody can read the audit log either; what exports it has it.
 	if err := engine.DestroyKeys(ctx, path, op); err != nil {
 		if errors.Is(err, engine.ErrKey) {
 			return explainKeys(s.path, op, err)
@@ -97,7 +99,11 @@ func (s *shred) oneCollection(ctx context.Context, op engine.OperatorKey, id eng
 	if err != nil {
 		return explainKeys(s.path, op, err)
 	}
-	err = s.deleteFrom(ctx, db, id)
+	name := ""
+	if c, e := db.CollectionByID(ctx, id); e == nil {
+		name = c.Info().Name
+	}
+	err = offlineAct(ctx, db, audit.Event{Action: "keys:destroy", Collection: name}, s.deleteFrom(ctx, db, id))
 	return errors.Join(err, db.Close())
 }
 

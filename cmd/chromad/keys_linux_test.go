@@ -239,6 +239,7 @@ func killedAt(t testing.TB, n int, victim *os.Process, args ...string) (last str
 			victim.Kill()
 		}
 	}
+	victim.Kill() // when there were fewer lines: callers wait for its end
 	cmd.Wait()
 	return last + errs.String()
 }

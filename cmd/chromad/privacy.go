@@ -11,6 +11,8 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/chromad/chromad/engine"
+	"github.com/chromad/chromad/server/audit"
 	"github.com/chromad/chromad/server/privacy"
 )
 
@@ -68,11 +70,18 @@ type keeperOf interface {
 }
 
 // keptHere is a keeperOf of a store that nobody else has open.
-type keptHere struct{ *privacy.Keeper }
+type keptHere struct {
+	*privacy.Keeper
+	db *engine.DB
+}
+
+func (k keptHere) SetRules(ctx context.Context, r *privacy.Rules) error {
+	return recordedRules(ctx, k.db, k.Keeper, r)
+}
 
 func (k keptHere) RotatePseudonyms(ctx context.Context) (int, error) {
 	keys, err := k.Rotate(ctx)
-	if err != nil {
+	if err = offlineAct(ctx, k.db, audit.Event{Action: "privacy:rotate"}, err); err != nil {
 		return 0, err
 	}
 	return keys.Len(), nil
@@ -89,7 +98,7 @@ func (c *changeFlags) kept(ctx context.Context, dir string, do func(keeperOf) er
 	}
 	keeper, err := privacy.Open(ctx, db)
 	if err == nil {
-		err = do(keptHere{keeper})
+		err = do(keptHere{keeper, db})
 	}
 	return errors.Join(err, db.Close())
 }

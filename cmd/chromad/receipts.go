@@ -12,6 +12,7 @@ import (
 
 	"github.com/chromad/chromad/engine"
 	"github.com/chromad/chromad/server/admin"
+	"github.com/chromad/chromad/server/audit"
 )
 
 // within is a time that may be off.
@@ -53,6 +54,7 @@ func eraseNow(ctx context.Context, path string, flags *changeFlags, show *progre
 	} else {
 		show.show(admin.Line{Event: admin.Began})
 		err = db.EraseNow(ctx, func(p engine.EraseProgress) { show.show(admin.Erased(p)) })
+		err = offlineAct(ctx, db, audit.Event{Action: "store:erase"}, err)
 		err = interrupted(ctx, errors.Join(err, db.Close()))
 	}
 	return fmt.Sprintf("no file in %s holds a byte of what was deleted before (%s)\nFree blocks of the disk, snapshots, copies and backups may.",

@@ -116,7 +116,7 @@ func (o ownRetention) Retentions(ctx context.Context) ([]admin.KeptCollection, e
 }
 
 func (o ownRetention) Retention(ctx context.Context, c admin.RetentionCommand) (admin.KeptCollection, error) {
-	return admin.RunRetention(ctx, o.DB, c)
+	return recordedRetention(ctx, o.DB, c)
 }
 
 // with calls do with the store in dir, which is only read when nothing is to change.

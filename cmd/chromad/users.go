@@ -158,7 +158,7 @@ func (c *changeFlags) with(ctx context.Context, dir string, do func(policyOf) er
 	}
 	keeper, err := access.Open(ctx, db, access.Outside{})
 	if err == nil {
-		err = do(keeper)
+		err = do(recordedPolicy{keeper, db})
 	}
 	return errors.Join(err, db.Close())
 }

@@ -1,0 +1,58 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+
+	"github.com/chromad/chromad/engine"
+	"github.com/chromad/chromad/server/access"
+	"github.com/chromad/chromad/server/admin"
+	"github.com/chromad/chromad/server/audit"
+	"github.com/chromad/chromad/server/privacy"
+)
+
+// What commands do to a store that no server has open is in its audit log, as
+// what a server does.
+
+// recordedPolicy is the policy of a store, whose changes are recorded.
+type recordedPolicy struct {
+	*access.Keeper
+	db *engine.DB
+}
+
+// Run makes a change. A new key is not handed out when that it was made cannot
+// be recorded.
+func (r recordedPolicy) Run(ctx context.Context, c access.Command) (access.Result, error) {
+	result, err := r.Keeper.Run(ctx, c)
+	e := audit.Event{Action: "access:change"}
+	text, wrong := json.Marshal(c)
+	admin.AboutCommand(&e, text)
+	if err = offlineAct(ctx, r.db, e, errors.Join(err, wrong)); err != nil {
+		return access.Result{}, err
+	}
+	return result, nil
+}
+
+// recordedRetention runs a command about retention.
+func recordedRetention(ctx context.Context, db *engine.DB, c admin.RetentionCommand) (admin.KeptCollection, error) {
+	k, err := admin.RunRetention(ctx, db, c)
+	if c.Do == admin.ShowOne {
+		return k, err
+	}
+	return k, offlineAct(ctx, db, audit.Event{Action: "retention:" + c.Do, Tenant: c.Tenant, Database: c.Database, Collection: c.Collection}, err)
+}
+
+// recordedRules sets rules about what may be stored.
+func recordedRules(ctx context.Context, db *engine.DB, k *privacy.Keeper, r *privacy.Rules) error {
+	return offlineAct(ctx, db, audit.Event{Action: "privacy:write"}, k.SetRules(ctx, r))
+}
+
+// recordIn writes an event to a store that is opened for it alone.
+func recordIn(ctx context.Context, path string, op engine.OperatorKey, e audit.Event) error {
+	db, err := engine.Open(path, &engine.Options{Keys: op, ExpireEvery: -1, EraseWithin: -1})
+	if err != nil {
+		return err
+	}
+	return errors.Join(offlineAct(ctx, db, e, nil), db.Close())
+}
