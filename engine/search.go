@@ -142,6 +142,9 @@ func (s *search) all(ctx context.Context, own *worker, vectors [][]float32, out 
 // run answers one vector.
 func (s *search) run(ctx context.Context, w *worker, q []float32) ([]Match, error) {
 	w.reset(s)
+	if s.metric == Cosine {
+		q = direction(q)
+	}
 	if s.explain != nil {
 		s.explain.Memory = len(s.rows)
 	}

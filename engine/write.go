@@ -120,6 +120,9 @@ func (c *Collection) writeOn(ctx context.Context, g *Guarded, kind writeKind, re
 		return err
 	}
 	dim, size, err := checkRecords(recs, kind, &c.db.opts.Limits)
+	if err == nil && c.spec.Metric == Cosine && was == nil {
+		err = checkLengths(recs)
+	}
 	if err != nil {
 		return err
 	}
