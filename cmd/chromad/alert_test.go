@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromad/chromad/server/alert"
 	"github.com/chromad/chromad/server/audit"
 )
 
@@ -45,6 +46,9 @@ func TestAlertsExample(t *testing.T) {
 	}
 	if x := o.exports[0].file; x.MaxSize != 100<<20 || x.Keep != 10 {
 		t.Errorf("%+v", x)
+	}
+	if _, err := alert.New(o.alerts, func(alert.Alert) {}); err != nil {
+		t.Error(err)
 	}
 	got = nil
 	for _, r := range o.alerts {

@@ -3,6 +3,7 @@ package alert
 import (
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"runtime"
 	"slices"
 	"strings"
@@ -94,8 +95,9 @@ func TestDeniedBurst(t *testing.T) {
 
 		// Within the cool-down they are counted; what is less than an alert is forgotten.
 		b.give(3, denied("ada"))
+		b.give(4, denied("bob")) // whose five, within the same minute, were told
 		time.Sleep(20 * time.Minute)
-		b.want("three more")
+		b.want("a few more")
 		b.give(5, denied("ada"))
 		b.want("again, after the cool-down", "denied_burst ada 5")
 		for range 30 {
@@ -126,6 +128,9 @@ func TestBursts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := watch(t, Rule{Kind: FailedBurst, Count: 3}, Rule{Kind: FailedBurst, Name: "all", By: ByAll, Count: 5}, Rule{Kind: DeniedBurst, By: ByAddress, Count: 2})
 		defer b.Close()
+		busy := failure("192.0.2.1")
+		busy.Reason = "busy"
+		b.give(20, busy)
 		b.give(2, failure("192.0.2.1"))
 		b.give(1, failure("2001:db8:1:2::1"))
 		b.give(1, failure("2001:db8:1:2:ffff::9"))
@@ -418,8 +423,16 @@ func TestRules(t *testing.T) {
 			t.Errorf("%+v: %v, want %s", c.rules, err, c.want)
 		}
 	}
-	if _, err := Check(Defaults()); err != nil {
-		t.Error(err)
+	hours, err := ParseHours("UTC", "daily 08:00-18:00")
+	if err != nil {
+		t.Fatal(err)
+	}
+	full, err := Check(append(Defaults(), Rule{Kind: OutsideHours, Hours: hours}, Rule{Kind: NewAddress}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := Check(full); err != nil || !reflect.DeepEqual(full, again) {
+		t.Errorf("what was filled in is filled in again: %v", err)
 	}
 }
 

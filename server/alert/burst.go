@@ -91,7 +91,8 @@ func (b *burst) weight(e *audit.Event) int64 {
 			return max(e.Rows, 1) // a counted line
 		}
 	case FailedBurst:
-		if e.Outcome == audit.Denied && e.Kind == audit.Authentication {
+		// Busy is the server, or the provider whose keys it needs.
+		if e.Outcome == audit.Denied && e.Kind == audit.Authentication && e.Reason != "busy" {
 			return max(e.Rows, 1)
 		}
 	case MassExport:

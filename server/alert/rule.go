@@ -81,6 +81,9 @@ func Defaults() []Rule {
 	}
 }
 
+// subjects are those of rules that are about one sort.
+var subjects = map[Kind]By{OutsideHours: ByPrincipal, NewPrincipal: ByPrincipal, RetiredKey: byKey, NewAddress: byKey}
+
 // withDefaults fills in what is empty and says what is wrong.
 func (r Rule) withDefaults() (Rule, error) {
 	if !slices.Contains(Kinds(), r.Kind) {
@@ -99,7 +102,7 @@ func (r Rule) withDefaults() (Rule, error) {
 		return r, fmt.Errorf("%s: count means nothing to this rule", r.Name)
 	case r.Kind != MassExport && r.Rows != 0:
 		return r, fmt.Errorf("%s: rows means nothing to this rule", r.Name)
-	case !counts && (r.Within != 0 || r.By != ""):
+	case !counts && (r.Within != 0 || r.By != "" && r.By != subjects[r.Kind]):
 		return r, fmt.Errorf("%s: within and by mean nothing to this rule", r.Name)
 	case r.Kind != MassExport && r.Kind != OutsideHours && len(r.Actions) > 0:
 		return r, fmt.Errorf("%s: actions mean nothing to this rule", r.Name)
@@ -140,13 +143,13 @@ func (r *Rule) fill() {
 	case MassExport:
 		set(export.Warning, ByPrincipal, 0, 1_000_000, 10*time.Minute, reading)
 	case OutsideHours:
-		set(export.Warning, ByPrincipal, 0, 0, 0, destructive)
+		set(export.Warning, subjects[r.Kind], 0, 0, 0, destructive)
 	case NewPrincipal:
-		set(export.Notice, ByPrincipal, 0, 0, 0, nil)
+		set(export.Notice, subjects[r.Kind], 0, 0, 0, nil)
 	case RetiredKey:
-		set(export.Critical, byKey, 0, 0, 0, nil)
+		set(export.Critical, subjects[r.Kind], 0, 0, 0, nil)
 	case NewAddress:
-		set(export.Notice, byKey, 0, 0, 0, nil)
+		set(export.Notice, subjects[r.Kind], 0, 0, 0, nil)
 	}
 	if r.CoolDown == 0 {
 		r.CoolDown = 10 * time.Minute

@@ -87,7 +87,7 @@ func (i *item) size() int64 {
 		return fixed + int64(len(i.alert.JSON)) + int64(len(i.alert.Text))
 	}
 	e := &i.event
-	return fixed + int64(len(e.Principal)+len(e.Address)+len(e.Tenant)+len(e.Database)+len(e.Collection)+len(e.Request)+len(e.Reason)+len(e.Key))
+	return fixed + int64(len(e.Principal)+len(e.Address)+len(e.Tenant)+len(e.Database)+len(e.Collection)+len(e.Subject)+len(e.Request)+len(e.Reason)+len(e.Key))
 }
 
 // Exporter is the queue before a target. Its methods are safe for concurrent

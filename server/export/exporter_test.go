@@ -232,13 +232,13 @@ func TestLinger(t *testing.T) {
 
 func TestMessage(t *testing.T) {
 	e := audit.Event{Time: time.Date(2026, 1, 2, 3, 4, 5, 6000, time.FixedZone("", 3600)), Kind: audit.Decision, Action: "collection:get", Outcome: audit.Denied,
-		Status: 403, Principal: "a\"\n", Method: "key", Key: "12345678", Address: "::1", Tenant: "t", Database: "d", Collection: "c", Rows: 2, Request: "r", Reason: "no grant"}
+		Status: 403, Principal: "a\"\n", Method: "key", Key: "12345678", Address: "::1", Tenant: "t", Database: "d", Collection: "c", Subject: "s", Rows: 2, Request: "r", Reason: "no grant"}
 	m, err := FromEvent(e)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := `{"type":"event","time":"2026-01-02T02:04:05.000006Z","kind":"decision","action":"collection:get","outcome":"denied","status":403,"principal":"a\"\n","method":"key","key":"12345678","address":"::1","tenant":"t","database":"d","collection":"c","rows":2,"request":"r","reason":"no grant"}`
-	if string(m.JSON) != want || m.Severity != Notice || m.Text != "denied collection:get" || len(m.Fields) != 14 {
+	want := `{"type":"event","time":"2026-01-02T02:04:05.000006Z","kind":"decision","action":"collection:get","outcome":"denied","status":403,"principal":"a\"\n","method":"key","key":"12345678","address":"::1","tenant":"t","database":"d","collection":"c","subject":"s","rows":2,"request":"r","reason":"no grant"}`
+	if string(m.JSON) != want || m.Severity != Notice || m.Text != "denied collection:get" || len(m.Fields) != 15 {
 		t.Errorf("%s\n%+v", m.JSON, m)
 	}
 }

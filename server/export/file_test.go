@@ -2,6 +2,7 @@ package export
 
 import (
 	"encoding/json"
+	"errors"
 	"net"
 	"os"
 	"path/filepath"
@@ -66,6 +67,17 @@ func TestFile(t *testing.T) {
 	}
 	if got := lines(t, path); len(got) != 2 || got[0] != 4 {
 		t.Errorf("new: %v", got)
+	}
+	// logrotate moves it away and makes another.
+	if err := errors.Join(os.Rename(path, path+".again"), os.WriteFile(path, nil, 0o640)); err != nil {
+		t.Fatal(err)
+	}
+	mustSend(t, s, messages(t, event(4), event(5)))
+	if got := lines(t, path+".again"); len(got) != 2 {
+		t.Errorf("moved again: %v", got)
+	}
+	if got := lines(t, path); len(got) != 2 || got[0] != 4 {
+		t.Errorf("made by another: %v", got)
 	}
 	// What is there is added to.
 	if err := s.Close(); err != nil {

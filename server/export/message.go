@@ -89,6 +89,7 @@ func FromEvent(e audit.Event) (Message, error) {
 	add("tenant", e.Tenant)
 	add("database", e.Database)
 	add("collection", e.Collection)
+	add("subject", e.Subject)
 	add("rows", number(e.Rows))
 	add("request", e.Request)
 	add("reason", e.Reason)
