@@ -27,6 +27,7 @@ type applier struct {
 }
 
 func (c *Collection) newApplier() *applier {
+	c.timeMemtable()
 	s := c.state.Load()
 	s.version.acquire() // cannot fail: versions change under applyMu
 	return &applier{

@@ -214,6 +214,7 @@ func (c *Collection) observe() (*state, error) {
 	}
 	s := c.state.Load()
 	if s.mem == nil {
+		c.timeMemtable()
 		with := *s
 		with.mem = c.mem.snapshot()
 		s = &with

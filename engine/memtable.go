@@ -54,6 +54,8 @@ type memtable struct {
 	// first and last are the sequence numbers of the entries it holds
 	// changes of, 0 when it holds none. Deletions in segments count too.
 	first, last uint64
+
+	earliest
 }
 
 func (m *memtable) touch(seq uint64) {
@@ -71,6 +73,7 @@ func (m *memtable) put(r *memRow) {
 	}
 	m.rows.Set(r.order, r)
 	m.bytes += r.bytes
+	m.saw(r)
 }
 
 func (m *memtable) remove(r *memRow) {
@@ -82,7 +85,7 @@ func (m *memtable) remove(r *memRow) {
 // snapshot shares the trees: the next change to either side copies the nodes
 // it touches.
 func (m *memtable) snapshot() *table {
-	return &table{rows: m.rows.Copy(), ids: m.ids.Copy()}
+	return &table{rows: m.rows.Copy(), ids: m.ids.Copy(), earliest: m.earliest}
 }
 
 // table is an immutable set of rows in memory: a snapshot of the memtable, or
@@ -91,6 +94,8 @@ func (m *memtable) snapshot() *table {
 type table struct {
 	rows *btree.Map[uint64, *memRow]
 	ids  *btree.Map[string, *memRow]
+
+	earliest
 
 	once sync.Once
 	list []*memRow

@@ -178,17 +178,17 @@ func (c *Collection) overIDs(ctx context.Context, k *keeping, at int64) (ids []s
 			}
 		}
 	}
-	tables := [][]*memRow{v.mem.all()}
+	tables := []*table{v.mem}
 	if v.frozen != nil {
-		tables = append(tables, v.frozen.all())
+		tables = append(tables, v.frozen.table)
 	}
-	for n, rows := range tables {
-		gone, _ := overOf(rows, k.key, at)
+	for n, t := range tables {
+		gone, _ := overOf(t, k.key, at)
 		if n > 0 {
 			gone.AndNot(v.fdead.rows)
 		}
 		for it := gone.Iterator(); it.HasNext(); {
-			if !take(rows[it.Next()].id) {
+			if !take(t.all()[it.Next()].id) {
 				return ids, nil
 			}
 		}

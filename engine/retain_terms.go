@@ -268,6 +268,9 @@ func (a *applier) expire(seq uint64, e *expireEntry) (int, error) {
 			n++
 		}
 	}
+	if n > 0 {
+		a.c.mem.retime(a.c.mem.earliest.key) // or every state from now on would look for what is gone
+	}
 	return n, nil
 }
 

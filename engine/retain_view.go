@@ -76,14 +76,14 @@ func (v *view) asOf(ctx context.Context, k *keeping, at int64) (*timed, error) {
 		}
 	}
 	if to.frozen != nil {
-		rows, next := overOf(to.frozen.all(), k.key, at)
+		rows, next := overOf(to.frozen.table, k.key, at)
 		t.until = min(t.until, next)
 		if n := int(rows.GetCardinality() - rows.AndCardinality(to.fdead.rows)); n > 0 {
 			to.fdead = newDeletions(roaring.Or(to.fdead.rows, rows))
 			gone += n
 		}
 	}
-	rows, next := overOf(to.mem.all(), k.key, at)
+	rows, next := overOf(to.mem, k.key, at)
 	t.until = min(t.until, next)
 	if n := int(rows.GetCardinality()); n > 0 {
 		to.over = newDeletions(rows)
@@ -104,11 +104,55 @@ func (s *state) memDead() *roaring.Bitmap {
 	return s.over.rows
 }
 
+// earliest is the first time of rows in memory, or a time before it: most states
+// are taken at one at which nothing of them is over, and need not look.
+type earliest struct {
+	key string // it is of; empty: nobody has asked yet
+	at  int64
+}
+
+func (e *earliest) saw(r *memRow) {
+	if e.key == "" {
+		return
+	}
+	if v, there := r.metadata[e.key]; there {
+		if at, ok := expiryOf(v); ok {
+			e.at = min(e.at, at)
+		}
+	}
+}
+
+// retime finds the earliest time under a key among the rows that are there.
+func (m *memtable) retime(key string) {
+	m.earliest = earliest{key, math.MaxInt64}
+	if key == "" {
+		return
+	}
+	m.rows.Scan(func(_ uint64, r *memRow) bool {
+		m.saw(r)
+		return true
+	})
+}
+
+// timeMemtable has the memtable know the times by which readers will ask; applyMu is held.
+func (c *Collection) timeMemtable() {
+	key := ""
+	if k := c.keep.Load(); k != nil {
+		key = k.key
+	}
+	if c.mem.earliest.key != key {
+		c.mem.retime(key)
+	}
+}
+
 // overOf are the positions of the rows in memory that are over at a time, and when
 // the next one will be.
-func overOf(rows []*memRow, key string, at int64) (gone *roaring.Bitmap, next int64) {
+func overOf(t *table, key string, at int64) (gone *roaring.Bitmap, next int64) {
 	gone, next = roaring.New(), math.MaxInt64
-	for i, r := range rows {
+	if t.earliest.key == key && at < t.earliest.at {
+		return gone, t.earliest.at
+	}
+	for i, r := range t.all() {
 		v, there := r.metadata[key]
 		if !there {
 			continue
