@@ -344,7 +344,7 @@ func (v *convergence) stays() error {
 	files, err := v.db.keyFiles()
 	newest := v.db.newestKeys()
 	files = slices.DeleteFunc(files, func(f keyFile) bool { return !f.old(newest) })
-	return errors.Join(err, fmt.Errorf("%d files under old keys are still there, and so are those keys: see to it that the files can be removed, and rotate again, which goes on from here: %w",
+	return errors.Join(err, fmt.Errorf("%d files under old keys are still there, and so are those keys: see to it that the files can be removed, and ask again, which goes on from here: %w",
 		len(files), v.stuck))
 }
 

@@ -480,7 +480,7 @@ func TestRotateStuck(t *testing.T) {
 		var between KeyInfo
 		for range 2 {
 			err := db.RotateKeys(ctx, nil)
-			if err == nil || !strings.Contains(err.Error(), files[:3]) || !strings.Contains(err.Error(), "rotate again") || db.Err() != nil {
+			if err == nil || !strings.Contains(err.Error(), files[:3]) || !strings.Contains(err.Error(), "ask again") || db.Err() != nil {
 				t.Fatalf("%s: %v, %v", files, err, db.Err())
 			}
 			between, err = db.KeyInfo(ctx)

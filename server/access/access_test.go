@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -146,6 +148,27 @@ func TestKeyAllocations(t *testing.T) {
 	})
 	if got > 0 {
 		t.Errorf("%v allocations", got)
+	}
+}
+
+// The page names every action, in the paragraph that is for it.
+func TestActionsDocumented(t *testing.T) {
+	page, err := os.ReadFile("../../docs/security.md")
+	check(t, err)
+	_, list, found := strings.Cut(string(page), "\nActions, by Chroma's names")
+	list, _, _ = strings.Cut(list, "\n\n")
+	groups := map[string]string{}
+	for part := range strings.SplitSeq(list, ";") {
+		if _, part, found := strings.Cut(part, "`"); found {
+			group, names, _ := strings.Cut(part, ":`")
+			groups[group] = names
+		}
+	}
+	for _, a := range Actions() {
+		group, name, _ := strings.Cut(string(a), ":")
+		if !found || !regexp.MustCompile(`\s`+name+`\b`).MatchString(groups[group]) {
+			t.Errorf("docs/security.md does not name %s", a)
+		}
 	}
 }
 
