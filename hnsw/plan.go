@@ -43,13 +43,12 @@ const (
 	widest = 4096
 )
 
-// What a walk costs, in codes that a scan of scattered rows compares in the
-// time, for each row that the walk keeps: at level 0, and of a beam above it.
-// A scan of all rows in order is faster still.
+// What a walk costs, in codes that a scan compares in the time, for each row that
+// the walk keeps: at level 0, and of a beam above it. A scan of 1,500 rows takes
+// as long as a walk of ef 50, one of 3,000 rows as of ef 95, from 64 to 768 numbers.
 const (
 	walkCodes = 30
 	beamCodes = 60
-	inOrder   = 1.5
 )
 
 // walkCost is the number of codes that could be compared in the time of a
@@ -72,7 +71,7 @@ func (g *Graph) walkCost(width int) int {
 // allowed rows near the query says how wide the next walk has to be.
 func (g *Graph) follow(s *Scratch, allowed []uint64, k, ef, matches int) bool {
 	if allowed == nil {
-		if ef > widest || float64(matches) <= inOrder*float64(g.walkCost(ef)) {
+		if ef > widest || matches <= g.walkCost(ef) {
 			return false
 		}
 		s.trace.Plan = "walk"
