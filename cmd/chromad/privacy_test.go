@@ -3,7 +3,9 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"io/fs"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -136,6 +138,62 @@ func TestPrivacyPage(t *testing.T) {
 	}
 	if kinds["policy"] == 0 || kinds["rules"] == 0 {
 		t.Errorf("the page has %v", kinds)
+	}
+}
+
+// The roles of the page, through a server and the network: who is an analyst
+// reads what the page says, and the administrator of the open store read it all.
+func TestPrivacyPageRoles(t *testing.T) {
+	page, err := os.ReadFile("../../docs/privacy.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, policy, _ := strings.Cut(string(page), "```yaml\n")
+	policy, _, _ = strings.Cut(policy, "```")
+	path := filepath.Join(t.TempDir(), "store")
+	s := start(t, "--path", path)
+	defer s.finish(t)
+	const api = "/api/v2/tenants"
+	ask(t, "POST", s.address+api, `{"name":"acme"}`)
+	ask(t, "POST", s.address+api+"/acme/databases", `{"name":"crm"}`)
+	_, id, _ := strings.Cut(ask(t, "POST", s.address+api+"/acme/databases/crm/collections", `{"name":"docs"}`), `{"id":"`)
+	at := s.address + api + "/acme/databases/crm/collections/" + id[:36]
+	ask(t, "POST", at+"/add", `{"ids":["a"],"embeddings":[[1]],"documents":["canary-1"],"metadatas":[{"customer":"canary-2","contact_mail":"canary-3","iban":"canary-4","year":2026,"topic":"seen","note":"canary-5"}]}`)
+	if all := ask(t, "POST", at+"/get", `{}`); strings.Count(all, "canary-") != 5 {
+		t.Fatalf("an open store shows %s", all)
+	}
+	users(t, "import", path, written(t, "policy.yaml", policy))
+	key := users(t, "key", path, "ada")
+	get := func(body string) (int, string) {
+		req, err := http.NewRequest("POST", at+"/get", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("X-Chroma-Token", key)
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		text, err := io.ReadAll(res.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res.StatusCode, string(text)
+	}
+	status, shown := get(`{}`)
+	if status != 200 || strings.Contains(shown, "canary-") || !strings.Contains(shown, `"contact_mail":"c***"`) || !strings.Contains(shown, `"topic":"seen","year":2026`) || strings.Contains(shown, "note") {
+		t.Errorf("an analyst reads %d %s", status, shown)
+	}
+	_, pseudonym, _ := strings.Cut(shown, `"customer":"`)
+	pseudonym, _, _ = strings.Cut(pseudonym, `"`)
+	if status, found := get(fmt.Sprintf(`{"include":[],"where":{"customer":%q}}`, pseudonym)); status != 200 || !strings.HasPrefix(found, `{"ids":["a"]`) {
+		t.Errorf("by pseudonym: %d %s", status, found)
+	}
+	for _, body := range []string{`{"where":{"note":"canary-5"}}`, `{"where":{"iban":"canary-4"}}`, `{"where_document":{"$contains":"canary"}}`, `{"include":["embeddings"]}`} {
+		if status, answer := get(body); status != 403 || strings.Contains(answer, "canary") {
+			t.Errorf("%s: %d %s", body, status, answer)
+		}
 	}
 }
 

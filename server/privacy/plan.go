@@ -226,6 +226,7 @@ func (p *Plan) Where(keys *Keys, scope string, e *filter.Expr) (*filter.Expr, er
 	if !p.keyed {
 		return e, nil
 	}
+	parts := 0
 	return e.Rewrite(func(c filter.Condition, it *filter.Expr) (*filter.Expr, error) {
 		t := Hash
 		switch p.storing(c.Key) {
@@ -237,6 +238,9 @@ func (p *Plan) Where(keys *Keys, scope string, e *filter.Expr) (*filter.Expr, er
 		}
 		if !slices.Contains([]string{"$eq", "$ne", "$in", "$nin", "$contains", "$not_contains"}, c.Operator) {
 			return it, nil
+		}
+		if parts += len(c.Values) * keys.Len(); parts > filter.MaxParts {
+			return nil, fmt.Errorf("%w: %w: more than %d values of keys that are stored as %s", filter.ErrWhere, filter.ErrTooLarge, filter.MaxParts/keys.Len(), t)
 		}
 		return stored(keys, t, scope, c)
 	})

@@ -128,6 +128,28 @@ func TestKeys(t *testing.T) {
 	}
 }
 
+// A condition on stored hashes has an end, however many keys there are.
+func TestPlanWhereBounded(t *testing.T) {
+	k := drawn(t)
+	for range 3 {
+		var err error
+		if k, err = k.Rotated(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	plan := (&Rules{Rules: []Rule{{Keys: map[string]Storing{"h": StoredHash}}}}).For("t", "d", "c")
+	values := make([]filter.Value, filter.MaxParts/8+1)
+	for i := range values {
+		values[i] = filter.Int(int64(i))
+	}
+	if _, err := plan.Where(k, "c", filter.Or(filter.In("h", values...), filter.In("other", values...))); err != nil {
+		t.Errorf("half as many as may be: %v", err)
+	}
+	if _, err := plan.Where(k, "c", filter.Or(filter.In("h", values...), filter.Nin("h", values...))); !errors.Is(err, filter.ErrTooLarge) || !errors.Is(err, filter.ErrWhere) {
+		t.Errorf("too many: %v", err)
+	}
+}
+
 // kept is settings in memory, which fail when they are told to.
 type kept struct {
 	values map[string][]byte
