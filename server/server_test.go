@@ -28,12 +28,14 @@ type rig struct {
 	*Server
 	t   testing.TB
 	db  *engine.DB
+	dir string
 	log *bytes.Buffer
 }
 
 func newRig(t testing.TB, config Config, options *engine.Options) *rig {
 	t.Helper()
-	db, err := engine.Open(t.TempDir(), options)
+	dir := t.TempDir()
+	db, err := engine.Open(dir, options)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +50,7 @@ func newRig(t testing.TB, config Config, options *engine.Options) *rig {
 	if config.Privacy, err = privacy.Open(t.Context(), db); err != nil {
 		t.Fatal(err)
 	}
-	return &rig{Server: New(config), t: t, db: db, log: log}
+	return &rig{Server: New(config), t: t, db: db, dir: dir, log: log}
 }
 
 // do sends a request past the network and returns status and body.
