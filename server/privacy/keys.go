@@ -239,7 +239,7 @@ func (k *Keys) pseudonym(scope, field string, v filter.Value) (string, error) {
 }
 
 func seal(with tink.DeterministicAEAD, scope, field string, v filter.Value) (string, error) {
-	b, err := with.EncryptDeterministically(appendValue(nil, v), place(usePseudonym, scope, field))
+	b, err := with.EncryptDeterministically(pad(appendValue(nil, v)), place(usePseudonym, scope, field))
 	if err != nil {
 		return "", fmt.Errorf("privacy: pseudonym: %w", err)
 	}
@@ -255,7 +255,28 @@ func (k *Keys) reveal(scope, field, pseudonym string) (v filter.Value, ok bool) 
 	if b, err = k.pseudonyms.DecryptDeterministically(b, place(usePseudonym, scope, field)); err != nil {
 		return v, false
 	}
-	return readValue(b)
+	return readValue(unpad(b))
+}
+
+const padding = 16
+
+// pad makes b a multiple of 16 bytes, so that a pseudonym tells less of the
+// length of its value, and of short ones nothing, nor which type they have.
+func pad(b []byte) []byte {
+	b = append(b, 0x80)
+	for len(b)%padding != 0 {
+		b = append(b, 0)
+	}
+	return b
+}
+
+// unpad takes away what pad has put there; nil: it has not.
+func unpad(b []byte) []byte {
+	b = bytes.TrimRight(b, "\x00")
+	if len(b) == 0 || b[len(b)-1] != 0x80 {
+		return nil
+	}
+	return b[:len(b)-1]
 }
 
 // hash is that of a scalar under the newest key.

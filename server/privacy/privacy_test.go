@@ -78,6 +78,17 @@ func TestKeys(t *testing.T) {
 		}
 		seen[p], seen[h] = true, true
 	}
+	lengths := map[int]bool{}
+	for _, v := range append(values[:len(values):len(values)], filter.String("fourteen bytes"), filter.String("x\x00\x00"), filter.String("x\x80")) {
+		p, err := k.pseudonym("c", "f", v)
+		if back, ok := k.reveal("c", "f", p); err != nil || !ok || !back.Equal(v) {
+			t.Errorf("%v: %v %v %v", v, back, ok, err)
+		}
+		lengths[len(p)] = true
+	}
+	if len(lengths) != 1 {
+		t.Errorf("pseudonyms of short values are %v long", lengths)
+	}
 	same, err := k.hash("c", "f", filter.Float(5))
 	if five, e := k.hash("c", "f", filter.Int(5)); err != nil || e != nil || same != five {
 		t.Error("5.0 equals 5, and their hashes differ")
