@@ -281,3 +281,57 @@ func TestSecretFiles(t *testing.T) {
 		t.Errorf("%v, %v", h, err)
 	}
 }
+
+// What people do to a running server becomes alerts: by what the audit log really
+// writes of keys, refusals and users.
+func TestAlertsOfServer(t *testing.T) {
+	config, _, _, file := targets(t)
+	dir := t.TempDir()
+	path := filepath.Join(dir, "store")
+	start(t, "--path", path).finish(t)
+	users(t, "add", path, "root", "--role", "admin", "--key")
+	ada := users(t, "add", path, "ada", "--role", "reader", "--key")
+	yaml := filepath.Join(dir, "c.yaml")
+	if err := os.WriteFile(yaml, []byte(config+"alerts: {rules: [{rule: retired_key}, {rule: denied_burst, count: 3}, {rule: new_principal}, {rule: failed_authentication, count: 1}]}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, yaml, "--path", path)
+	under := s.address + "/api/v2/tenants/default_tenant/databases"
+	want := func(status int, method, url, key, body string) {
+		t.Helper()
+		if got := statusWith(t, method, url, key, body); got != status {
+			t.Errorf("%s %s: %d, want %d", method, url, got, status)
+		}
+	}
+	want(200, "GET", under, ada, "")
+	want(403, "POST", under, ada, `{"name":"x"}`)
+	want(403, "DELETE", under+"/default_database", ada, "")
+	want(403, "POST", under+"/default_database/collections", ada, `{"name":"x"}`)
+	// Another secret behind the id of a key, and a key that nobody has had.
+	want(401, "GET", under, ada[:len(ada)-1]+"!", "")
+	id := strings.Split(ada, "_")[1]
+	users(t, "revoke", path, id)
+	want(401, "GET", under, ada, "")
+	users(t, "add", path, "eve", "--role", "reader")
+	s.finish(t)
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for line := range strings.Lines(string(text)) {
+		var a struct{ Type, Rule, Who string }
+		if err := json.Unmarshal([]byte(line), &a); err != nil {
+			t.Fatalf("%q: %v", line, err)
+		}
+		if a.Type == "alert" {
+			got = append(got, a.Rule+" "+a.Who)
+		}
+	}
+	if s := strings.Join(got, ", "); s != "new_principal ada, denied_burst ada, failed_authentication 127.0.0.1, retired_key "+id+", new_principal eve, failed_authentication 127.0.0.1" { // the last is what was counted in the cool-down
+		t.Errorf("%s\n%s", s, text)
+	}
+	if strings.Contains(string(text), ada) || strings.Contains(string(text), strings.Split(ada, "_")[2]) {
+		t.Error("the key is in the file")
+	}
+}

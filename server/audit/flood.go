@@ -61,7 +61,7 @@ func (l *Log) Tick(ctx context.Context) (err error) {
 		}
 		if c.more > 0 {
 			e := c.last
-			e.Rows, e.Request = c.more, ""
+			e.Time, e.Rows, e.Request = time.Time{}, c.more, "" // it is of when it is written
 			if e.Kind == Authentication {
 				e.Reason, e.Key, e.Principal, e.Method = "repeated", "", "", ""
 			}

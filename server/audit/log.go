@@ -49,30 +49,41 @@ func (l *Log) Subscribe(listen func(Event)) {
 	l.told = append(l.told, listen)
 }
 
-// Watch is Subscribe for who wants to know of acts that the configuration has
-// leave no event, too.
+// Watch is Subscribe for who wants to know of everything as it happens: also of
+// acts that the configuration has leave no event, of what could not be written,
+// and of each refusal where one line counts many. Such lines he does not get.
 func (l *Log) Watch(see func(Event)) {
 	l.listening.Lock()
 	defer l.listening.Unlock()
 	l.watching = append(l.watching, see)
 }
 
-func (l *Log) tell(e Event, stored bool) {
+// tell calls those who listen to a kind of news with an event.
+func (l *Log) tell(to *[]func(Event), e Event) {
 	l.listening.RLock()
 	defer l.listening.RUnlock()
-	if stored {
-		for _, f := range l.told {
-			f(e)
-		}
-	}
-	for _, f := range l.watching {
+	for _, f := range *to {
 		f(e)
 	}
 }
 
+// show gives the event its time, and tells those who watch.
+func (l *Log) show(e *Event) {
+	if e.Time.IsZero() {
+		e.Time = l.now().UTC()
+	}
+	l.tell(&l.watching, *e)
+}
+
 // Record writes an event, which is on disk when it returns nil. An error: the
 // act must not be answered as done.
-func (l *Log) Record(ctx context.Context, e Event) error { return l.write(ctx, e, true) }
+func (l *Log) Record(ctx context.Context, e Event) error {
+	if l == nil {
+		return nil
+	}
+	l.show(&e)
+	return l.write(ctx, e, true)
+}
 
 func (l *Log) write(ctx context.Context, e Event, durable bool) error {
 	if l == nil {
@@ -92,7 +103,7 @@ func (l *Log) write(ctx context.Context, e Event, durable bool) error {
 	}
 	l.failing.Store(false)
 	l.records.Add(1)
-	l.tell(e, true)
+	l.tell(&l.told, e)
 	return nil
 }
 
@@ -118,9 +129,8 @@ func (l *Log) Done(ctx context.Context, class Class, e Event) error {
 	if e.Kind = Access; class == Act {
 		e.Kind = Admin
 	}
+	l.show(&e)
 	if !l.config.keeps(class) {
-		e.Time = l.now().UTC()
-		l.tell(e, false)
 		return nil
 	}
 	err := l.write(ctx, e, l.config.durable(class))
@@ -144,6 +154,7 @@ func (l *Log) Refused(ctx context.Context, e Event) error {
 	if e.Outcome = Denied; e.Kind == "" {
 		e.Kind = Decision
 	}
+	l.show(&e)
 	if l.flooded(e) {
 		return nil
 	}
@@ -171,6 +182,7 @@ func (l *Log) Entered(ctx context.Context, e Event) error {
 	if known {
 		return nil
 	}
+	l.show(&e)
 	err := l.write(ctx, e, true)
 	if err != nil { // the next time it is the first
 		l.mu.Lock()
