@@ -22,12 +22,13 @@ func aTeam(t testing.TB) *Keeper {
 		p.Roles = []Role{
 			{Name: "manager", Grants: []Grant{{Actions: []string{string(ReadAccess), string(WriteAccess)}}}},
 			{Name: "team", Grants: []Grant{{Actions: []string{"collection:get"}, Where: Where{"team": "${attributes.team}"}}}},
+			{Name: "corner", Grants: []Grant{{Actions: []string{"db:create_database"}, On: Scope{Tenant: "gamma"}}}},
 			{Name: "unused", Grants: []Grant{{Actions: []string{"*"}}}},
 			{Name: "docs", Grants: []Grant{{Actions: []string{"collection:get", "collection:add"}, On: Scope{Tenant: "acme", Collection: "docs-*"}}}},
 		}
 		p.Users = []User{
 			{Name: "ada", Roles: []Binding{{Role: "admin"}}},
-			{Name: "mia", Roles: []Binding{{Role: "manager"}, {Role: "editor", On: acme}, {Role: "team", On: Scope{Tenant: "beta"}}}, Attributes: Attributes{"team": {"red"}}},
+			{Name: "mia", Roles: []Binding{{Role: "manager"}, {Role: "corner"}, {Role: "editor", On: acme}, {Role: "team", On: Scope{Tenant: "beta"}}}, Attributes: Attributes{"team": {"red"}}},
 			{Name: "bob", Roles: []Binding{{Role: "reader", On: acme}}},
 			{Name: "old", Roles: []Binding{{Role: "admin"}}, Disabled: true},
 			{Name: "tim", Roles: []Binding{{Role: "team", On: Scope{Tenant: "beta"}}}, Attributes: Attributes{"team": {"blue"}}},
@@ -71,6 +72,7 @@ func TestEscalation(t *testing.T) {
 		{"a reader of hers", Command{Do: "add-user", User: "new", Roles: []Binding{{"reader", in("acme")}}}, true},
 		{"an editor of a part", Command{Do: "add-user", User: "new", Roles: []Binding{{"editor", Scope{"acme", "main", "docs-*"}}}}, true},
 		{"a role whose grants are confined", Command{Do: "add-user", User: "new", Roles: []Binding{{Role: "docs"}}}, true},
+		{"a corner of hers", Command{Do: "add-user", User: "new", Roles: []Binding{{Role: "corner"}}}, true},
 		{"a manager", Command{Do: "add-user", User: "new", Roles: []Binding{{Role: "manager"}}}, true},
 		{"somebody without a role", Command{Do: "add-user", User: "new"}, true},
 		{"a key of bob", Command{Do: "add-key", User: "bob"}, true},
@@ -78,6 +80,7 @@ func TestEscalation(t *testing.T) {
 		{"a role of hers", Command{Do: "set-role", Role: &Role{Name: "new", Grants: []Grant{{Actions: []string{"collection:get"}, On: in("acme")}}}}, true},
 		{"limits of bob", Command{Do: "set-limits", User: "bob", Limits: &limit.Set{Bounds: limit.Bounds{Requests: 1}}}, true},
 
+		{"her corner everywhere", Command{Do: "set-role", Role: &Role{Name: "new", Grants: []Grant{{Actions: []string{"db:create_database"}}}}}, false},
 		{"an admin", Command{Do: "add-user", User: "new", Roles: []Binding{{Role: "admin"}}}, false},
 		{"an admin of a tenant", Command{Do: "add-user", User: "new", Roles: []Binding{{"admin", in("acme")}}}, false},
 		{"a reader everywhere", Command{Do: "add-user", User: "new", Roles: []Binding{{Role: "reader"}}}, false},
