@@ -34,6 +34,10 @@
 //
 // guarded.go is a collection for who may meet the records of a rule only.
 //
+// retain.go has records that expire and legal holds: retain_terms.go what an entry
+// says of them, retain_view.go what readers see, retain_sweep.go the deletion of
+// what is over.
+//
 // An encrypted store (Options.Keys) is the same with other bytes: keys.go has
 // its keys, envelope.go the entries that are sealed under those of their
 // collections, rotate.go changes keys, and encrypts a plain store.

@@ -201,3 +201,29 @@ func TestRepairRetention(t *testing.T) {
 		}
 	}
 }
+
+// The times of a segment are read an hour ahead: what is over at the end of the
+// hour, and behind it, goes at its second.
+func TestExpiryWindow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx := t.Context()
+		db := openOn(t, faultfs.New(1), Options{ExpireEvery: -1})
+		c := newCollection(t, db, "c")
+		check(t, c.SetRetention(ctx, &Retention{}))
+		steps := []int{1, expiryWindow - 1, expiryWindow, expiryWindow + 1, 2 * expiryWindow, 2*expiryWindow + 1, 2*expiryWindow + 2, 4*expiryWindow + 3}
+		begin := time.Now()
+		for _, s := range steps {
+			check(t, c.Add(ctx, timedRecord(fmt.Sprint(s), in(time.Duration(s)*time.Second))))
+		}
+		check(t, db.Flush(ctx))
+		for i, s := range steps {
+			for _, at := range []int{s - 1, s} {
+				time.Sleep(time.Until(begin.Add(time.Duration(at) * time.Second)))
+				if n, err := c.Count(ctx); n != len(steps)-i-at+s-1 || err != nil {
+					t.Errorf("after %d seconds there are %d records, %v", at, n, err)
+				}
+			}
+		}
+		check(t, db.Close())
+	})
+}

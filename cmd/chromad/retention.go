@@ -31,16 +31,7 @@ func retentionCommand(ctx context.Context, args []string, stdout, stderr io.Writ
 }
 
 func retentionUsage() string {
-	var b strings.Builder
-	b.WriteString(`How long the records of a collection are kept, and legal holds.
-
-Usage:
-
-`)
-	for _, c := range retentionCommands() {
-		fmt.Fprintf(&b, "  chromad retention %-38s %s\n", c.name+" "+c.args, c.short)
-	}
-	b.WriteString(`
+	return groupUsage("retention", "How long the records of a collection are kept, and legal holds.", retentionCommands(), `
 COLLECTION is a name in the default database, or TENANT/DATABASE/NAME.
 
 Records that go after thirty days, or when they say themselves:
@@ -56,7 +47,6 @@ Nothing of a collection is deleted or changed, by anybody, while there is a case
 
 Works on a running server's store too, and then at once. More: docs/retention.md
 `)
-	return b.String()
 }
 
 // retentionPage is a command of chromad retention.
