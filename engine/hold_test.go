@@ -163,6 +163,34 @@ func TestHoldKeepsAll(t *testing.T) {
 	})
 }
 
+// What a hold was for, and the key of a retention, leave the files as what was
+// deleted does.
+func TestHoldReasonErased(t *testing.T) {
+	for _, op := range []OperatorKey{nil, operator("a")} {
+		ctx := t.Context()
+		db, fs := newDB(t, Options{Keys: op})
+		c := newCollection(t, db, "c")
+		gone, kept := canaries{}, canaries{}
+		check(t, c.PlaceHold(ctx, gone.text("first reason")))
+		check(t, c.ReleaseHold(ctx))
+		check(t, c.SetRetention(ctx, &Retention{Key: gone.text("first key")}))
+		check(t, db.writeCheckpoint(ctx))
+		check(t, c.SetRetention(ctx, &Retention{Key: kept.text("second key")}))
+		check(t, c.PlaceHold(ctx, kept.text("second reason")))
+		if f := gone.found(bytesOf(t, fs, op)); len(f) != 2 {
+			t.Errorf("before: %v", f)
+		}
+		check(t, db.EraseNow(ctx, nil))
+		read := bytesOf(t, fs, op)
+		if f := gone.found(read); len(f) > 0 {
+			t.Errorf("afterwards: %v", f)
+		}
+		if f := kept.found(read); len(f) != 2 {
+			t.Errorf("of what holds: %v", f)
+		}
+	}
+}
+
 // From the moment that PlaceHold has returned nothing is lost, whatever was on
 // its way; and what comes back is what was acknowledged, after a crash too.
 func TestHoldRaces(t *testing.T) {

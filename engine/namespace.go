@@ -309,8 +309,8 @@ func (n *Namespace) Delete(ctx context.Context, name string) error {
 			return nil, fmt.Errorf("collection %q: %w", name, ErrNotFound)
 		}
 		c := d.byName[name]
-		if err := n.db.held(func(other *Collection) bool { return other == c }); err != nil {
-			return nil, err
+		if k := c.keep.Load(); k != nil && k.held {
+			return nil, c.heldError()
 		}
 		return &catalogEntry{op: opDeleteCollection, id: c.id}, nil
 	})

@@ -308,3 +308,50 @@ func TestLostSettings(t *testing.T) {
 		t.Errorf("the store is open: %v", err)
 	}
 }
+
+// Retentions and holds are set, shown and ended over the socket, and a field
+// that nobody knows is no wish to keep less.
+func TestRetention(t *testing.T) {
+	ctx := t.Context()
+	c, url, _, _ := serve(t, open(t, true))
+	of := func(do string) admin.RetentionCommand {
+		return admin.RetentionCommand{Do: do, Tenant: engine.DefaultTenant, Database: engine.DefaultDatabase, Collection: "c"}
+	}
+	set := of(admin.SetRetention)
+	set.DefaultSeconds = 60
+	if k, err := c.Retention(ctx, set); err != nil || k.Key != engine.DefaultRetentionKey || k.Default != 60 || k.Held || k.Collection != "c" {
+		t.Errorf("%+v, %v", k, err)
+	}
+	hold := of(admin.PlaceHold)
+	hold.Reason = "a case"
+	if k, err := c.Retention(ctx, hold); err != nil || !k.Held || k.Reason != "a case" || k.Since.IsZero() {
+		t.Errorf("%+v, %v", k, err)
+	}
+	if all, err := c.Retentions(ctx); err != nil || len(all) != 1 || !all[0].Held {
+		t.Errorf("%+v, %v", all, err)
+	}
+	for do, want := range map[string]string{admin.SetRetention: "legal hold", admin.EndRetention: "legal hold", admin.PlaceHold: "empty", "fly": "none of"} {
+		if _, err := c.Retention(ctx, of(do)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", do, err)
+		}
+	}
+	if k, err := c.Retention(ctx, of(admin.ReleaseHold)); err != nil || k.Held {
+		t.Errorf("%+v, %v", k, err)
+	}
+	for body, status := range map[string]int{
+		`{"do":"show","tenant":"default_tenant","database":"default_database","collection":"c"}`:                              200,
+		`{"do":"show","tenant":"default_tenant","database":"default_database","collection":"none"}`:                           409,
+		`{"do":"set","tenant":"default_tenant","database":"default_database","collection":"c","default_seconds":99999999999}`: 409,
+		`{"do":"show","tenant":"default_tenant","database":"default_database","collection":"c","days":3}`:                     400,
+		`{`: 400,
+	} {
+		res, err := http.Post(url+"/admin/v1/retention", "application/json", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.StatusCode != status {
+			t.Errorf("%s: %d, want %d", body, res.StatusCode, status)
+		}
+	}
+}
