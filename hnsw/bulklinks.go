@@ -6,13 +6,17 @@ import "slices"
 // found in its groups and, on the ways of long range that lie there, the
 // neighbours that it has a level above.
 func (k *bulk) linkOut() error {
+	most := k.p.M
+	if k.asks != nil {
+		most = min(most+most/2, k.g.width(k.level)) // the others do not look for links to these
+	}
 	return k.told(k.to-k.from, 8, k.worth(2), func(w *worker, i int) {
 		if i += k.from; k.asks != nil && !k.asks[i] {
 			return
 		}
 		w.list = k.candidates(w, i, w.list[:0])
 		w.aim(k.grid, k.rows[i])
-		w.chosen = k.choose(w, k.level, w.list, k.p.M, w.chosen[:0])
+		w.chosen = k.choose(w, k.level, w.list, most, w.chosen[:0])
 		k.linkBack(w, k.level, k.nodes[i], w.chosen) // it may have links already
 	})
 }

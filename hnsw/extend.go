@@ -14,8 +14,9 @@ const NoRow = math.MaxUint32
 // the row in v of base's row r, or NoRow when it was dropped. The links of
 // base are kept, rows that had links to dropped ones take over those of the
 // dropped, and only the rows of v that are not in base, or lost a third of their
-// links, look for neighbours among all. When base gives less than half of v's
-// rows, or was built with another M, Extend is Build.
+// links, look for neighbours among all. When base gives less than two thirds of
+// v's rows, or was built with another M, Extend is Build: that costs some twice as
+// much then, and rows of base look for neighbours too.
 func Extend(ctx context.Context, base *Graph, old []uint32, v Vectors, p Params) (*Graph, error) {
 	kept, err := checkMap(base, old, v.Rows)
 	if err != nil {
@@ -24,7 +25,7 @@ func Extend(ctx context.Context, base *Graph, old []uint32, v Vectors, p Params)
 	if p.M == 0 {
 		p.M = base.m
 	}
-	if kept == 0 || kept < v.Rows-kept || p.M != base.m {
+	if kept == 0 || kept < 2*(v.Rows-kept) || p.M != base.m {
 		return Build(ctx, v, p)
 	}
 	b, err := newBuilder(ctx, v, p)
