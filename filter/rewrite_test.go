@@ -22,7 +22,7 @@ func TestRewrite(t *testing.T) {
 		t.Fatal(err)
 	}
 	var told strings.Builder
-	same, err := And(w, d).Rewrite(func(c Condition, it *Expr) (*Expr, error) {
+	_, err = And(w, d).Rewrite(func(c Condition, it *Expr) (*Expr, error) {
 		fmt.Fprintf(&told, "%s %s %v\n", c.Key, c.Operator, c.Values)
 		return it, nil
 	})
@@ -47,7 +47,8 @@ g $not_contains [false]
 	if told.String() != want {
 		t.Errorf("told\n%s", told.String())
 	}
-	if same, err = w.Rewrite(func(_ Condition, it *Expr) (*Expr, error) { return it, nil }); err != nil {
+	same, err := w.Rewrite(func(_ Condition, it *Expr) (*Expr, error) { return it, nil })
+	if err != nil {
 		t.Fatal(err)
 	}
 	a, err := AppendExpr(nil, w)

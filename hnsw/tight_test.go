@@ -205,7 +205,7 @@ func TestTightAlike(t *testing.T) {
 			t.Errorf("%v: %+v, %v", m, facts, err)
 		}
 		// A tenth goes, and as many come.
-		old, next := make([]uint32, n), matrix(m, nil, dim, 0)
+		old := make([]uint32, n)
 		var kept [][]float32
 		for r := range old {
 			if old[r] = NoRow; r%10 != 0 {
@@ -214,7 +214,7 @@ func TestTightAlike(t *testing.T) {
 			}
 		}
 		more, _ := tightRows(88, n/10, dim, n/10, 150, 0.001)
-		next = matrix(m, append(kept, more...), dim, 0)
+		next := matrix(m, append(kept, more...), dim, 0)
 		e, err := Extend(t.Context(), g, old, next, Params{})
 		if err != nil {
 			t.Fatal(err)

@@ -94,10 +94,8 @@ func setOf(pattern string) (s actionSet) {
 	return s
 }
 
-// level is how much of a target the action looks at: 0 nothing, 1 the tenant,
+// findLevel is how much of a target the action looks at: 0 nothing, 1 the tenant,
 // 2 its database, 3 the collection.
-func (a Action) level() int { return known[a].level }
-
 func (a Action) findLevel() int {
 	switch before, _, _ := strings.Cut(string(a), ":"); before {
 	case "tenant":
