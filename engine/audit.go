@@ -39,6 +39,7 @@ type auditLog struct {
 	unsigned uint64       // how many came after the last signature
 	anchored uint64       // last record that the catalog knows of
 	retry    int64        // size from which on closing a file is tried again
+	reserved bool         // the file of filler is there
 	closed   []auditFile
 
 	mu      sync.Mutex

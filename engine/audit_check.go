@@ -38,7 +38,7 @@ func (r *repair) copyAudit() error {
 			return err
 		}
 		for _, i := range infos {
-			if !i.Regular {
+			if !i.Regular || dir+"/"+i.Name == auditReserve {
 				continue
 			}
 			if err := copyFile(r.ctx, r.db.fs, r.to, dir+"/"+i.Name); err != nil {

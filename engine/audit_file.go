@@ -136,6 +136,23 @@ func (db *DB) listAudit() (out []auditFile, err error) {
 	return out, nil
 }
 
+// removeAudit removes a closed file, under whatever keys it is there.
+func (db *DB) removeAudit(first uint64) error {
+	infos, err := db.fs.List(auditDir)
+	if err != nil {
+		return err
+	}
+	for _, i := range infos {
+		if n, ours := parseAuditName(i.Name); !ours || n != first {
+			continue
+		}
+		if err := db.fs.Remove(auditDir + "/" + i.Name); err != nil && !isNotExist(err) {
+			return err
+		}
+	}
+	return nil
+}
+
 // readAudit opens a closed file. What do is given is valid until it returns.
 func (db *DB) readAudit(file auditFile, do func(about auditSummary, records *disk.Section) error) error {
 	h, err := disk.ReadHeader(db.fs, file.name)

@@ -55,6 +55,7 @@ func (a *auditLog) tend(keep AuditKeep) (removed AuditRemoval, err error) {
 	if err := a.start(); err != nil {
 		return removed, err
 	}
+	a.keepReserve()
 	if err := a.sign(); err != nil {
 		return removed, err
 	}
@@ -79,7 +80,7 @@ func (a *auditLog) tend(keep AuditKeep) (removed AuditRemoval, err error) {
 		return AuditRemoval{}, err
 	}
 	for range n { // the oldest first, so that what is left is the end of the chain
-		if err := a.db.fs.Remove(a.closed[0].name); err != nil && !isNotExist(err) {
+		if err := a.db.removeAudit(a.closed[0].first); err != nil {
 			return removed, err
 		}
 		a.closed = a.closed[1:]

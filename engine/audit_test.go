@@ -186,7 +186,7 @@ func TestAuditPowerCut(t *testing.T) {
 			o.fs = fs
 			if db, err := Open("", &o); err == nil {
 				if r.IntN(3) == 0 {
-					fs.Inject(faultfs.Rule{Op: faultfs.OpWrite, Path: "audit/*", Probability: 0.1, Fault: faultfs.Short, Forever: true})
+					fs.Inject(faultfs.Rule{Op: faultfs.OpWrite, Path: []string{"audit/log/*", "tmp/*", "audit/*"}[r.IntN(3)], Probability: 0.1, Fault: faultfs.Short, Forever: true})
 				}
 				for range 60 {
 					switch r.IntN(20) {
@@ -328,6 +328,37 @@ func TestAuditFullDisk(t *testing.T) {
 	}
 }
 
+// On a full disk there is room for records for a while: deleting has to be
+// recorded, and is what makes room.
+func TestAuditReserve(t *testing.T) {
+	o := keyed(Options{})
+	o.reserve = 4 << 10
+	db, fs := newDB(t, o)
+	appendAudit(t, db, 0, 3)
+	fs.Budget(fs.Used())
+	n := 3
+	for ; n < 100; n++ {
+		if _, err := db.AppendAudit(t.Context(), fmt.Appendf(nil, "event %d", n), true); err != nil {
+			if !errors.Is(err, ErrDiskFull) {
+				t.Fatal(err)
+			}
+			break
+		}
+	}
+	if n < 10 || n == 100 {
+		t.Errorf("%d records with 4 KiB kept for them", n)
+	}
+	fs.Budget(fs.Used() + 1<<20)
+	appendAudit(t, db, n, n+3)
+	_, err := db.TendAudit(t.Context(), AuditKeep{})
+	check(t, err)
+	if !slices.Contains(fs.Files(), auditReserve) {
+		t.Error("nothing is kept again")
+	}
+	wantEvents(t, db, 0, n+3)
+	wantClean(t, db)
+}
+
 // A change of keys puts the audit log under the new ones, and encrypting a
 // plain store the log of before; a deleted collection takes nothing with it.
 func TestAuditKeys(t *testing.T) {
@@ -345,7 +376,7 @@ func TestAuditKeys(t *testing.T) {
 		wantEvents(t, db, 0, 100)
 		wantClean(t, db)
 		for _, name := range fs.Files() {
-			if !strings.HasPrefix(name, auditDir) || strings.HasSuffix(name, ".newest") {
+			if !strings.HasPrefix(name, auditDir) || strings.HasSuffix(name, ".newest") || name == auditReserve {
 				continue
 			}
 			h, err := disk.ReadHeader(fs, name)

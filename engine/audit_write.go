@@ -28,7 +28,11 @@ func (a *auditLog) write(kind AuditKind, bodies ...[]byte) error {
 		hash = hashAudit(a.db.store, payload[from:])
 		about.take(&r, hash)
 	}
-	if _, err := a.log.Commit(context.Background(), payload); err != nil {
+	_, err := a.log.Commit(context.Background(), payload)
+	if errors.Is(err, ErrDiskFull) && a.log.Err() == nil && a.spendReserve() {
+		_, err = a.log.Commit(context.Background(), payload)
+	}
+	if err != nil {
 		return auditError(logError(err))
 	}
 	a.open, a.last, a.hash = about, r.seq, hash
@@ -109,6 +113,10 @@ func (a *auditLog) start() error {
 	if err := db.fs.SyncDir("."); err != nil {
 		return err
 	}
+	// Opening makes a file, also on a full disk.
+	if err := db.fs.Remove(auditReserve); err != nil && !isNotExist(err) {
+		return err
+	}
 	found, err := db.findAuditEnd()
 	if err != nil {
 		return auditError(err)
@@ -128,6 +136,7 @@ func (a *auditLog) start() error {
 	}
 	a.log, a.closed, a.open, a.size = log, found.closed, found.open, int64(len(found.stored))
 	a.last, a.hash, a.unsigned = found.last, found.hash, found.unsigned
+	a.keepReserve()
 	if found.damage == nil {
 		return nil
 	}

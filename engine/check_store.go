@@ -274,7 +274,7 @@ func (k *checkup) entry(dir string, i vfs.Info, named map[uint64]*Collection) er
 			return nil
 		}
 	case auditDir:
-		if first, ours := parseAuditName(i.Name); ours && i.Regular && first > 0 || name == auditLogDir || name == auditDamagedDir {
+		if first, ours := parseAuditName(i.Name); ours && i.Regular && first > 0 || name == auditLogDir || name == auditDamagedDir || name == auditReserve {
 			return nil
 		}
 	case "log", auditLogDir:
