@@ -481,6 +481,10 @@ func FuzzOpen(f *testing.F) {
 	spec := testSpec(6, 1, kernel.L2)
 	mustWrite(f, fs, seal.Plain(), spec, oddRows(1)[:1])
 	f.Add(content(f, fs, Name(6)))
+	spec = testSpec(7, 3, kernel.L2)
+	spec.GraphMin, spec.Graph.Bits = 1, 32 // a graph without codes
+	mustWrite(f, fs, seal.Plain(), spec, v.rows)
+	f.Add(content(f, fs, Name(7)))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if len(b) > 1<<20 {
 			return
