@@ -128,8 +128,12 @@ func (c *call) minimise(to Records, records []engine.Record) error {
 			}
 		}
 	}
-	if !c.s.config.Privacy.Any() {
-		return nil
+	some, err := c.s.config.Privacy.Any()
+	if errors.Is(err, privacy.ErrLost) {
+		return &apiError{status: http.StatusServiceUnavailable, kind: kindInternal, message: err.Error()}
+	}
+	if !some {
+		return err
 	}
 	info := to.Info()
 	plan, keys, err := c.plan(access.Target{Tenant: info.Tenant, Database: info.Database, Collection: info.Name})

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/chromad/chromad/engine"
 	"github.com/chromad/chromad/server/access"
 	"github.com/chromad/chromad/server/privacy"
 )
@@ -180,4 +181,25 @@ func TestPrivacyRoute(t *testing.T) {
 			t.Fatalf("%s: rules are %s", body, got)
 		}
 	}
+}
+
+// After a repair that found no settings nothing is stored before somebody says
+// what may be.
+func TestPrivacyLost(t *testing.T) {
+	m, path := fielded(t, onRecords(privacy.Fields{}))
+	db := m.store.(engineStore).DB
+	if err := db.ChangeSetting(t.Context(), engine.SettingsLost, func([]byte) ([]byte, error) { return []byte("x"), nil }); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	if m.config.Privacy, err = privacy.Open(t.Context(), db); err != nil {
+		t.Fatal(err)
+	}
+	const record = `{"ids":["a"],"embeddings":[[1]]}`
+	if got := m.as(503, "u", "POST", path+"/add", record); !strings.Contains(got, "chromad privacy set") {
+		t.Errorf("lost: %s", got)
+	}
+	m.as(200, "u", "POST", path+"/get", `{}`)
+	m.as(200, "admin", "PUT", "/api/v2/chromad/privacy", `{"version":1,"rules":[]}`)
+	m.as(201, "u", "POST", path+"/add", record)
 }

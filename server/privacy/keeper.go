@@ -14,11 +14,17 @@ type Settings interface {
 	ChangeSetting(ctx context.Context, name string, change func(old []byte) ([]byte, error)) error
 }
 
-// Names of the settings of a store.
+// Names of the settings of a store. Where there are no rules and settingLost is
+// there, they may have been lost with a damaged disk (engine.SettingsLost).
 const (
 	rulesSetting = "privacy"
 	keysSetting  = "privacy keys"
+	settingLost  = "settings lost"
 )
+
+// ErrLost says that nobody knows what may be stored: rules have to be set.
+var ErrLost = errors.New("the rules about what may be stored may have been lost with a damaged disk: " +
+	"nothing is stored until chromad privacy set says them again, or that there are none (rules: [])")
 
 // Keeper is rules and keys of a store: kept there, and used from the moment
 // they are changed. It is safe for concurrent use. A nil Keeper has neither.
@@ -34,6 +40,7 @@ type plans struct {
 	rules *Rules
 	mu    sync.Mutex
 	known map[[3]string]*Plan // by tenant, database, collection
+	lost  bool                // rules may be missing
 }
 
 const maxPlans = 4096
@@ -46,11 +53,21 @@ func Open(ctx context.Context, store Settings) (*Keeper, error) {
 	if err != nil {
 		return nil, err
 	}
-	k.use(r)
+	rules, err := store.Setting(ctx, rulesSetting)
+	if err != nil {
+		return nil, err
+	}
+	lost, err := store.Setting(ctx, settingLost)
+	if err != nil {
+		return nil, err
+	}
+	k.use(r, lost != nil && len(rules) == 0)
 	return k, nil
 }
 
-func (k *Keeper) use(r *Rules) { k.current.Store(&plans{rules: r, known: map[[3]string]*Plan{}}) }
+func (k *Keeper) use(r *Rules, lost bool) {
+	k.current.Store(&plans{rules: r, known: map[[3]string]*Plan{}, lost: lost})
+}
 
 // Rules are the rules as they are stored.
 func (k *Keeper) Rules(ctx context.Context) (*Rules, error) {
@@ -77,7 +94,7 @@ func (k *Keeper) SetRules(ctx context.Context, r *Rules) error {
 	if err := k.store.ChangeSetting(ctx, rulesSetting, func([]byte) ([]byte, error) { return b, nil }); err != nil {
 		return err
 	}
-	k.use(r)
+	k.use(r, false)
 	return nil
 }
 
@@ -104,8 +121,18 @@ func (k *Keeper) Plan(tenant, database, collection string) *Plan {
 	return p
 }
 
-// Any reports whether there are rules about any collection.
-func (k *Keeper) Any() bool { return k != nil && len(k.current.Load().rules.Rules) > 0 }
+// Any reports whether there are rules about any collection. ErrLost: it is not
+// known, and nothing must be stored.
+func (k *Keeper) Any() (bool, error) {
+	if k == nil {
+		return false, nil
+	}
+	at := k.current.Load()
+	if at.lost {
+		return true, ErrLost
+	}
+	return len(at.rules.Rules) > 0, nil
+}
 
 // Keys are the keys of the store, made when they are asked for first.
 func (k *Keeper) Keys(ctx context.Context) (*Keys, error) {

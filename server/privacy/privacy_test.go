@@ -188,12 +188,16 @@ func TestKeeper(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if k.Any() || k.Plan("t", "d", "c") != nil {
+	holds := func() bool {
+		some, err := k.Any()
+		return some || err != nil
+	}
+	if holds() || k.Plan("t", "d", "c") != nil {
 		t.Error("rules of an empty store")
 	}
 	rules := &Rules{Version: 1, Rules: []Rule{{On: Scope{Collection: "c*"}, Document: Drop}}}
 	store.fail = errors.New("full")
-	if err := k.SetRules(t.Context(), rules); !errors.Is(err, store.fail) || k.Any() {
+	if err := k.SetRules(t.Context(), rules); !errors.Is(err, store.fail) || holds() {
 		t.Errorf("rules that are not stored hold: %v", err)
 	}
 	if _, err := k.Keys(t.Context()); !errors.Is(err, store.fail) {
@@ -204,9 +208,9 @@ func TestKeeper(t *testing.T) {
 		t.Fatal(err)
 	}
 	rules.Rules[0].On.Collection = "x"
-	for name, holds := range map[string]bool{"c": true, "cx": true, "d": false, "": false} {
+	for name, want := range map[string]bool{"c": true, "cx": true, "d": false, "": false} {
 		for range 2 { // the second time from memory
-			if got := k.Plan("t", "d", name) != nil; got != holds {
+			if got := k.Plan("t", "d", name) != nil; got != want {
 				t.Errorf("%q: %v", name, got)
 			}
 		}
@@ -215,7 +219,7 @@ func TestKeeper(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if k, err = Open(t.Context(), store); err != nil || !k.Any() {
+	if k, err = Open(t.Context(), store); err != nil || !holds() {
 		t.Fatal("rules are gone", err)
 	}
 	store.fail = errors.New("read-only")
@@ -234,8 +238,24 @@ func TestKeeper(t *testing.T) {
 	if _, err := Open(t.Context(), store); err == nil {
 		t.Error("rules that cannot be read are none")
 	}
+	// A repair that found no settings: nobody knows the rules, until they are set.
+	store = &kept{values: map[string][]byte{settingLost: []byte("by a repair")}}
+	if k, err = Open(t.Context(), store); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k.Any(); !errors.Is(err, ErrLost) {
+		t.Errorf("lost rules are none: %v", err)
+	}
+	for range 2 {
+		if err := k.SetRules(t.Context(), &Rules{Version: 1}); err != nil || holds() {
+			t.Errorf("no rules, set: %v", err)
+		}
+		if k, err = Open(t.Context(), store); err != nil || holds() {
+			t.Errorf("no rules, set before: %v", err)
+		}
+	}
 	var none *Keeper
-	if none.Any() || none.Plan("t", "d", "c") != nil {
+	if some, err := none.Any(); some || err != nil || none.Plan("t", "d", "c") != nil {
 		t.Error("rules of nobody")
 	}
 	if _, err := none.Keys(t.Context()); err == nil {
