@@ -224,6 +224,9 @@ func recognise(text string, i int) (Kind, int) {
 }
 
 func recogniseDigits(text string, i int) (Kind, int) {
+	if at(text, i-1) == '.' && is(at(text, i-2), digit) {
+		return "", 0 // what is behind a point goes on with the number before it
+	}
 	if n := ipv4(text, i); n > 0 {
 		return IP, n
 	}

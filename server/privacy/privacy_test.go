@@ -361,3 +361,20 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+// What field rules cost a record of eight keys.
+func BenchmarkView(b *testing.B) {
+	k := drawn(b)
+	m := filter.Metadata{"a": filter.String("ada@example.com"), "b": filter.String("bob"), "c": filter.Int(1), "d": filter.String("text"), "e": filter.String("x"),
+		"f": filter.Float(1.5), "g": filter.Bool(true), "h": filter.String("y")}
+	for name, rules := range map[string]map[string]Treatment{"hide": {"a": Hide, "b": Mask}, "pseudonym": {"a": Pseudonym}, "hash": {"a": Hash}} {
+		b.Run(name, func(b *testing.B) {
+			v := NewView(See([]*Fields{{Metadata: rules}}, nil), k, "c")
+			for b.Loop() {
+				if _, err := v.Metadata(m); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
