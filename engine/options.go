@@ -99,6 +99,7 @@ type Events struct {
 	Flushed      func(FlushEvent)
 	Compacted    func(CompactEvent)
 	Checkpointed func(CheckpointEvent)
+	Expired      func(ExpireEvent)
 	// Degraded is told once of each segment with a damaged index.
 	Degraded func(DegradedEvent)
 	// Error is told of every failure of background work; Failed holds when
@@ -121,6 +122,12 @@ type CompactEvent struct {
 	Rows       int
 	Bytes      int64 // length of the new file
 	Duration   time.Duration
+}
+
+// ExpireEvent tells of records that were deleted because their time was over.
+type ExpireEvent struct {
+	Collection ID
+	Records    int
 }
 
 // CheckpointEvent tells of a checkpoint and of the files it set free.

@@ -72,7 +72,7 @@ func (db *DB) expireAll(ctx context.Context) (some bool) {
 		}
 		began := now()
 		n, err := c.expire(ctx)
-		db.expiry.total.Add(int64(n))
+		c.expired(n)
 		switch {
 		case err == nil || c.dropped.Load():
 			c.behind.Store(0)
@@ -92,8 +92,19 @@ func (c *Collection) Expire(ctx context.Context) (int, error) {
 	}
 	defer c.db.leave()
 	n, err := c.expire(ctx)
-	c.db.expiry.total.Add(int64(n))
+	c.expired(n)
 	return n, err
+}
+
+// expired counts records that were deleted because they were over.
+func (c *Collection) expired(n int) {
+	if n == 0 {
+		return
+	}
+	c.db.expiry.total.Add(int64(n))
+	if f := c.db.opts.Events.Expired; f != nil {
+		f(ExpireEvent{Collection: c.id, Records: n})
+	}
 }
 
 // expire deletes what is over, some at a time, so that writers come in between.

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -220,7 +221,9 @@ func TestExpiryErases(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			ctx := t.Context()
 			fs := faultfs.New(1)
-			db := openOn(t, fs, Options{Keys: op, EraseWithin: 4 * time.Hour})
+			var told atomic.Int64
+			events := &Events{Expired: func(e ExpireEvent) { told.Add(int64(e.Records)) }}
+			db := openOn(t, fs, Options{Keys: op, EraseWithin: 4 * time.Hour, Events: events})
 			defer func() { _ = db.Close() }()
 			c := newCollection(t, db, "c")
 			check(t, c.SetRetention(ctx, &Retention{}))
@@ -247,7 +250,7 @@ func TestExpiryErases(t *testing.T) {
 			if n := c.state.Load().live; n != 26 {
 				t.Errorf("%d records after a sweep", n)
 			}
-			if s := db.Stats(); s.Expired != 14 || s.ExpireOverdue != 0 {
+			if s := db.Stats(); s.Expired != 14 || told.Load() != 14 || s.ExpireOverdue != 0 {
 				t.Errorf("%d expired, overdue %v", s.Expired, s.ExpireOverdue)
 			}
 			if len(gone.found(bytesOf(t, fs, op))) == 0 {

@@ -229,6 +229,9 @@ func events(log *slog.Logger, failed func()) *engine.Events {
 		Checkpointed: func(e engine.CheckpointEvent) {
 			log.Debug("checkpoint", "number", e.Number, "removed", e.Removed, "took", e.Duration.String())
 		},
+		Expired: func(e engine.ExpireEvent) {
+			log.Info("records have expired", "collection", e.Collection.String(), "records", e.Records)
+		},
 		Degraded: func(e engine.DegradedEvent) {
 			log.Warn("an index of a segment is damaged; reads go on without it, and it is made anew in the background",
 				"collection", e.Collection.String(), "segment", e.Segment, "error", e.Err.Error())
