@@ -141,6 +141,9 @@ func (c *call) minimise(to Records, records []engine.Record) error {
 		return err
 	}
 	for i := range records {
+		if err := c.ctx().Err(); err != nil { // looking at many texts takes a while
+			return err
+		}
 		r := &records[i]
 		kept := privacy.Record{Metadata: r.Metadata, Document: r.Document, URI: r.URI}
 		if err := plan.Apply(keys, info.ID.String(), &kept); err != nil {
