@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	"github.com/chromad/chromad/server/alert"
@@ -20,13 +19,8 @@ func alertsCommands() []subcommand {
 
 // alertsCommand is chromad alerts.
 func alertsCommand(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	var b strings.Builder
-	b.WriteString("Alerts, and the targets that they are sent to.\n\nUsage:\n\n")
-	for _, c := range alertsCommands() {
-		fmt.Fprintf(&b, "  chromad alerts %-20s %s\n", c.name+" "+c.args, c.short)
-	}
-	b.WriteString("\nMore: chromad alerts COMMAND --help, docs/alerts.md\n")
-	return group(ctx, "chromad alerts", b.String(), alertsCommands(), args, stdout, stderr)
+	usage := groupUsage("alerts", "Alerts, and the targets that they are sent to.", alertsCommands(), "\nMore: chromad alerts COMMAND --help, docs/alerts.md\n")
+	return group(ctx, "chromad alerts", usage, alertsCommands(), args, stdout, stderr)
 }
 
 // testTimeout is how long one target may take for the test alert.

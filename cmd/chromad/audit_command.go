@@ -27,12 +27,7 @@ func auditCommands() []subcommand {
 }
 
 func auditCommand(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	var b strings.Builder
-	b.WriteString("The audit log of a store: who did what, and what was refused. It holds names and counts, never content.\n\nUsage:\n\n")
-	for _, c := range auditCommands() {
-		fmt.Fprintf(&b, "  %-38s %s\n", "chromad audit "+c.name+" "+c.args, c.short)
-	}
-	b.WriteString(`
+	usage := groupUsage("audit", "The audit log of a store: who did what, and what was refused. It holds names and counts, never content.", auditCommands(), `
 Examples:
 
   chromad audit tail /var/lib/chroma -f
@@ -43,7 +38,7 @@ Examples:
 A running server is asked by its admin socket. Without one the store is opened; an encrypted one then takes --keys.
 More: docs/audit.md.
 `)
-	return group(ctx, "chromad audit", b.String(), auditCommands(), args, stdout, stderr)
+	return group(ctx, "chromad audit", usage, auditCommands(), args, stdout, stderr)
 }
 
 // auditPage is the flags that its commands share.
@@ -277,7 +272,8 @@ Examples:
   chromad audit verify /var/lib/chroma --expect 1041:9f86d081…         a number and hash that were noted before
 
 It ends with the number and the hash of the last record. Keep them elsewhere: what comes later has to build on them.
-A store that is not encrypted signs nothing: there, who can write to its files can make another chain, and only what was noted tells.
+A store that is not encrypted signs nothing: there, who can write to its files can make another chain,
+and only what was noted tells.
 `)
 	public := p.String("public-key", "", "`file` with the store's public key; without, the store's own word is taken")
 	expect := p.String("expect", "", "`number:hash` of a record that was there")

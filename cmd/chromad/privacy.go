@@ -31,17 +31,8 @@ func privacyCommand(ctx context.Context, args []string, stdout, stderr io.Writer
 }
 
 func privacyUsage() string {
-	var b strings.Builder
-	b.WriteString(`What may be stored of people, before it is stored: metadata keys that are accepted, dropped, hashed or made
-pseudonyms, documents that are dropped, and personal data in texts that is refused, masked or tagged.
-
-Usage:
-
-`)
-	for _, c := range privacyCommands() {
-		fmt.Fprintf(&b, "  chromad privacy %-24s %s\n", c.name+" "+c.args, c.short)
-	}
-	b.WriteString(`
+	return groupUsage("privacy", `What may be stored of people, before it is stored: metadata keys that are accepted, dropped, hashed or made
+pseudonyms, documents that are dropped, and personal data in texts that is refused, masked or tagged.`, privacyCommands(), `
 Rules are YAML:
 
   version: 1
@@ -59,7 +50,6 @@ Try them before they hold:
 Works on a running server's store too, and then at once. What is stored already stays as it is. Who sees what of
 it is up to roles: docs/privacy.md tells of both.
 `)
-	return b.String()
 }
 
 // keeperOf is the rules and keys of a store, which a server may have open.

@@ -108,13 +108,13 @@ func limitLines(s *limit.Set) (out []string) {
 }
 
 func usersAttributes(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	p := newUsersPage("attributes", "PATH NAME --attribute NAME=VALUES", "Set what rules about records may ask about a user, in the place of what there is.", `
+	p := newUsersPage("attributes", "PATH NAME --attribute NAME=VALUES", "Set what rules about records may ask about a user, in the place of what there is. Without --attribute, nothing.", `
 Example, for a role whose rule is {team: {$in: "${attributes.team}"}}:
 
   chromad users attributes ./chroma ada --attribute team=red,blue
 `)
 	var texts list
-	p.Var(&texts, "attribute", attributeHelp+"; none: no more")
+	p.Var(&texts, "attribute", attributeHelp)
 	rest, err := p.arguments(args, "PATH", "NAME")
 	var attributes access.Attributes
 	if err == nil {
@@ -127,7 +127,7 @@ Example, for a role whose rule is {team: {$in: "${attributes.team}"}}:
 }
 
 func usersLimits(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	p := newUsersPage("limits", "PATH NAME --limit BOUND=NUMBER", "Set how much a user may ask for, in the place of what there is.", `
+	p := newUsersPage("limits", "PATH NAME --limit BOUND=NUMBER", "Set how much a user may ask for, in the place of what there is. Without --limit, what roles and the server say.", `
 Example:
 
   chromad users limits ./chroma app --limit requests=100 --limit bytes=50MiB --limit collection:query:requests=20
@@ -135,7 +135,7 @@ Example:
 Bounds are a second, concurrent apart. -1 lifts the server's own. Where roles say something, the stricter of both holds.
 `)
 	var texts list
-	p.Var(&texts, "limit", limitHelp+"; none: no more")
+	p.Var(&texts, "limit", limitHelp)
 	rest, err := p.arguments(args, "PATH", "NAME")
 	var limits *limit.Set
 	if err == nil {
