@@ -1,0 +1,83 @@
+package main
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/chromad/chromad/engine"
+	"github.com/chromad/chromad/server"
+	"github.com/chromad/chromad/server/audit"
+)
+
+// BenchmarkAudit measures what recording every read costs: the same queries to
+// servers over one store, one that records nothing of them, one whose events
+// follow the answers to the disk, and one that waits for them, in turn.
+//
+//	go test ./bench -run '^$' -bench Audit -benchtime 20x -http.rows 2000
+func BenchmarkAudit(b *testing.B) {
+	s, err := readSet(*httpData)
+	if err != nil {
+		b.Fatal(err)
+	}
+	db, err := engine.Open(b.TempDir(), nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		if err := db.Close(); err != nil {
+			b.Error(err)
+		}
+	})
+	names := []string{"off", "acts", "all"}
+	var wires []*wire
+	for _, name := range names {
+		c := audit.Defaults()
+		c.Reads, c.Wait = name != "off", name == "all"
+		wires = append(wires, &wire{address: serveAudited(b, db, c), set: s})
+	}
+	path := wires[0].fill(b, *httpRows)
+	requests := wires[0].queries(path, `"include":["distances"]`)
+	const n, clients = 500, 4
+	took := make([][]float64, len(names))
+	for round := 0; b.Loop(); round++ {
+		for i := range names {
+			w := (i + round) % len(names)
+			began := time.Now()
+			wires[w].ask(b, requests, n, clients)
+			took[w] = append(took[w], time.Since(began).Seconds())
+		}
+	}
+	for i, name := range names {
+		slices.Sort(took[i])
+		b.ReportMetric(n/took[i][len(took[i])/2], name+"-q/s")
+		if i > 0 {
+			b.ReportMetric(took[0][len(took[0])/2]/took[i][len(took[i])/2], name+"-ratio")
+		}
+	}
+}
+
+func serveAudited(b *testing.B, db *engine.DB, c audit.Config) string {
+	b.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error)
+	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	go func() {
+		done <- server.New(server.Config{Store: server.EngineStore(db), Log: log, Audit: audit.New(db, c)}).Serve(ctx, l)
+	}()
+	b.Cleanup(func() {
+		stop()
+		if err := <-done; err != nil {
+			b.Error(err)
+		}
+	})
+	return l.Addr().String()
+}
