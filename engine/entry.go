@@ -435,8 +435,6 @@ func decodeEdit(b []byte) (ID, *manifest, error) {
 	return id, m, d.Done()
 }
 
-func appendUvarint(b []byte, n uint64) []byte { return binary.AppendUvarint(b, n) }
-
 func appendString(b []byte, s string) []byte {
 	b = binary.AppendUvarint(b, uint64(len(s)))
 	return append(b, s...)

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"math"
 	"slices"
@@ -139,7 +140,7 @@ func decodeKeeping(d *disk.Decoder) *keeping {
 }
 
 // appendNumber is for times and durations in seconds, none of which is negative.
-func appendNumber(b []byte, n int64) []byte { return appendUvarint(b, uint64(n)) }
+func appendNumber(b []byte, n int64) []byte { return binary.AppendUvarint(b, uint64(n)) }
 
 func decodeNumber(d *disk.Decoder) int64 {
 	n := d.Uvarint()

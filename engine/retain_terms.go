@@ -203,7 +203,7 @@ func (e *expireEntry) append(b []byte) []byte {
 	b = append(b, byte(opExpire))
 	b = append(b, e.collection[:]...)
 	b = appendNumber(appendString(b, e.key), e.at)
-	b = appendUvarint(b, uint64(len(e.ids)))
+	b = binary.AppendUvarint(b, uint64(len(e.ids)))
 	for _, id := range e.ids {
 		b = appendString(b, id)
 	}

@@ -52,23 +52,26 @@ func (s *Server) retention(c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.tellRetention(found)
-}
-
-// tellRetention answers with what holds for a collection now, and what that means
-// for its records.
-func (c *call) tellRetention(found Collection) error {
 	state, err := found.RetentionState(c.ctx())
 	if err != nil {
 		return err
 	}
+	return c.tellRetention(found, &state)
+}
+
+// tellRetention answers with what holds for a collection now, and what that means
+// for its records; nil: nobody could tell.
+func (c *call) tellRetention(found Collection, state *engine.RetentionState) error {
 	info := found.Info()
 	buf := c.buffer()
 	b := appendKept(*buf, engine.Kept{ID: info.ID, Tenant: info.Tenant, Database: info.Database, Name: info.Name, Retention: found.Retention(), Hold: found.Hold()})
-	b = append(b, `,"over":`...)
-	b = appendInt(b, state.Over)
-	b = append(b, `,"unclear":`...)
-	*buf = append(appendInt(b, state.Unclear), '}')
+	if state == nil {
+		b = append(b, `,"over":null,"unclear":null}`...)
+	} else {
+		b = appendInt(append(b, `,"over":`...), state.Over)
+		b = append(appendInt(append(b, `,"unclear":`...), state.Unclear), '}')
+	}
+	*buf = b
 	c.json(*buf)
 	return nil
 }
@@ -151,5 +154,10 @@ func (c *call) changeRetention(change func(Collection) error) error {
 	if err := change(found); err != nil {
 		return err
 	}
-	return c.tellRetention(found)
+	state, err := found.RetentionState(c.ctx())
+	if err != nil { // a damaged collection can be put under hold, which is done
+		c.cause = err
+		return c.tellRetention(found, nil)
+	}
+	return c.tellRetention(found, &state)
 }

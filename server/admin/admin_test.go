@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -354,4 +355,58 @@ func TestRetention(t *testing.T) {
 			t.Errorf("%s: %d, want %d", body, res.StatusCode, status)
 		}
 	}
+}
+
+// A damaged collection is put under hold as another one: that nothing of it goes
+// before it is repaired is when it matters.
+func TestHoldOfDamaged(t *testing.T) {
+	ctx, dir := t.Context(), t.TempDir()
+	with := func(do func(db *engine.DB)) {
+		db, err := engine.Open(dir, &engine.Options{ExpireEvery: -1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		do(db)
+		if err := db.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run := func(db *engine.DB, do string) (admin.KeptCollection, error) {
+		return admin.RunRetention(ctx, db, admin.RetentionCommand{Do: do, Tenant: engine.DefaultTenant, Database: engine.DefaultDatabase, Collection: "c", Reason: "a case"})
+	}
+	with(func(db *engine.DB) {
+		c, err := db.Default().Create(ctx, "c", engine.Spec{})
+		if err == nil {
+			err = c.Add(ctx, engine.Record{ID: "1", Embedding: []float32{1, 2}})
+		}
+		if err == nil {
+			_, err = run(db, admin.SetRetention)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	})
+	files, err := filepath.Glob(filepath.Join(dir, "seg", "*.seg"))
+	if err != nil || len(files) != 1 {
+		t.Fatal(files, err)
+	}
+	if err := os.Truncate(files[0], 100); err != nil {
+		t.Fatal(err)
+	}
+	with(func(db *engine.DB) {
+		if _, err := run(db, admin.ShowOne); !errors.Is(err, engine.ErrCorrupt) {
+			t.Errorf("show: %v", err)
+		}
+		if k, err := run(db, admin.PlaceHold); err != nil || !k.Held || k.Over != -1 {
+			t.Errorf("hold: %+v, %v", k, err)
+		}
+		if err := db.Default().Delete(ctx, "c"); !errors.Is(err, engine.ErrHeld) {
+			t.Errorf("delete: %v", err)
+		}
+	})
+	with(func(db *engine.DB) {
+		if all, err := admin.ListRetention(ctx, db); err != nil || len(all) != 1 || !all[0].Held || all[0].Over != -1 {
+			t.Errorf("%+v, %v", all, err)
+		}
+	})
 }

@@ -51,8 +51,8 @@ type KeptCollection struct {
 	Held       bool      `json:"held"`
 	Reason     string    `json:"reason,omitempty"`
 	Since      time.Time `json:"since,omitzero"`
-	Over       int       `json:"over"`    // see engine.RetentionState
-	Unclear    int       `json:"unclear"` //
+	Over       int       `json:"over"`    // see engine.RetentionState; -1: the collection is damaged, nobody can tell
+	Unclear    int       `json:"unclear"` // likewise
 }
 
 // RunRetention does what a command says to a store, and tells what holds then.
@@ -80,7 +80,11 @@ func RunRetention(ctx context.Context, store Keeper, c RetentionCommand) (k Kept
 	if err != nil {
 		return k, err
 	}
-	return keptOf(ctx, in)
+	k, err = keptOf(ctx, in)
+	if err != nil && c.Do != ShowOne { // a damaged collection can be put under hold, which is done
+		k.Over, k.Unclear, err = -1, -1, nil
+	}
+	return k, err
 }
 
 // ListRetention tells of all collections that have a retention or a hold.
@@ -99,8 +103,11 @@ func ListRetention(ctx context.Context, store Keeper) ([]KeptCollection, error) 
 			return nil, err
 		}
 		one, err := keptOf(ctx, in)
-		if err != nil {
-			return nil, fmt.Errorf("collection %q: %w", k.Name, err)
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		if err != nil { // damaged, which is no reason not to tell of the others
+			one.Over, one.Unclear = -1, -1
 		}
 		out = append(out, one)
 	}
