@@ -79,6 +79,7 @@ func TestRetries(t *testing.T) {
 		}
 		x.Alert(Message{}) // which this target does not take
 		time.Sleep(time.Hour)
+		synctest.Wait()
 		if got := fmt.Sprint(rows(t, m.got)); got != "[1 2 3 4 5 6 7]" {
 			t.Errorf("got %s", got)
 		}
@@ -118,6 +119,7 @@ func TestLaterAndRejected(t *testing.T) {
 			x.Event(event(n))
 		}
 		time.Sleep(time.Hour)
+		synctest.Wait()
 		if got := fmt.Sprint(rows(t, m.got)); got != "[4 5]" {
 			t.Errorf("got %s", got)
 		}
@@ -195,6 +197,7 @@ func TestCloseDrains(t *testing.T) {
 				x.Event(event(n))
 			}
 			time.Sleep(45 * time.Second)
+			synctest.Wait()
 			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 			defer cancel()
 			if err := x.Close(ctx); err != nil || len(m.got) != 1200 {
@@ -216,6 +219,7 @@ func TestLinger(t *testing.T) {
 			time.Sleep(100 * time.Millisecond)
 		}
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		if len(m.calls) != 1 || len(m.got) != 3 {
 			t.Errorf("%d batches of %d messages", len(m.calls), len(m.got))
 		}
