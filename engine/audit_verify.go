@@ -52,13 +52,7 @@ func (db *DB) VerifyAudit(ctx context.Context, expect AuditExpect) (*AuditReport
 }
 
 func (db *DB) verifyAudit(ctx context.Context, expect AuditExpect) (*AuditReport, error) {
-	if !db.opts.ReadOnly { // so that no file is closed meanwhile
-		if err := db.audit.work.lock(ctx); err != nil {
-			return nil, err
-		}
-		defer db.audit.work.Unlock()
-	}
-	v := &auditVerifier{db: db, ctx: ctx, expect: expect, report: &AuditReport{Encrypted: db.ring != nil, Findings: []AuditFinding{}}}
+	v := &auditVerifier{db: db, ctx: ctx, expect: expect, read: map[uint64]bool{}, report: &AuditReport{Encrypted: db.ring != nil, Findings: []AuditFinding{}}}
 	if v.public = expect.Public; v.public == nil && db.ring != nil {
 		var err error
 		if v.public, err = db.ring.Public(); err != nil {
@@ -78,6 +72,7 @@ type auditVerifier struct {
 	public []byte
 	report *AuditReport
 
+	read    map[uint64]bool // closed files, by their first records
 	last    uint64
 	hash    auditHash
 	broken  bool // the record before could not be read, so its hash is not known
@@ -92,16 +87,20 @@ func (v *auditVerifier) tell(seq uint64, file, format string, args ...any) {
 }
 
 func (v *auditVerifier) run() error {
-	files, err := v.db.auditFiles()
+	files, err := v.closedFiles()
 	if err != nil {
 		return err
 	}
-	v.report.Files = len(files)
-	for _, f := range files {
-		if err := v.closed(f); err != nil {
+	if !v.db.opts.ReadOnly { // so that no file is closed while the rest is read, which is short
+		if err := v.db.audit.work.lock(v.ctx); err != nil {
+			return err
+		}
+		defer v.db.audit.work.Unlock()
+		if files, err = v.closedFiles(); err != nil {
 			return err
 		}
 	}
+	v.report.Files = len(files)
 	if err := v.open(files); err != nil {
 		return err
 	}
@@ -111,6 +110,26 @@ func (v *auditVerifier) run() error {
 		v.tell(0, auditDamagedDir, "%d files were damaged and put aside; a record in the log says when", len(infos))
 	}
 	return nil
+}
+
+// closedFiles reads those that were not read yet. One that is removed
+// meanwhile, or put under another key, has them listed again.
+func (v *auditVerifier) closedFiles() (files []auditFile, err error) {
+	for range auditTries {
+		if files, err = v.db.auditFiles(); err != nil {
+			return nil, err
+		}
+		for _, f := range files {
+			if !v.read[f.first] && err == nil {
+				err = v.closed(f)
+				v.read[f.first] = err == nil
+			}
+		}
+		if !isNotExist(err) {
+			break
+		}
+	}
+	return files, err
 }
 
 // closed reads a closed file.

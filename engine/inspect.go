@@ -212,7 +212,7 @@ func (in *inspection) show(ctx context.Context, v *Inspection) error {
 }
 
 func (in *inspection) showSizes(_ context.Context, v *Inspection) error {
-	for _, dir := range []string{checkpointDir, segmentDir, "log", keys.Dir, disk.TmpDir} {
+	for _, dir := range []string{checkpointDir, segmentDir, "log", keys.Dir, auditDir, auditLogDir, disk.TmpDir} {
 		infos, err := in.db.fs.List(dir)
 		if isNotExist(err) {
 			continue
