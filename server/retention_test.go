@@ -1,9 +1,11 @@
 package server
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/chromad/chromad/engine"
@@ -48,6 +50,37 @@ func TestRetentionRoutes(t *testing.T) {
 	}
 	r.says(200, `"retention":null`, "GET", at, "")
 	r.says(404, "does not exist", "GET", ours(inDefault+"/collections/00000000-0000-4000-8000-000000000000"), "")
+}
+
+// By a clock that nobody waits for: a record goes at its second, is deleted within
+// a minute, and comes back under its id as another one.
+func TestExpiryRoutes(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		db, err := engine.Open(dir, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		r := &rig{Server: New(Config{Store: EngineStore(db)}), t: t, log: &bytes.Buffer{}}
+		path := r.collection(`{"name":"docs"}`)
+		r.says(200, "", "PUT", ours(path), `{"default_seconds":7200}`)
+		r.says(201, "", "POST", path+"/add", fmt.Sprintf(`{"ids":["a","b"],"embeddings":[[1],[2]],"documents":["old",null],"metadatas":[{"expires_at":%d},null]}`, time.Now().Add(time.Hour+30*time.Second).Unix()))
+		time.Sleep(time.Hour + 29*time.Second) // between two sweeps
+		r.says(200, "2", "GET", path+"/count", "")
+		time.Sleep(time.Second)
+		r.says(200, "1", "GET", path+"/count", "")
+		r.says(200, `"ids":["b"]`, "POST", path+"/get", `{}`)
+		r.says(200, `"ids":[["b"]]`, "POST", path+"/query", `{"query_embeddings":[[1]],"n_results":5}`)
+		r.says(201, "", "POST", path+"/add", `{"ids":["a"],"embeddings":[[3]]}`)
+		r.says(200, `"ids":["b","a"],"embeddings":null,"documents":[null,null]`, "POST", path+"/get", `{}`)
+		time.Sleep(time.Hour)
+		r.says(200, `"ids":["a"]`, "POST", path+"/get", `{}`)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		r.says(200, "\nchromad_expired_records_total 1\n", "GET", "/metrics", "")
+		r.says(200, "\nchromad_records 1\n", "GET", "/metrics", "")
+	})
 }
 
 // A hold refuses, on every route, what would take something away from the
