@@ -22,9 +22,9 @@ type tightGroup struct {
 }
 
 const (
-	// tightLeast is the size from which on a group is taken apart: the
-	// nearest of fewer rows are all among the candidates that nearOf keeps.
-	tightLeast = 33
+	// tightLeast is the size from which on a group is taken apart. A few near
+	// rows are all among each other's links, which also lead out.
+	tightLeast = 9
 	// tightStep is how far apart rows of a group are along one coordinate, in
 	// steps of the grid: the error of a difference is 0.4.
 	tightStep = 1.5
