@@ -41,7 +41,7 @@ func commands() []subcommand {
 		{"keys", "COMMAND", "keys of encrypted stores: create, list, rotate, encrypt, rewrap, public, destroy", keysCommand},
 		{"audit", "COMMAND", "who did what, and what was refused: tail, search, verify, export", auditCommand},
 		{"users", "COMMAND", "who may do what: add, list, key, rotate, revoke, password, grant, disable, remove, export, import", usersCommand},
-		{"privacy", "COMMAND", "what may be stored of people: show, set, test, rotate", privacyCommand},
+		{"privacy", "COMMAND", "what may be stored of people: show, set, test, rotate, reveal", privacyCommand},
 		{"retention", "COMMAND", "how long records are kept, and legal holds: show, set, off, hold, release", retentionCommand},
 		{"alerts", "COMMAND", "alerts and their targets: test", alertsCommand},
 		{"certs", "COMMAND", "certificates for trying TLS out: dev", certsCommand},

@@ -23,6 +23,7 @@ func privacyCommands() []subcommand {
 		{"set", "PATH FILE", "replace the rules by those of a YAML file", privacySet},
 		{"test", "[FILE] < TEXT", "show what rules make of a text", privacyTest},
 		{"rotate", "PATH", "make new keys for pseudonyms and hashes", privacyRotate},
+		{"reveal", "PATH COLLECTION KEY < PSEUDONYMS", "turn pseudonyms back", privacyReveal},
 	}
 }
 
@@ -57,6 +58,7 @@ type keeperOf interface {
 	Rules(ctx context.Context) (*privacy.Rules, error)
 	SetRules(ctx context.Context, r *privacy.Rules) error
 	RotatePseudonyms(ctx context.Context) (int, error)
+	Reveal(ctx context.Context, collection, field string, pseudonyms []string) ([]privacy.Revealed, error)
 }
 
 // keptHere is a keeperOf of a store that nobody else has open.
@@ -75,6 +77,11 @@ func (k keptHere) RotatePseudonyms(ctx context.Context) (int, error) {
 		return 0, err
 	}
 	return keys.Len(), nil
+}
+
+func (k keptHere) Reveal(ctx context.Context, collection, field string, pseudonyms []string) ([]privacy.Revealed, error) {
+	out, err := k.Keeper.Reveal(ctx, collection, field, pseudonyms)
+	return out, offlineAct(ctx, k.db, audit.Event{Action: "privacy:reveal", Collection: collection}, err)
 }
 
 // kept calls do with the rules of the store in dir.
@@ -174,9 +181,52 @@ equal only under the same key: what is stored is not written again.`, "")
 	return exitOK
 }
 
+func privacyReveal(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	p := newFlagPage("privacy reveal", "PATH COLLECTION KEY < PSEUDONYMS", `Turn pseudonyms back: read one on each line, write what it stands for as JSON.
+
+COLLECTION is the id of the collection, which chromad inspect PATH collections shows, KEY the metadata key, or
+#document or #uri. Who owns the store's files may do it; roles have no way to it. The audit log tells that it was done.`, `
+Example:
+
+  echo AZX2xAQDK9-VcjShdyTZQhpeh0AOjTNMWDEUyK10ahU | chromad privacy reveal ./chroma 0b9dbd24-8b0d-4bd2-b5b5-0b1e3a6d7a57 customer
+`)
+	flags := newChangeFlags(p)
+	rest, err := p.read(args)
+	if err == nil && len(rest) != 3 {
+		err = errors.New("which store, collection and key? chromad privacy reveal PATH COLLECTION KEY < PSEUDONYMS")
+	}
+	if err != nil {
+		return p.refuse(err, stdout, stderr)
+	}
+	text, err := io.ReadAll(io.LimitReader(os.Stdin, maxPseudonyms+1))
+	if err == nil && len(text) > maxPseudonyms {
+		err = fmt.Errorf("more than %s of pseudonyms: send them in pieces", size(maxPseudonyms))
+	}
+	asked := strings.Fields(string(text))
+	var found []privacy.Revealed
+	if err == nil {
+		err = flags.kept(ctx, rest[0], func(k keeperOf) (err error) {
+			found, err = k.Reveal(ctx, rest[1], rest[2], asked)
+			return err
+		})
+	}
+	for i, r := range found {
+		if !r.Known {
+			err = errors.Join(err, fmt.Errorf("line %d: no pseudonym of this key of this collection", i+1))
+			r.Value = "null"
+		}
+		fmt.Fprintln(stdout, r.Value)
+	}
+	if err != nil {
+		return p.fail(err, stderr)
+	}
+	return exitOK
+}
+
 const (
-	maxRulesFile = 1 << 20
-	maxTestText  = 16 << 20
+	maxPseudonyms = 4 << 20
+	maxRulesFile  = 1 << 20
+	maxTestText   = 16 << 20
 )
 
 // readRules reads YAML by way of JSON, whose reader refuses what it does not know.

@@ -152,7 +152,6 @@ func TestPrivacyPageRoles(t *testing.T) {
 	policy, _, _ = strings.Cut(policy, "```")
 	path := filepath.Join(t.TempDir(), "store")
 	s := start(t, "--path", path)
-	defer s.finish(t)
 	const api = "/api/v2/tenants"
 	ask(t, "POST", s.address+api, `{"name":"acme"}`)
 	ask(t, "POST", s.address+api+"/acme/databases", `{"name":"crm"}`)
@@ -193,6 +192,19 @@ func TestPrivacyPageRoles(t *testing.T) {
 	for _, body := range []string{`{"where":{"note":"canary-5"}}`, `{"where":{"iban":"canary-4"}}`, `{"where_document":{"$contains":"canary"}}`, `{"include":["embeddings"]}`} {
 		if status, answer := get(body); status != 403 || strings.Contains(answer, "canary") {
 			t.Errorf("%s: %d %s", body, status, answer)
+		}
+	}
+	for _, running := range []bool{true, false} {
+		withInput(t, pseudonym+"\n")
+		if out, _ := privately(t, exitOK, "reveal", path, id[:36], "customer"); out != "\"canary-2\"\n" {
+			t.Errorf("revealed: %s", out)
+		}
+		withInput(t, "junk\n"+pseudonym)
+		if out, said := privately(t, exitFailed, "reveal", path, id[:36], "iban"); out != "null\nnull\n" || !strings.Contains(said, "line 1: no pseudonym") || !strings.Contains(said, "line 2") {
+			t.Errorf("of another key: %s%s", out, said)
+		}
+		if running {
+			s.finish(t)
 		}
 	}
 }

@@ -124,7 +124,7 @@ func strictBody(w http.ResponseWriter, r *http.Request, into any) error {
 func (a *Admin) audited(w http.ResponseWriter, r *http.Request) {
 	action := map[string]string{
 		"/admin/v1/access": "access:change", "/admin/v1/retention": "retention:change",
-		"/admin/v1/privacy": "privacy:write", "/admin/v1/privacy/rotate": "privacy:rotate",
+		"/admin/v1/privacy": "privacy:write", "/admin/v1/privacy/rotate": "privacy:rotate", "/admin/v1/privacy/reveal": "privacy:reveal",
 	}[r.URL.Path]
 	if a.audit == nil || r.Method != http.MethodPost || action == "" {
 		a.mux.ServeHTTP(w, r)
@@ -177,6 +177,10 @@ func AboutCommand(e *audit.Event, body []byte) {
 		Role       *struct {
 			Name string `json:"name"`
 		} `json:"role"`
+	}
+	if e.Action == "privacy:reveal" && json.Unmarshal(body, &c) == nil {
+		e.Collection = c.Collection // its id
+		return
 	}
 	if (e.Action != "access:change" && e.Action != "retention:change") || json.Unmarshal(body, &c) != nil || c.Do == "" {
 		return

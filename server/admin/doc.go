@@ -13,6 +13,7 @@
 //	GET  /admin/v1/privacy      what may be stored
 //	POST /admin/v1/privacy      change that: the body is privacy.Rules
 //	POST /admin/v1/privacy/rotate  new keys for pseudonyms and hashes
+//	POST /admin/v1/privacy/reveal  what pseudonyms stand for: the body is Pseudonyms
 //	GET  /admin/v1/retention    collections with a retention or a legal hold
 //	POST /admin/v1/retention    change one: the body is a RetentionCommand
 //

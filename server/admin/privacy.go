@@ -3,6 +3,7 @@ package admin
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -17,6 +18,14 @@ type Privacy interface {
 	Rules(ctx context.Context) (*privacy.Rules, error)
 	SetRules(ctx context.Context, r *privacy.Rules) error
 	Rotate(ctx context.Context) (*privacy.Keys, error)
+	Reveal(ctx context.Context, collection, field string, pseudonyms []string) ([]privacy.Revealed, error)
+}
+
+// Pseudonyms is the body of POST /admin/v1/privacy/reveal.
+type Pseudonyms struct {
+	Collection string   `json:"collection"` // its id
+	Field      string   `json:"field"`      // a metadata key, #document or #uri
+	Pseudonyms []string `json:"pseudonyms"`
 }
 
 // Keep makes the Admin answer about rules, too. It is called before the first
@@ -53,6 +62,19 @@ func (a *Admin) Keep(p Privacy) {
 			return
 		}
 		answer(w, http.StatusOK, Kept{keys.Len()})
+	})
+	a.mux.HandleFunc("POST /admin/v1/privacy/reveal", func(w http.ResponseWriter, r *http.Request) {
+		var asked Pseudonyms
+		if err := strictBody(w, r, &asked); err != nil {
+			fail(w, http.StatusBadRequest, err)
+			return
+		}
+		revealed, err := p.Reveal(context.WithoutCancel(r.Context()), asked.Collection, asked.Field, asked.Pseudonyms)
+		if err != nil {
+			fail(w, http.StatusConflict, err)
+			return
+		}
+		answer(w, http.StatusOK, revealed)
 	})
 }
 
@@ -97,5 +119,22 @@ func (c *Client) RotatePseudonyms(ctx context.Context) (int, error) {
 	}
 	defer body.Close()
 	var k Kept
-	return k.Keys, decode(body, "privacy", &k)
+	err = decode(body, "privacy", &k)
+	return k.Keys, err
+}
+
+// Reveal asks what pseudonyms stand for, see privacy.Keeper.Reveal.
+func (c *Client) Reveal(ctx context.Context, collection, field string, pseudonyms []string) ([]privacy.Revealed, error) {
+	text, err := json.Marshal(Pseudonyms{collection, field, pseudonyms})
+	if err != nil {
+		return nil, err
+	}
+	body, err := c.ask(ctx, http.MethodPost, "privacy/reveal", bytes.NewReader(text))
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	var out []privacy.Revealed
+	err = decode(body, "privacy", &out)
+	return out, err
 }

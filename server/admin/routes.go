@@ -93,7 +93,7 @@ func (a *Admin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // withBody are the requests that have a body.
-var withBody = []string{"access", "retention", "privacy", "audit", "audit/verify"}
+var withBody = []string{"access", "retention", "privacy", "privacy/reveal", "audit", "audit/verify"}
 
 func (a *Admin) status(w http.ResponseWriter, _ *http.Request) {
 	s, stats := a.about, a.store.Stats()

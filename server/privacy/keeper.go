@@ -161,6 +161,32 @@ func (k *Keeper) Rotate(ctx context.Context) (*Keys, error) {
 	})
 }
 
+// Revealed is what a pseudonym stands for.
+type Revealed struct {
+	Known bool   `json:"known"` // it is a pseudonym of the field
+	Value string `json:"value"` // as JSON
+}
+
+// Reveal turns pseudonyms of a field (a metadata key, #document or #uri) of a
+// collection back, in their order. It is for who answers for the store: roles
+// have no way to it.
+func (k *Keeper) Reveal(ctx context.Context, collection, field string, pseudonyms []string) ([]Revealed, error) {
+	keys, err := k.Keys(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]Revealed, 0, len(pseudonyms))
+	for _, p := range pseudonyms {
+		v, known := keys.reveal(collection, field, p)
+		r := Revealed{Known: known}
+		if known {
+			r.Value = v.String()
+		}
+		out = append(out, r)
+	}
+	return out, nil
+}
+
 // change replaces the keys (nil: there are none) by what do makes of them.
 func (k *Keeper) change(ctx context.Context, do func(there *Keys) (*Keys, error)) (*Keys, error) {
 	k.mu.Lock()
