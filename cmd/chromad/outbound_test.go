@@ -284,7 +284,7 @@ func TestOutboundConfigured(t *testing.T) {
 	if err != nil || !strings.Contains(string(text), `"rule":"new_principal"`) || !strings.Contains(hook.text(), `"rule":"new_principal"`) || !strings.Contains(hook.text(), `"rule":"mass_export"`) || !strings.Contains(syslog.text(), "[alert@32473") {
 		t.Errorf("file\n%s\nwebhook %s\nsyslog %s, %v", text, hook.text(), syslog.text(), err)
 	}
-	if !strings.Contains(string(text), `"principal":"tess"`) {
+	if !strings.Contains(string(text), `{"type":"event",`) || !strings.Contains(string(text), `"principal":"tess"`) {
 		t.Error("no event about who came with a token")
 	}
 }
