@@ -328,6 +328,33 @@ func TestAuditFullDisk(t *testing.T) {
 	}
 }
 
+// After the disk has failed the log is read again, and goes on: what was in
+// doubt is there or not, what was acknowledged is.
+func TestAuditFailedSync(t *testing.T) {
+	for _, encrypted := range []bool{false, true} {
+		db, fs := newDB(t, smallAudit(encrypted))
+		n := 0
+		for range 5 {
+			appendAudit(t, db, n, n+20)
+			n += 20
+			failing := fs.Inject(faultfs.Rule{Op: faultfs.OpSync, Path: "audit/log/*"})
+			if _, err := db.AppendAudit(t.Context(), []byte("doubt"), true); !errors.Is(err, ErrUnknown) {
+				t.Fatal(err)
+			}
+			failing.Remove()
+		}
+		appendAudit(t, db, n, n+1)
+		got := slices.DeleteFunc(events(t, db), func(e string) bool { return e == "doubt" })
+		if len(got) != n+1 || got[n] != fmt.Sprintf("event %d", n) {
+			t.Errorf("%d events of %d", len(got), n+1)
+		}
+		wantClean(t, db)
+		if err := db.Err(); err != nil {
+			t.Errorf("the store has failed: %v", err)
+		}
+	}
+}
+
 // On a full disk there is room for records for a while: deleting has to be
 // recorded, and is what makes room.
 func TestAuditReserve(t *testing.T) {

@@ -103,10 +103,14 @@ func (a *auditLog) closeFile() error {
 // put aside, and a record says so: the store can go on, and nobody can say that
 // nothing happened.
 func (a *auditLog) start() error {
-	if a.log != nil {
+	if a.log != nil && a.log.Err() == nil {
 		return nil
 	}
 	db := a.db
+	if a.log != nil { // the disk failed: only reading it again tells what it holds
+		db.report("audit", a.log.Close(), false)
+		a.log = nil
+	}
 	if err := db.fs.Mkdir(auditDir); err != nil {
 		return err
 	}
