@@ -87,11 +87,11 @@ func (c *call) enterAudit(err error) error {
 	if log == nil || c.route != nil && c.route.action == access.Public {
 		return err
 	}
+	if err == nil && (c.who.Name == "" || log.Knows(audit.Login{Method: c.who.Method, Principal: c.who.Name, Key: c.who.Key, Address: addressOf(c.r.RemoteAddr)})) {
+		return nil
+	}
 	e := c.event()
 	if err == nil {
-		if e.Principal == "" {
-			return nil
-		}
 		e.Action, e.Tenant, e.Database, e.Collection = "authenticate", "", "", ""
 		if wrong := log.Entered(c.toTheEnd(), e); wrong != nil && !c.goesOn() {
 			return unrecorded(wrong)

@@ -60,7 +60,7 @@ func readAudit(o *options, n *yaml.Node) error {
 	case s.WhenFailing != "refuse" && s.WhenFailing != "reads":
 		return fmt.Errorf("when_failing is refuse or reads, not %.40q", s.WhenFailing)
 	case s.FileSize < 64<<10 || s.FileSize > 512<<20:
-		return errors.New("file_size is 64KB to 512MB")
+		return errors.New("file_size is 64KiB to 512MiB")
 	case s.Keep != -1 && s.Keep < 2*s.FileSize:
 		return errors.New("keep is two files or more, or -1 for all")
 	}

@@ -23,7 +23,7 @@ type Log struct {
 	failing           atomic.Bool // the last event could not be written
 
 	mu    sync.Mutex
-	seen  map[string]time.Time // who authenticated, and until when that needs no event
+	seen  map[Login]time.Time // who authenticated, and until when that needs no event
 	flood map[flooding]*counted
 
 	listening sync.RWMutex
@@ -38,7 +38,7 @@ const (
 
 // New makes a log.
 func New(store Store, config Config) *Log {
-	return &Log{store: store, config: config, now: time.Now, seen: map[string]time.Time{}, flood: map[flooding]*counted{}}
+	return &Log{store: store, config: config, now: time.Now, seen: map[Login]time.Time{}, flood: map[flooding]*counted{}}
 }
 
 // Subscribe has listen called with every event after it was stored. It must
@@ -161,6 +161,17 @@ func (l *Log) Refused(ctx context.Context, e Event) error {
 	return l.write(ctx, e, e.Reason != Hidden)
 }
 
+// Login is a way in.
+type Login struct{ Method, Principal, Key, Address string }
+
+// Knows tells whether Entered has written of a login in the last hour.
+func (l *Log) Knows(who Login) bool {
+	now := l.now()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return now.Before(l.seen[who])
+}
+
 // Entered writes that somebody has shown who he is: the first time in an hour
 // with this method from this address.
 func (l *Log) Entered(ctx context.Context, e Event) error {
@@ -168,7 +179,7 @@ func (l *Log) Entered(ctx context.Context, e Event) error {
 		return nil
 	}
 	e.Kind, e.Outcome = Authentication, Allowed
-	who := e.Method + "\x00" + e.Principal + "\x00" + e.Key + "\x00" + e.Address
+	who := Login{e.Method, e.Principal, e.Key, e.Address}
 	now := l.now()
 	l.mu.Lock()
 	known := now.Before(l.seen[who])
