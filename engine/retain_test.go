@@ -240,7 +240,6 @@ func TestExpiryErases(t *testing.T) {
 					check(t, db.Flush(ctx))
 				}
 			}
-			check(t, db.Flush(ctx)) // receipts count rows of files
 			time.Sleep(time.Hour)
 			if n, err := c.Count(ctx); n != 26 || err != nil {
 				t.Errorf("%d records are to be seen, %v", n, err)
@@ -268,16 +267,19 @@ func TestExpiryErases(t *testing.T) {
 			if op != nil {
 				public, err := db.PublicKey()
 				check(t, err)
-				rows := uint64(0)
+				n, rows := 0, uint64(0)
 				for r, err := range db.Receipts(ctx) {
 					check(t, err)
 					check(t, r.Verify(public))
 					for _, of := range r.Statement.Collections {
+						if n++; of.ID != c.ID().String() || r.Statement.Kind != "records" {
+							t.Errorf("a receipt of %+v", r.Statement)
+						}
 						rows += of.Rows
 					}
 				}
-				if rows != 14 {
-					t.Errorf("receipts are of %d rows", rows)
+				if n != 1 || rows > 14 { // a merge in the background may have had some before
+					t.Errorf("%d receipts, of %d rows", n, rows)
 				}
 			}
 			check(t, db.Close())
