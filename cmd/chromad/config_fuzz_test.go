@@ -16,6 +16,8 @@ func FuzzConfig(f *testing.F) {
 		"cors_allow_origins: [\"*\", http://a]\n", "keys: /k\nexpect_generation: 18446744073709551615\n", "memory: 1GiB\nmemtable_rows: -1\ndrain: 1h3s\n",
 		"log_level: &a debug\nlog_format: *a\n", "port: 1\nport: 2\n", "sqlitedb: {}\n", "a: &a [x,x,x]\nb: &b [*a,*a,*a]\ncors_allow_origins: [*b,*b]\n",
 		"---\nport: 1\n---\nport: 2\n", "- port\n", "? {port: 1}\n: 2\n", "<<: {port: 1}\n", "port: !!binary aGk=\n", "port: 0x7fffffffffffffffffff\n", "\xff\xfep",
+		"export:\n- {type: file, path: /x, max_size: 1MiB, send: [events], kinds: [admin]}\n- {type: syslog, address: \"tls://h\", ca: /c}\n", "export: [{type: webhook, url: \"https://h/\", secret_file: /s}]",
+		"alerts: {cool_down: 1h, time_zone: UTC, rules: [{rule: destructive_outside_hours, hours: [\"Mon-Fri 08:00-18:00\"], actions: [\"db:*\"]}, {rule: mass_export, rows: 5, by: all}]}",
 	} {
 		f.Add(text)
 	}
