@@ -1,7 +1,7 @@
 # chromad in an image that holds nothing but the binary: no shell, no package manager, no libraries.
 #
 #   docker build -t chromad .
-#   docker run --read-only --cap-drop=ALL --security-opt=no-new-privileges --stop-timeout 45 \
+#   docker run --read-only --cap-drop=ALL --security-opt=no-new-privileges --stop-timeout 50 \
 #     -v chroma:/data -v "$PWD/certs:/certs:ro" -p 8000:8000 \
 #     chromad run --path /data --host 0.0.0.0 --tls-cert /certs/server.pem --tls-key /certs/server.key
 #

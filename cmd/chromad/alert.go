@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -65,6 +66,9 @@ func (t *telling) Event(e audit.Event) {
 	t.watcher.Event(e)
 }
 
+// unlogged are fields that the server's log has of no request either.
+var unlogged = []string{"tenant", "database", "collection"}
+
 // alert tells of an alert: in the log, and to the targets that want alerts.
 func (t *telling) alert(a alert.Alert, log *slog.Logger) {
 	m, err := a.Message()
@@ -78,7 +82,9 @@ func (t *telling) alert(a alert.Alert, log *slog.Logger) {
 	}
 	attrs := []slog.Attr{slog.String("text", m.Text)}
 	for _, f := range m.Fields {
-		attrs = append(attrs, slog.String(f.Name, f.Value))
+		if !slices.Contains(unlogged, f.Name) {
+			attrs = append(attrs, slog.String(f.Name, f.Value))
+		}
 	}
 	log.LogAttrs(context.Background(), level, "alert", attrs...)
 	t.exports.Alert(m)

@@ -186,7 +186,7 @@ func TestTelling(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 3 {
-		told.Event(audit.Event{Time: time.Now(), Kind: audit.Decision, Action: "collection:get", Outcome: audit.Denied, Status: 403, Principal: "ada"})
+		told.Event(audit.Event{Time: time.Now(), Kind: audit.Decision, Action: "collection:get", Outcome: audit.Denied, Status: 403, Principal: "ada", Collection: "hush"})
 	}
 	told.close(log)
 	text, err := os.ReadFile(file)
@@ -208,7 +208,7 @@ func TestTelling(t *testing.T) {
 	if err := json.Unmarshal([]byte(hook.text()), &body); err != nil || len(body.Messages) != 1 || body.Messages[0].Rule != "denied_burst" || body.Messages[0].Who != "ada" {
 		t.Errorf("webhook: %s, %v", hook.text(), err)
 	}
-	if !strings.Contains(logged.String(), "msg=alert") || !strings.Contains(logged.String(), "who=ada") || strings.Contains(logged.String(), "5ecret") {
+	if !strings.Contains(logged.String(), "msg=alert") || !strings.Contains(logged.String(), "who=ada") || strings.Contains(logged.String(), "5ecret") || strings.Contains(logged.String(), "hush") {
 		t.Errorf("log:\n%s", &logged)
 	}
 	if m := string(told.metrics(nil)); !strings.Contains(m, `chromad_alerts_total{rule="denied_burst"} 1`) || !strings.Contains(m, `chromad_export_sent_total{target="file"} 4`) ||
