@@ -90,7 +90,7 @@ func (k *bulk) compare() error {
 	if n := (k.to - k.from) * k.fan * k.most; cap(k.found) < n {
 		k.found = make([]uint16, n)
 	}
-	return k.told(len(k.first)-1, 1, k.worth(6), func(w *worker, i int) { k.compareGroup(w, uint32(i)) })
+	return k.told(len(k.first)-1, 1, k.worth(5), func(w *worker, i int) { k.compareGroup(w, uint32(i)) })
 }
 
 // worth is the rows' worth of a step on a part that takes so many tenths of

@@ -10,7 +10,7 @@ func (k *bulk) linkOut() error {
 	if k.asks != nil {
 		most = min(most+most/2, k.g.width(k.level)) // the others do not look for links to these
 	}
-	return k.told(k.to-k.from, 8, k.worth(2), func(w *worker, i int) {
+	return k.told(k.to-k.from, 8, k.worth(3), func(w *worker, i int) {
 		if i += k.from; k.asks != nil && !k.asks[i] {
 			return
 		}
