@@ -14,12 +14,14 @@ import (
 	"github.com/chromad/chromad/engine"
 	"github.com/chromad/chromad/server"
 	"github.com/chromad/chromad/server/access"
+	"github.com/chromad/chromad/server/audit"
 )
 
 // BenchmarkAccess measures what an API key costs: the same queries to two
 // servers over one store, without users and with a thousand, in turn, and the
 // ratio of their throughput; beside it the ratio of the processor time of both
-// sides, which other work on the machine moves less.
+// sides, which other work on the machine moves less. Failures are counted and
+// the audit log is on, as chromad run has it.
 //
 //	go test ./bench -run '^$' -bench Access -benchtime 60x
 //	go test ./bench -run '^$' -bench Access -benchtime 60x -http.rows 2000   # queries that cost little beside
@@ -29,7 +31,7 @@ func BenchmarkAccess(b *testing.B) {
 		b.Fatal(err)
 	}
 	policy, key := manyUsers(b, 1000)
-	who, err := access.NewDirectory(policy, access.Outside{})
+	who, err := access.NewDirectory(policy, access.Outside{Failures: 10})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -108,7 +110,7 @@ func serveOver(b *testing.B, db *engine.DB, who *access.Directory) string {
 	done := make(chan error)
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	go func() {
-		done <- server.New(server.Config{Store: server.EngineStore(db), Log: log, Access: who}).Serve(ctx, l)
+		done <- server.New(server.Config{Store: server.EngineStore(db), Log: log, Access: who, Audit: audit.New(db, audit.Defaults())}).Serve(ctx, l)
 	}()
 	b.Cleanup(func() {
 		stop()

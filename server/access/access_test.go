@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/chromad/chromad/server/limit"
 )
 
 func check(t testing.TB, err error) {
@@ -138,9 +140,11 @@ func TestActions(t *testing.T) {
 // What every request pays for an API key is done without a byte from the heap.
 func TestKeyAllocations(t *testing.T) {
 	k, secret := aKey(t, time.Time{})
-	d := directoryOf(t, User{Name: "u", Keys: []Key{k}, Roles: []Binding{{Role: "editor", On: Scope{Tenant: "acme", Collection: "docs-*"}}}})
+	policy := &Policy{Version: 1, Users: []User{{Name: "u", Keys: []Key{k}, Roles: []Binding{{Role: "editor", On: Scope{Tenant: "acme", Collection: "docs-*"}}}}}}
+	d, err := NewDirectory(policy, Outside{Failures: 30})
+	check(t, err)
 	ctx, in := t.Context(), Target{"acme", "main", "docs-1"}
-	got := testing.AllocsPerRun(50, func() {
+	got := testing.AllocsPerRun(50, func() { // after one that is not counted
 		p, err := d.Authenticate(ctx, Credential{Key: secret, Address: "10.0.0.1:99"})
 		if err != nil || !p.Might(Query, Target{Tenant: "acme", Database: "main"}) || p.MayAll(Query, "acme", "main") || !p.May(Query, in) || p.Ruled() {
 			t.Fatal(p, err)
@@ -148,6 +152,63 @@ func TestKeyAllocations(t *testing.T) {
 	})
 	if got > 0 {
 		t.Errorf("%v allocations", got)
+	}
+}
+
+// A key that was right lately is let in whatever others guess, and is looked at
+// all the same: whether it is the whole key, has ended, or is gone.
+func TestShownLately(t *testing.T) {
+	ctx := t.Context()
+	ends := time.Unix(2e9, 0)
+	k, secret := aKey(t, ends)
+	other, otherSecret := aKey(t, time.Time{})
+	policy := &Policy{Version: 1, Users: []User{{Name: "u", Keys: []Key{k, other}}}}
+	d, err := NewDirectory(policy, Outside{Failures: 6})
+	check(t, err)
+	now := ends.Add(-time.Minute)
+	d.now = func() time.Time { return now }
+	ask := func(key string) error {
+		_, err := d.Authenticate(ctx, Credential{Key: key, Address: "10.0.0.1:9"})
+		return err
+	}
+	check(t, ask(secret))
+	wrong := secret[:len(secret)-2] + "AA"
+	var refused *limit.Refused
+	for range 20 {
+		if err = ask(wrong); errors.As(err, &refused) {
+			break
+		}
+		if !errors.Is(err, ErrDenied) {
+			t.Fatalf("a wrong key: %v", err)
+		}
+	}
+	if refused == nil {
+		t.Fatal("guesses are not counted")
+	}
+	for i := range 20 { // of many names: the address has had enough, too
+		if err := ask(fmt.Sprintf("%s%08d_%s", keyPrefix, i, strings.Repeat("A", 43))); err == nil {
+			t.Fatal("no key at all is let in")
+		}
+	}
+	check(t, ask(secret))
+	if err := ask(otherSecret); !errors.As(err, &refused) {
+		t.Errorf("a key that was never shown, from where others guess: %v", err)
+	}
+	now = ends
+	if err := ask(secret); err == nil {
+		t.Error("a key that has ended is let in")
+	}
+	now = ends.Add(-time.Hour)
+	check(t, ask(secret)) // half an hour is over: it goes the long way
+	policy.Users[0].Disabled = true
+	check(t, d.Use(policy))
+	if err := ask(secret); err == nil {
+		t.Error("a user who is disabled is let in")
+	}
+	policy.Users[0].Disabled, policy.Users[0].Keys = false, []Key{other}
+	check(t, d.Use(policy))
+	if err := ask(secret); err == nil {
+		t.Error("a key that was revoked is let in")
 	}
 }
 

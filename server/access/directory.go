@@ -105,6 +105,9 @@ type holder struct {
 	name string // what its failures are counted under
 	who  *Principal
 	err  error // instead of who: he is not let in
+	// right is when the guesses were told last that it was shown, in seconds
+	// since 1970.
+	right atomic.Int64
 }
 
 // verified is a password that was right, until when that may be believed, and
@@ -185,6 +188,9 @@ func (d *Directory) Authenticate(ctx context.Context, c Credential) (*Principal,
 	if d.guesses == nil {
 		return d.authenticate(ctx, c)
 	}
+	if p := d.shownLately(c.Key); p != nil {
+		return p, nil
+	}
 	attempt := d.attempt(c)
 	if err := d.guesses.May(attempt); err != nil {
 		return nil, err
@@ -193,22 +199,50 @@ func (d *Directory) Authenticate(ctx context.Context, c Credential) (*Principal,
 	switch {
 	case err == nil:
 		d.guesses.Right(attempt)
+		if h := d.holderOf(c.Key); h != nil {
+			h.right.Store(d.now().Unix())
+		}
 	case errors.Is(err, ErrDenied):
 		d.guesses.Failed(attempt)
 	}
 	return p, err
 }
 
+// tellRight is how long the guesses need not be told again of a key that was
+// right, in seconds; they remember one for longer.
+const tellRight = 1800
+
+// shownLately is who shows a key that is right and was right a while ago: what
+// others have guessed wrong does not concern him, and need not be looked up for
+// each of his requests. nil: the key has to go the long way.
+func (d *Directory) shownLately(secret string) *Principal {
+	h := d.holderOf(secret)
+	if h == nil || h.err != nil {
+		return nil
+	}
+	now := d.now()
+	if since := now.Unix() - h.right.Load(); since < 0 || since >= tellRight || h.expired(now) || !h.is(secret) {
+		return nil
+	}
+	return h.who
+}
+
+// holderOf finds a key by its id. nil: there is none.
+func (d *Directory) holderOf(secret string) *holder {
+	if id, ok := keyID(secret); ok {
+		return d.current.Load().byKey[id]
+	}
+	return nil
+}
+
 // attempt is what is counted when the credential turns out to be wrong. Names
 // are those of users or of keys, so that nobody's are mixed up.
 func (d *Directory) attempt(c Credential) limit.Attempt {
 	a := limit.Attempt{Address: limit.Prefix(c.Address), Credential: c.Key + c.Password + c.Token + c.Certificate}
-	if id, ok := keyID(c.Key); ok {
-		if h := d.current.Load().byKey[id]; h != nil {
-			a.Name = h.name
-		} else {
-			a.Name = attemptOfKey(id)
-		}
+	if h := d.holderOf(c.Key); h != nil {
+		a.Name = h.name
+	} else if id, ok := keyID(c.Key); ok {
+		a.Name = attemptOfKey(id)
 	}
 	if c.Name != "" {
 		a.Name = "user " + c.Name
