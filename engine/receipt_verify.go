@@ -97,7 +97,7 @@ func (f *finder) walk(dir string) error {
 		switch {
 		case i.Dir:
 			err = f.walk(name)
-		case i.Regular && i.Size >= disk.HeaderSize && dir != ".":
+		case i.Regular && i.Size >= disk.HeaderSize && dir != "." && name != auditReserve: // which is filler
 			err = f.file(name)
 		}
 		if err != nil {
