@@ -156,12 +156,11 @@ func (s *Server) get(c *call) error {
 		sel := engine.Selection{IDs: body.ids, Where: where, Offset: body.offset, Limit: max(body.limit, 0)}
 		for r, err := range from.Get(c.ctx(), sel, body.include.fields()) {
 			if err == nil {
-				err = c.shownTo(&r)
+				err = t.add(&r, 0)
 			}
 			if err != nil {
 				return c.gone(err)
 			}
-			t.add(&r, 0)
 		}
 	}
 	t.close()
@@ -174,8 +173,9 @@ func (s *Server) get(c *call) error {
 type table struct {
 	columns []column
 	include *include
-	rows    *int // counts them
-	nested  bool // a query has a list of lists, one for every vector
+	rows    *int                       // counts them
+	nested  bool                       // a query has a list of lists, one for every vector
+	seen    func(*engine.Record) error // makes of a record what the principal sees of it
 }
 
 type column struct {
@@ -185,7 +185,7 @@ type column struct {
 }
 
 func (c *call) table(inc *include, nested bool) *table {
-	t := &table{include: inc, nested: nested, rows: &c.rows}
+	t := &table{include: inc, nested: nested, rows: &c.rows, seen: c.shownTo}
 	col := func(name string, on bool, value func([]byte, *engine.Record, float32) []byte) column {
 		out := column{name: name, value: value}
 		if on {
@@ -228,14 +228,18 @@ func (t *table) open() {
 	}
 }
 
-// add puts a record into the open list.
-func (t *table) add(r *engine.Record, distance float32) {
+// add puts a record into the open list, as the principal sees it.
+func (t *table) add(r *engine.Record, distance float32) error {
+	if err := t.seen(r); err != nil {
+		return err
+	}
 	*t.rows++
 	for _, c := range t.columns {
 		if c.buf != nil {
 			*c.buf = append(c.value(*c.buf, r, distance), ',')
 		}
 	}
+	return nil
 }
 
 // close ends the open list.
@@ -299,10 +303,9 @@ func (s *Server) query(c *call) error {
 		t.open()
 		if i < len(matches) {
 			for j := range matches[i] {
-				if err := c.shownTo(&matches[i][j].Record); err != nil {
+				if err := t.add(&matches[i][j].Record, matches[i][j].Distance); err != nil {
 					return err
 				}
-				t.add(&matches[i][j].Record, matches[i][j].Distance)
 			}
 		}
 		t.close()
