@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/chromad/chromad/wal"
 )
@@ -46,6 +47,7 @@ type auditLog struct {
 	queue   []*auditEntry
 	queued  int           // bytes of those
 	wake    chan struct{} // there is something in the queue
+	urgent  chan struct{} // and somebody waits for it
 	done    chan struct{} // closed when the committer has ended; nil: it was never started
 	stopped bool
 	failure error // of the last attempt to write
@@ -64,7 +66,7 @@ type auditResult struct {
 }
 
 func newAuditLog(db *DB) *auditLog {
-	return &auditLog{db: db, work: newWaitLock(), wake: make(chan struct{}, 1)}
+	return &auditLog{db: db, work: newWaitLock(), wake: make(chan struct{}, 1), urgent: make(chan struct{}, 1)}
 }
 
 // AppendAudit adds a record to the audit log: at most 64 KiB, which the engine
@@ -110,22 +112,36 @@ func (a *auditLog) enqueue(e *auditEntry, durable bool) (wait bool) {
 	}
 	a.queue = append(a.queue, e)
 	a.queued += len(e.body)
-	a.signal()
+	a.signal(wait || a.queued > maxAuditQueue/2)
 	return wait
 }
 
-func (a *auditLog) signal() {
+func (a *auditLog) signal(urgent bool) {
 	select {
 	case a.wake <- struct{}{}:
 	default:
 	}
+	if !urgent {
+		return
+	}
+	select {
+	case a.urgent <- struct{}{}:
+	default:
+	}
 }
+
+// linger is how long records gather that nobody waits for.
+const linger = 5 * time.Millisecond
 
 // run is the committer: while one batch is on its way to the disk, the next
 // one gathers.
 func (a *auditLog) run() {
 	defer close(a.done)
 	for range a.wake {
+		select {
+		case <-a.urgent:
+		case <-time.After(linger):
+		}
 		a.mu.Lock()
 		batch, stopped := a.queue, a.stopped
 		a.queue, a.queued = nil, 0
@@ -225,7 +241,7 @@ func (a *auditLog) close() error {
 	a.stopped = true
 	a.mu.Unlock()
 	if running != nil {
-		a.signal()
+		a.signal(true)
 		<-running
 	}
 	a.work.Lock()
