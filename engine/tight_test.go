@@ -69,6 +69,9 @@ func TestNearCopies(t *testing.T) {
 			t.Errorf("%v: %v", metric, e)
 		}
 		check(t, db.Close())
+		if r, err := Check(ctx, "", &Options{fs: fs}, CheckOptions{}); err != nil || len(r.Findings) > 0 {
+			t.Fatalf("%v: %+v, %v", metric, r, err)
+		}
 		db = openOn(t, fs, Options{GraphMin: 1000, Workers: 2})
 		c, err = db.Default().Collection(ctx, metric.String())
 		check(t, err)
