@@ -331,6 +331,15 @@ func TestAlertsOfServer(t *testing.T) {
 	if s := strings.Join(got, ", "); s != "new_principal ada, denied_burst ada, failed_authentication 127.0.0.1, retired_key "+id+", new_principal eve, failed_authentication 127.0.0.1" { // the last is what was counted in the cool-down
 		t.Errorf("%s\n%s", s, text)
 	}
+	refused := 0
+	for line := range strings.Lines(string(text)) {
+		if strings.HasPrefix(line, `{"type":"event",`) && strings.Contains(line, `"kind":"authentication","action":"authenticate","outcome":"denied"`) {
+			refused++ // the second one by itself, or counted when the server stopped
+		}
+	}
+	if refused != 2 {
+		t.Errorf("%d of 2 wrong keys are in the log:\n%s", refused, text)
+	}
 	if strings.Contains(string(text), ada) || strings.Contains(string(text), strings.Split(ada, "_")[2]) {
 		t.Error("the key is in the file")
 	}

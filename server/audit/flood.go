@@ -51,8 +51,10 @@ func (l *Log) flooded(e Event) bool {
 
 // Tick writes what was counted in seconds that are over. It is called once a
 // second.
-func (l *Log) Tick(ctx context.Context) (err error) {
-	second := l.now().Unix()
+func (l *Log) Tick(ctx context.Context) error { return l.writeCounted(ctx, l.now().Unix()) }
+
+// writeCounted writes what was counted before a second.
+func (l *Log) writeCounted(ctx context.Context, second int64) (err error) {
 	var due []Event
 	l.mu.Lock()
 	for key, c := range l.flood {
@@ -89,7 +91,8 @@ func (l *Log) Run(ctx context.Context, tend func(ctx context.Context, now time.T
 		}
 		select {
 		case <-ctx.Done():
-			if err := l.Tick(context.WithoutCancel(ctx)); err != nil {
+			// Also of this second: there is no next one.
+			if err := l.writeCounted(context.WithoutCancel(ctx), l.now().Unix()+1); err != nil {
 				failed(err)
 			}
 			return

@@ -43,7 +43,7 @@ func open(ctx context.Context, uri string, policy remote.Policy) (keys.Operator,
 		return nil, &keys.Error{URI: uri, Op: "open", Kind: keys.ErrConfig, Detail: "the settings of AWS cannot be read",
 			Check: "check AWS_PROFILE, AWS_CA_BUNDLE, the files below ~/.aws, and " + remote.ProxyVariable}
 	}
-	aead, err := tinkaws.NewAEADWithContext(ctx, id, tinkaws.WithKMS(kms.NewFromConfig(cfg)),
+	aead, err := tinkaws.NewAEADWithContext(ctx, id, tinkaws.WithKMS(kms.NewFromConfig(cfg, bound)),
 		tinkaws.WithEncryptionContextName(tinkaws.AssociatedData))
 	if err != nil {
 		return nil, &keys.Error{URI: uri, Op: "open", Kind: keys.ErrConfig, Detail: "Tink does not take the ARN"}

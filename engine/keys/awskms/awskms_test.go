@@ -184,6 +184,7 @@ func TestBadAnswers(t *testing.T) {
 		{"gateway", text(502, "<html>Bad Gateway</html>"), keys.ErrUnavailable, "502", 3},
 		{"a page", text(200, "<html>welcome</html>"), keys.ErrUnavailable, "not the key service's", 3},
 		{"empty", text(200, ""), keys.ErrUnavailable, "not the key service's", 3},
+		{"too long", text(200, `{"CiphertextBlob":"`+strings.Repeat("A", 2<<20)+`"}`), keys.ErrUnavailable, "not the key service's", 3},
 		{"no fields", text(200, "{}"), keys.ErrUnavailable, "not the key service's", 3},
 		{"wrong types", text(200, `{"CiphertextBlob":5,"Plaintext":[]}`), keys.ErrUnavailable, "not the key service's", 3},
 		{"not base64", text(200, `{"CiphertextBlob":"!","Plaintext":"!"}`), keys.ErrUnavailable, "not the key service's", 3},

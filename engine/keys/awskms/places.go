@@ -15,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials/ec2rolecreds"
 	"github.com/aws/aws-sdk-go-v2/credentials/endpointcreds"
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
 
 	"github.com/chromad/chromad/engine/keys/internal/remote"
 	"github.com/chromad/chromad/internal/outbound"
@@ -113,4 +114,21 @@ func profiles(cfg aws.Config, suffix string) (out []string) {
 		}
 	}
 	return out
+}
+
+// maxAnswer bounds an answer of the service, in bytes. Real ones are a few kilobytes.
+const maxAnswer = 1 << 20
+
+// bound has the answers of the service bounded.
+func bound(o *kms.Options) { o.HTTPClient = bounded{o.HTTPClient} }
+
+type bounded struct{ kms.HTTPClient }
+
+// Do implements kms.HTTPClient.
+func (b bounded) Do(r *http.Request) (*http.Response, error) {
+	res, err := b.HTTPClient.Do(r)
+	if err == nil {
+		res.Body = http.MaxBytesReader(nil, res.Body, maxAnswer)
+	}
+	return res, err
 }
