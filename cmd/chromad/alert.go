@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -34,7 +35,11 @@ type telling struct {
 func (o *options) tell(ctx context.Context, log *slog.Logger, past func(func(audit.Event)) error) (*telling, error) {
 	t := &telling{}
 	for i := range o.exports {
-		x, err := o.exports[i].start(ctx, log)
+		err := o.outside(o.exports[i].file.Path)
+		var x *export.Exporter
+		if err == nil {
+			x, err = o.exports[i].start(ctx, log)
+		}
 		if err != nil {
 			t.close(log)
 			return nil, fmt.Errorf("setting export: %s: %w", o.exports[i].Name, err)
@@ -58,6 +63,25 @@ func (o *options) tell(ctx context.Context, log *slog.Logger, past func(func(aud
 	t.watcher = w
 	w.Start()
 	return t, nil
+}
+
+// outside refuses a file in the store's own directory, which holds what is
+// encrypted and what belongs to it.
+func (o *options) outside(path string) error {
+	if path == "" {
+		return nil
+	}
+	store, err := filepath.Abs(o.path)
+	if err != nil {
+		return err
+	}
+	if path, err = filepath.Abs(path); err != nil {
+		return err
+	}
+	if within, err := filepath.Rel(store, path); err == nil && filepath.IsLocal(within) {
+		return fmt.Errorf("path %s: is in the directory of the store; name a place outside", path)
+	}
+	return nil
 }
 
 // Event takes an event and does not wait.

@@ -248,6 +248,21 @@ func TestAlertsCommand(t *testing.T) {
 	}
 }
 
+// Copies of events are in the clear: they have no place among the store's files.
+func TestExportOutside(t *testing.T) {
+	o := defaultOptions()
+	o.path = t.TempDir()
+	for path, ok := range map[string]bool{"": true, o.path + "x/audit": true, filepath.Dir(o.path) + "/audit": true, o.path + "/audit": false, o.path + "/../" + filepath.Base(o.path) + "/seg/audit": false} {
+		if err := o.outside(path); (err == nil) != ok {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	o.exports = []exportSetting{{Type: "file", Name: "file", file: fileSetting{Path: o.path + "/audit"}}}
+	if _, err := o.tell(t.Context(), slog.New(slog.DiscardHandler), nil); err == nil || !strings.Contains(err.Error(), "setting export: file: path ") {
+		t.Errorf("%v", err)
+	}
+}
+
 // Secrets that others can read, or that are none, are refused without a word of them.
 func TestSecretFiles(t *testing.T) {
 	dir := t.TempDir()
