@@ -90,7 +90,15 @@ func (o *options) record(ctx context.Context, db *engine.DB, log *slog.Logger) (
 		a.end = func() { close(a.ended) }
 		return a, err
 	}
+	lost := uint64(0)
 	tend := func(ctx context.Context, now time.Time) error {
+		// Events that nobody waited for, and that a full disk refused.
+		if n := db.AuditStats().Lost; n > lost {
+			if err := a.log.Record(ctx, audit.Event{Kind: audit.System, Action: "audit:lost", Outcome: audit.Failed, Rows: int64(n - lost)}); err != nil {
+				return err
+			}
+			lost = n
+		}
 		removed, err := db.TendAudit(ctx, engine.AuditKeep{Now: now, Age: o.audit.keepFor, Bytes: o.audit.keep})
 		if removed.Files > 0 {
 			log.Info("audit records removed", "through", removed.Through, "files", removed.Files, "bytes", removed.Bytes)

@@ -14,6 +14,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/chromad/chromad/engine"
+	"github.com/chromad/chromad/server/audit"
 )
 
 // maxShown is how many losses of a collection are printed; JSON has them all.
@@ -65,6 +66,9 @@ More: docs/operations.md
 	bar := newBar("repair", stderr)
 	report, err := engine.Repair(ctx, path, to, o, engine.RepairOptions{Progress: bar.bytes})
 	bar.clear()
+	if err == nil {
+		err = recordIn(ctx, to, o.Keys, audit.Event{Action: "store:repair"})
+	}
 	if err != nil {
 		return unable(p, path, err, stderr)
 	}
