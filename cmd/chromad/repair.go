@@ -56,10 +56,10 @@ More: docs/operations.md
 	}
 	path = filepath.Clean(path)
 	to := cmp.Or(*out, path+".repaired")
-	if err := freeNames(path, to, *inPlace); err != nil {
-		return unable(p, path, err, stderr)
+	var o *engine.Options
+	if err = freeNames(path, to, *inPlace); err == nil {
+		o, err = storeOptions(ctx, *keys)
 	}
-	o, err := storeOptions(ctx, *keys)
 	if err != nil {
 		return unable(p, path, err, stderr)
 	}
