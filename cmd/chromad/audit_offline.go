@@ -56,3 +56,12 @@ func recordIn(ctx context.Context, path string, op engine.OperatorKey, e audit.E
 	}
 	return errors.Join(offlineAct(ctx, db, e, nil), db.Close())
 }
+
+// recordedRepair repairs a store, and says so in the new one.
+func recordedRepair(ctx context.Context, path, to string, o *engine.Options, progress func(done, total int64)) (*engine.RepairReport, error) {
+	report, err := engine.Repair(ctx, path, to, o, engine.RepairOptions{Progress: progress})
+	if err == nil {
+		err = recordIn(ctx, to, o.Keys, audit.Event{Action: "store:repair"})
+	}
+	return report, err
+}

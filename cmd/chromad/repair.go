@@ -14,7 +14,6 @@ import (
 	"text/tabwriter"
 
 	"github.com/chromad/chromad/engine"
-	"github.com/chromad/chromad/server/audit"
 )
 
 // maxShown is how many losses of a collection are printed; JSON has them all.
@@ -64,11 +63,8 @@ More: docs/operations.md
 		return unable(p, path, err, stderr)
 	}
 	bar := newBar("repair", stderr)
-	report, err := engine.Repair(ctx, path, to, o, engine.RepairOptions{Progress: bar.bytes})
+	report, err := recordedRepair(ctx, path, to, o, bar.bytes)
 	bar.clear()
-	if err == nil {
-		err = recordIn(ctx, to, o.Keys, audit.Event{Action: "store:repair"})
-	}
 	if err != nil {
 		return unable(p, path, err, stderr)
 	}
