@@ -133,7 +133,8 @@ func (l *Log) Done(ctx context.Context, class Class, e Event) error {
 	if !l.config.keeps(class) {
 		return nil
 	}
-	err := l.write(ctx, e, l.config.durable(class))
+	absent := e.Outcome == Failed && e.Status == 404 // see Hidden
+	err := l.write(ctx, e, l.config.durable(class) && !absent)
 	if class == Read && l.config.ReadsGoOn {
 		return nil
 	}
@@ -141,8 +142,8 @@ func (l *Log) Done(ctx context.Context, class Class, e Event) error {
 }
 
 // Hidden is why somebody was refused who is told that there is nothing. Such
-// an answer does not wait for the disk: it would take longer than that about
-// what is not there.
+// an answer does not wait for the disk, and neither does that about what is not
+// there: else the time that they take would tell them apart.
 const Hidden = "hidden"
 
 // Refused writes that somebody may not do something, or one line a second of

@@ -144,6 +144,24 @@ func TestDone(t *testing.T) {
 	}
 }
 
+// Neither what is hidden nor what is absent is waited for: the time of an answer
+// would tell which it was. Everything else that is refused is.
+func TestNotThere(t *testing.T) {
+	k := &kept{}
+	l := New(k, Config{Reads: true, Changes: true, Wait: true})
+	for _, class := range []Class{Read, Change} {
+		if err := l.Done(t.Context(), class, Event{Action: "a", Outcome: Failed, Status: 404}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.Refused(t.Context(), Event{Action: "a", Status: 404, Reason: Hidden}); err != nil || len(k.lines) != 3 || k.durable != 0 {
+		t.Errorf("%v, %d lines, %d waited for", err, len(k.lines), k.durable)
+	}
+	if err := l.Refused(t.Context(), Event{Action: "a", Status: 403, Reason: "not granted"}); err != nil || k.durable != 1 {
+		t.Errorf("%v, %d waited for", err, k.durable)
+	}
+}
+
 // While nothing can be written, what leaves an event is refused before it is
 // done; the first that can be written ends that.
 func TestReady(t *testing.T) {
