@@ -16,7 +16,7 @@
 // until all of them are expanded. It compares codes of a few bits a number,
 // which are part of the graph (internal/quant), and computes exact distances
 // for the best of them at the end. With few rows, or few allowed by a filter,
-// it compares the codes of all instead; docs/vector-index.md tells when.
+// it compares the codes of all instead; docs/index.md tells when.
 //
 // Words used in the code:
 //
