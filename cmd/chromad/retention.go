@@ -264,11 +264,7 @@ Example:
 
   chromad retention off ./chroma docs
 `)
-	path, c, err := p.parse(args, false)
-	if c.Do = admin.EndRetention; err != nil {
-		return p.refuse(err, stdout, stderr)
-	}
-	return p.run(ctx, path, c, stdout, stderr)
+	return p.only(ctx, admin.EndRetention, args, stdout, stderr)
 }
 
 func retentionHold(ctx context.Context, args []string, stdout, stderr io.Writer) int {
@@ -298,8 +294,13 @@ Example:
 
   chromad retention release ./chroma docs
 `)
+	return p.only(ctx, admin.ReleaseHold, args, stdout, stderr)
+}
+
+// only runs a command that takes nothing but a collection.
+func (p *retentionPage) only(ctx context.Context, do string, args []string, stdout, stderr io.Writer) int {
 	path, c, err := p.parse(args, false)
-	if c.Do = admin.ReleaseHold; err != nil {
+	if c.Do = do; err != nil {
 		return p.refuse(err, stdout, stderr)
 	}
 	return p.run(ctx, path, c, stdout, stderr)

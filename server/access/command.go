@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/chromad/chromad/internal/strict"
 	"github.com/chromad/chromad/server/limit"
 )
 
@@ -40,7 +41,7 @@ type Result struct {
 // DecodeCommand reads a command as JSON.
 func DecodeCommand(b []byte) (Command, error) {
 	var c Command
-	if err := decodeStrict(b, &c); err != nil {
+	if err := strict.Decode(b, &c); err != nil {
 		return c, fmt.Errorf("command: %w", err)
 	}
 	return c, nil

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/chromad/chromad/internal/strict"
 	"github.com/chromad/chromad/server/limit"
 )
 
@@ -77,7 +78,7 @@ func Read(b []byte) (*Policy, error) {
 	if len(b) == 0 {
 		return p, nil
 	}
-	if err := decodeStrict(b, p); err != nil {
+	if err := strict.Decode(b, p); err != nil {
 		return nil, fmt.Errorf("policy: %w", err)
 	}
 	return p, nil

@@ -1,11 +1,7 @@
 package admin
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
 	"io"
 	"net/http"
 
@@ -51,17 +47,6 @@ func (c *Client) Policy(ctx context.Context) (*access.Policy, error) {
 
 // Run has the change made that command asks for.
 func (c *Client) Run(ctx context.Context, command access.Command) (r access.Result, err error) {
-	text, err := json.Marshal(command)
-	if err != nil {
-		return r, err
-	}
-	body, err := c.ask(ctx, http.MethodPost, "access", bytes.NewReader(text))
-	if err != nil {
-		return r, err
-	}
-	defer body.Close()
-	if err := json.NewDecoder(io.LimitReader(body, maxAnswer)).Decode(&r); err != nil {
-		return r, errors.Join(fmt.Errorf("admin socket: access: %w", err), ErrCutOff)
-	}
-	return r, nil
+	err = c.send(ctx, "access", command, &r)
+	return r, err
 }

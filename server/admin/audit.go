@@ -269,18 +269,9 @@ func (c *Client) Audit(ctx context.Context, q AuditQuery) iter.Seq2[audit.Line, 
 
 // VerifyAudit has the audit log verified.
 func (c *Client) VerifyAudit(ctx context.Context, expect engine.AuditExpect) (*engine.AuditReport, error) {
-	text, err := json.Marshal(expect)
-	if err != nil {
-		return nil, err
-	}
-	body, err := c.ask(ctx, http.MethodPost, "audit/verify", bytes.NewReader(text))
-	if err != nil {
-		return nil, err
-	}
-	defer body.Close()
 	var r engine.AuditReport
-	if err := json.NewDecoder(io.LimitReader(body, maxAnswer)).Decode(&r); err != nil {
-		return nil, errors.Join(fmt.Errorf("admin socket: audit: %w", err), ErrCutOff)
+	if err := c.send(ctx, "audit/verify", expect, &r); err != nil {
+		return nil, err
 	}
 	return &r, nil
 }

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -34,11 +35,15 @@ func NewClient(dial func(ctx context.Context) (net.Conn, error)) *Client {
 
 // Status asks what the store is and what is under way.
 func (c *Client) Status(ctx context.Context) (s Status, err error) {
-	return s, c.get(ctx, "status", &s)
+	err = c.get(ctx, "status", &s)
+	return s, err
 }
 
 // Keys asks for the keys of an encrypted store.
-func (c *Client) Keys(ctx context.Context) (k Keys, err error) { return k, c.get(ctx, "keys", &k) }
+func (c *Client) Keys(ctx context.Context) (k Keys, err error) {
+	err = c.get(ctx, "keys", &k)
+	return k, err
+}
 
 // RotateKeys has everything put under new keys. tell (nil: nobody) is called
 // with every line but the last. An error of ctx: the work goes on without the caller.
@@ -58,6 +63,24 @@ func (c *Client) get(ctx context.Context, what string, v any) error {
 	}
 	defer body.Close()
 	return decode(body, what, v)
+}
+
+// send has something done that in says, and reads the answer into out. When that
+// ends too soon, it may have been done: ErrCutOff.
+func (c *Client) send(ctx context.Context, what string, in, out any) error {
+	text, err := json.Marshal(in)
+	if err != nil {
+		return err
+	}
+	body, err := c.ask(ctx, http.MethodPost, what, bytes.NewReader(text))
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	if err := decode(body, what, out); err != nil {
+		return errors.Join(err, ErrCutOff)
+	}
+	return nil
 }
 
 func decode(body io.Reader, what string, v any) error {

@@ -56,7 +56,8 @@ func (a *Admin) receipts(w http.ResponseWriter, r *http.Request) {
 
 // Receipts asks for the receipts of erasures.
 func (c *Client) Receipts(ctx context.Context) (r Receipts, err error) {
-	return r, c.get(ctx, "receipts", &r)
+	err = c.get(ctx, "receipts", &r)
+	return r, err
 }
 
 // Erase has what was deleted erased; see RotateKeys.

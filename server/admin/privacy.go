@@ -3,7 +3,6 @@ package admin
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -125,16 +124,7 @@ func (c *Client) RotatePseudonyms(ctx context.Context) (int, error) {
 
 // Reveal asks what pseudonyms stand for, see privacy.Keeper.Reveal.
 func (c *Client) Reveal(ctx context.Context, collection, field string, pseudonyms []string) ([]privacy.Revealed, error) {
-	text, err := json.Marshal(Pseudonyms{collection, field, pseudonyms})
-	if err != nil {
-		return nil, err
-	}
-	body, err := c.ask(ctx, http.MethodPost, "privacy/reveal", bytes.NewReader(text))
-	if err != nil {
-		return nil, err
-	}
-	defer body.Close()
 	var out []privacy.Revealed
-	err = decode(body, "privacy", &out)
+	err := c.send(ctx, "privacy/reveal", Pseudonyms{collection, field, pseudonyms}, &out)
 	return out, err
 }

@@ -1,12 +1,10 @@
 package admin
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"time"
 
@@ -155,22 +153,12 @@ func (a *Admin) changeRetention(w http.ResponseWriter, r *http.Request) {
 
 // Retentions asks for the collections that have a retention or a hold.
 func (c *Client) Retentions(ctx context.Context) (all []KeptCollection, err error) {
-	return all, c.get(ctx, "retention", &all)
+	err = c.get(ctx, "retention", &all)
+	return all, err
 }
 
 // Retention has a command done.
 func (c *Client) Retention(ctx context.Context, command RetentionCommand) (k KeptCollection, err error) {
-	text, err := json.Marshal(command)
-	if err != nil {
-		return k, err
-	}
-	body, err := c.ask(ctx, http.MethodPost, "retention", bytes.NewReader(text))
-	if err != nil {
-		return k, err
-	}
-	defer body.Close()
-	if err := json.NewDecoder(io.LimitReader(body, maxAnswer)).Decode(&k); err != nil {
-		return k, errors.Join(fmt.Errorf("admin socket: retention: %w", err), ErrCutOff)
-	}
-	return k, nil
+	err = c.send(ctx, "retention", command, &k)
+	return k, err
 }

@@ -1,11 +1,12 @@
 package privacy
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/chromad/chromad/internal/strict"
 )
 
 // Treatment is what becomes of a field on its way to somebody.
@@ -62,11 +63,7 @@ func (f *Fields) Empty() bool {
 // one was meant, and fields that it does not know.
 func (f *Fields) UnmarshalJSON(b []byte) error {
 	type plain Fields
-	err := exact(b, forms{"": {"document", "uri", "embedding", "metadata"}})
-	if err == nil {
-		err = json.Unmarshal(b, (*plain)(f))
-	}
-	if err != nil {
+	if err := strict.DecodeRules(b, (*plain)(f)); err != nil {
 		return fmt.Errorf("fields: %w", err)
 	}
 	if f.Empty() {

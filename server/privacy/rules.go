@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/chromad/chromad/internal/strict"
 )
 
 // Rules are what an operator decided about what may be stored. The stored form
@@ -82,20 +84,11 @@ func Decode(b []byte) (*Rules, error) {
 	if len(b) > maxEncoded {
 		return nil, fmt.Errorf("privacy: rules of %d bytes, at most %d", len(b), maxEncoded)
 	}
-	if err := exact(b, rulesForms); err != nil {
-		return nil, fmt.Errorf("privacy: %w", err)
-	}
 	r.Version = 0 // which has to be told
-	if err := json.Unmarshal(b, r); err != nil {
+	if err := strict.DecodeRules(b, r); err != nil {
 		return nil, fmt.Errorf("privacy: %w", err)
 	}
 	return r, r.Check()
-}
-
-var rulesForms = forms{
-	"":            {"version", "rules"},
-	".rules[]":    {"on", "accept", "others", "keys", "document", "uri", "detect", "tag"},
-	".rules[].on": {"tenant", "database", "collection"},
 }
 
 // Encode is the stored form of rules that Check allows.

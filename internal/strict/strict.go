@@ -1,4 +1,8 @@
-package access
+// Package strict reads JSON that can be understood in one way only: every field
+// is known, by its exact name, and is there once; the text is UTF-8 and ends
+// with its value. encoding/json alone takes a field in any case, and the last of
+// two, so that whoever looks at a text may see another rule than the program does.
+package strict
 
 import (
 	"bytes"
@@ -11,49 +15,63 @@ import (
 	"unicode/utf8"
 )
 
-// decodeStrict reads JSON that can be understood in one way only: every field
-// is known, by its exact name, and is there once; the text is UTF-8 and ends
-// with its value. encoding/json alone takes a field in any case, and the last
-// of two.
-func decodeStrict(b []byte, v any) error {
+// Decode reads b into v, a pointer. Of types that read JSON by themselves only
+// what is common to all objects is looked at: no field is there twice.
+func Decode(b []byte, v any) error { return decode(b, v, false) }
+
+// DecodeRules is Decode for what begins no rule without giving one: null is an error.
+func DecodeRules(b []byte, v any) error { return decode(b, v, true) }
+
+func decode(b []byte, v any, noNull bool) error {
 	if !utf8.Valid(b) {
 		return errors.New("not UTF-8")
 	}
 	if err := json.Unmarshal(b, v); err != nil { // which bounds the nesting
 		return err
 	}
-	return exact(json.NewDecoder(bytes.NewReader(b)), reflect.TypeOf(v))
+	r := reader{json.NewDecoder(bytes.NewReader(b)), noNull}
+	return r.value(reflect.TypeOf(v), "")
 }
 
-// exact reads one value that is meant for t; nil: for anything.
-func exact(d *json.Decoder, t reflect.Type) error {
-	token, err := d.Token()
+type reader struct {
+	*json.Decoder
+	noNull bool
+}
+
+// value reads one value that is meant for t; nil: for anything.
+func (r *reader) value(t reflect.Type, at string) error {
+	token, err := r.Token()
 	if err != nil {
 		return err
 	}
 	switch token {
 	case json.Delim('['):
-		for d.More() {
-			if err := exact(d, elementOf(t)); err != nil {
+		for r.More() {
+			if err := r.value(elementOf(t), at+"[]"); err != nil {
 				return err
 			}
 		}
 	case json.Delim('{'):
-		if err := exactFields(d, t); err != nil {
+		if err := r.fields(t, at); err != nil {
 			return err
 		}
+	case nil:
+		if r.noNull {
+			return fmt.Errorf("%s: nothing behind it; leave it out for no rule", strings.TrimPrefix(at, "."))
+		}
+		return nil
 	default:
 		return nil
 	}
-	_, err = d.Token()
+	_, err = r.Token()
 	return err
 }
 
-func exactFields(d *json.Decoder, t reflect.Type) error {
+func (r *reader) fields(t reflect.Type, at string) error {
 	fields := fieldsOf(t)
 	seen := map[string]bool{}
-	for d.More() {
-		token, err := d.Token()
+	for r.More() {
+		token, err := r.Token()
 		if err != nil {
 			return err
 		}
@@ -69,7 +87,7 @@ func exactFields(d *json.Decoder, t reflect.Type) error {
 		if !known {
 			return fmt.Errorf("unknown field %.80q", name)
 		}
-		if err := exact(d, in); err != nil {
+		if err := r.value(in, at+"."+name); err != nil {
 			return err
 		}
 	}
