@@ -58,7 +58,7 @@ var places = map[string]place{
 	"server/export":                {3, []string{"server/audit", "internal/outbound"}, "copies of events and alerts, to where the configuration says"},
 	"server/alert":                 {4, []string{"server/audit", "server/export"}, "looks at events; decides nothing about requests"},
 	"server/oidc":                  {4, []string{"server/access", "internal/outbound"}, "tokens of identity providers; what they allow is up to server/access"},
-	"server/admin":                 {4, []string{"engine", "server/access", "server/audit", "server/privacy", "internal/outbound"}, "what the owner of a running server's store asks it, beside the API and never on its port"},
+	"server/admin":                 {4, []string{"engine", "server/access", "server/audit", "server/privacy", "internal/outbound", "internal/strict"}, "what the owner of a running server's store asks it, beside the API and never on its port"},
 	"cmd/chromad":                  {5, []string{"server", "internal/outbound", "server/audit", "server/export", "server/alert", "server/access", "server/limit", "server/oidc", "server/admin", "server/privacy", "engine", "engine/keys", "engine/keys/all"}, "flags and signals"},
 	"bench":                        {5, []string{"*"}, "measures every floor"},
 	"bench/plain":                  {4, []string{"internal/kernel"}, "a textbook graph, which the index is measured against; nothing else of ours may make it faster"},

@@ -77,12 +77,13 @@ type auditing struct {
 	end   context.CancelFunc
 	ended chan struct{}
 	told  *telling
+	rest  func(ctx context.Context) error // writes what only tending would
 }
 
 // record begins to write the audit log of the store, and tells exporters and
 // rules what is in it from now on.
-func (o *options) record(ctx context.Context, db *engine.DB, log *slog.Logger) (*auditing, error) {
-	a := &auditing{ended: make(chan struct{})}
+func (o *options) record(ctx context.Context, db *engine.DB, over *expiries, log *slog.Logger) (*auditing, error) {
+	a := &auditing{ended: make(chan struct{}), rest: func(context.Context) error { return nil }}
 	var err error
 	if o.audit.off {
 		log.Warn("the audit log is off: nothing says later who did what")
@@ -99,6 +100,9 @@ func (o *options) record(ctx context.Context, db *engine.DB, log *slog.Logger) (
 			}
 			lost = n
 		}
+		if err := a.rest(ctx); err != nil {
+			return err
+		}
 		removed, err := db.TendAudit(ctx, engine.AuditKeep{Now: now, Age: o.audit.keepFor, Bytes: o.audit.keep})
 		if removed.Files > 0 {
 			log.Info("audit records removed", "through", removed.Through, "files", removed.Files, "bytes", removed.Bytes)
@@ -110,6 +114,7 @@ func (o *options) record(ctx context.Context, db *engine.DB, log *slog.Logger) (
 		return nil, err
 	}
 	a.log = audit.New(db, o.audit.config)
+	a.rest = func(ctx context.Context) error { return over.record(ctx, db, a.log) }
 	a.log.Subscribe(a.told.exports.Event)
 	a.log.Watch(a.told.watcher.Event)
 	// A full disk keeps no server from answering reads: what needs an event is refused.
@@ -145,7 +150,8 @@ func (a *auditing) close(log *slog.Logger) {
 	<-a.ended
 	ctx, cancel := context.WithTimeout(context.Background(), adminTimeout)
 	defer cancel()
-	if err := a.log.Record(ctx, audit.Event{Kind: audit.System, Action: "server:stop", Outcome: audit.Allowed}); err != nil {
+	err := a.rest(ctx)
+	if err = errors.Join(err, a.log.Record(ctx, audit.Event{Kind: audit.System, Action: "server:stop", Outcome: audit.Allowed})); err != nil {
 		log.Error("the audit log", "error", err.Error())
 	}
 	a.told.close(log)

@@ -14,7 +14,7 @@ import (
 func TestFailedStoreEndsTheProcess(t *testing.T) {
 	var log bytes.Buffer
 	ended := 0
-	e := events(slog.New(slog.NewTextHandler(&log, nil)), func() { ended++ })
+	e := events(slog.New(slog.NewTextHandler(&log, nil)), func() { ended++ }, nil)
 	e.Error(engine.ErrorEvent{Op: "flush", Err: errors.New("the disk is full")})
 	if ended != 0 {
 		t.Error("the process ends because the disk is full")

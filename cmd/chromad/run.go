@@ -42,7 +42,8 @@ func run(ctx context.Context, o *options, stderr io.Writer) (err error) {
 	// again: the process ends, and whoever supervises it starts it anew.
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	db, err := o.openStore(path, op, events(log, stop))
+	var over expiries
+	db, err := o.openStore(path, op, events(log, stop, &over))
 	if err != nil {
 		return err
 	}
@@ -58,7 +59,7 @@ func run(ctx context.Context, o *options, stderr io.Writer) (err error) {
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	rec, err := o.record(ctx, db, log)
+	rec, err := o.record(ctx, db, &over, log)
 	if err != nil {
 		return err
 	}
@@ -216,9 +217,9 @@ func newLog(o *options, w io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, h))
 }
 
-// events logs what the store does in the background, and calls failed when it
-// accepts no more writes.
-func events(log *slog.Logger, failed func()) *engine.Events {
+// events logs what the store does in the background, counts what is to be in
+// the audit log too, and calls failed when the store accepts no more writes.
+func events(log *slog.Logger, failed func(), over *expiries) *engine.Events {
 	return &engine.Events{
 		Flushed: func(e engine.FlushEvent) {
 			log.Debug("flushed", "collection", e.Collection.String(), "rows", e.Rows, "bytes", e.Bytes, "took", e.Duration.String())
@@ -231,6 +232,7 @@ func events(log *slog.Logger, failed func()) *engine.Events {
 		},
 		Expired: func(e engine.ExpireEvent) {
 			log.Info("records have expired", "collection", e.Collection.String(), "records", e.Records)
+			over.add(e.Collection, e.Records)
 		},
 		Degraded: func(e engine.DegradedEvent) {
 			log.Warn("an index of a segment is damaged; reads go on without it, and it is made anew in the background",

@@ -6,6 +6,7 @@ package strict
 
 import (
 	"bytes"
+	"cmp"
 	"encoding"
 	"encoding/json"
 	"errors"
@@ -109,8 +110,8 @@ func fieldsOf(t reflect.Type) map[string]reflect.Type {
 			for inner, of := range fieldsOf(f.Type) {
 				out[inner] = of
 			}
-		case f.IsExported() && name != "-" && name != "":
-			out[name] = f.Type
+		case f.IsExported() && name != "-":
+			out[cmp.Or(name, f.Name)] = f.Type
 		}
 	}
 	return out

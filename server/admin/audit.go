@@ -12,6 +12,7 @@ import (
 	"net/http"
 
 	"github.com/chromad/chromad/engine"
+	"github.com/chromad/chromad/internal/strict"
 	"github.com/chromad/chromad/server/audit"
 )
 
@@ -109,14 +110,13 @@ type auditEnd struct {
 	Error string `json:"error,omitempty"`
 }
 
+// strictBody reads a body: an unknown field may have been meant to do less, or more.
 func strictBody(w http.ResponseWriter, r *http.Request, into any) error {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxCommand))
 	if err != nil {
 		return err
 	}
-	d := json.NewDecoder(bytes.NewReader(body))
-	d.DisallowUnknownFields()
-	return d.Decode(into)
+	return strict.Decode(body, into)
 }
 
 // audited serves a request and writes what it did to the audit log before the

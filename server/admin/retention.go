@@ -2,7 +2,6 @@ package admin
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -137,9 +136,7 @@ func (a *Admin) listRetention(w http.ResponseWriter, r *http.Request) {
 
 func (a *Admin) changeRetention(w http.ResponseWriter, r *http.Request) {
 	var c RetentionCommand
-	in := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<16))
-	in.DisallowUnknownFields() // it may have meant to keep more, or less
-	if err := in.Decode(&c); err != nil {
+	if err := strictBody(w, r, &c); err != nil {
 		fail(w, http.StatusBadRequest, err)
 		return
 	}

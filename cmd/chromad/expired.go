@@ -1,0 +1,56 @@
+package main
+
+import (
+	"context"
+	"maps"
+	"sync"
+
+	"github.com/chromad/chromad/engine"
+	"github.com/chromad/chromad/server/audit"
+)
+
+// expiries are the records that the background has deleted because their time
+// was over, by collection, until the audit log says so. The first may be
+// deleted while the store is being opened, before there is a log.
+type expiries struct {
+	mu sync.Mutex
+	of map[engine.ID]int
+}
+
+func (x *expiries) add(id engine.ID, records int) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.of == nil {
+		x.of = map[engine.ID]int{}
+	}
+	x.of[id] += records
+}
+
+func (x *expiries) take() map[engine.ID]int {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	of := x.of
+	x.of = nil
+	return of
+}
+
+// record writes an event for every collection. What could not be written is
+// kept for the next time.
+func (x *expiries) record(ctx context.Context, db *engine.DB, log *audit.Log) error {
+	of := x.take()
+	for id, n := range maps.Clone(of) {
+		e := audit.Event{Kind: audit.System, Action: "retention:expired", Outcome: audit.Allowed, Collection: id.String(), Rows: int64(n)}
+		if c, err := db.CollectionByID(ctx, id); err == nil { // else it was deleted meanwhile, and has no name
+			i := c.Info()
+			e.Tenant, e.Database, e.Collection = i.Tenant, i.Database, i.Name
+		}
+		if err := log.Record(ctx, e); err != nil {
+			for id, n := range of {
+				x.add(id, n)
+			}
+			return err
+		}
+		delete(of, id)
+	}
+	return nil
+}
