@@ -38,6 +38,7 @@ func (x *expiries) take() map[engine.ID]int {
 // kept for the next time.
 func (x *expiries) record(ctx context.Context, db *engine.DB, log *audit.Log) error {
 	of := x.take()
+	ctx = context.WithoutCancel(ctx) // else an event could be in the log, and its error say that it is in doubt
 	for id, n := range maps.Clone(of) {
 		e := audit.Event{Kind: audit.System, Action: "retention:expired", Outcome: audit.Allowed, Collection: id.String(), Rows: int64(n)}
 		if c, err := db.CollectionByID(ctx, id); err == nil { // else it was deleted meanwhile, and has no name
