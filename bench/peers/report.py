@@ -185,7 +185,7 @@ def text(results: list[dict], http: dict | None, images: list[str]) -> str:
     parts = [
         BEGIN,
         table(["", ""], [["machine", c["machine"]], ["system", c["system"]], ["compilers", c["compilers"]], ["commit", c["commit"]], ["versions", ", ".join(c["versions"])],
-                         ["command", "`make bench-peers`"], ["rounds", f"{least}; load of the machine before: " + ", ".join(f"{r['set']} {r['load_before'][0]:.1f}" for r in results)]]),
+                         ["commands", "<br>".join(f"`{re.sub(r'(?<=[ =])/[^ ]*/', '', c)}`" for c in dict.fromkeys(r.get("command", "run.py") for r in [*results, *([http] if http else [])]))], ["rounds", f"{least}; load of the machine before: " + ", ".join(f"{r['set']} {r['load_before'][0]:.1f}" for r in results)]]),
         "### What was to be reached\n\n" + goals(results, http),
         "### Queries a second, one core\n\nIn brackets how many times as many chromad answers: the median of the ratios of each round.\n\n"
         + search_table(results, present(results, (FLOAT,))),

@@ -129,6 +129,7 @@ def one(name: str, peers: list, args, limits: measure.Limits) -> dict:
 def save(args, name: str, out: dict) -> None:
     args.results.mkdir(parents=True, exist_ok=True)
     out["context"] = report.context()
+    out["command"] = " ".join(["bench/peers/run.py", *(w for w in sys.argv[1:] if w not in ("--no-report", "--no-install"))])
     path = args.results / f"{name}.json"
     temporary = path.with_suffix(".new")
     temporary.write_text(json.dumps(out, indent=1))
