@@ -46,6 +46,11 @@
 // check.go tells all that is wrong, repair.go makes a new store of what can be
 // proven, inspect.go shows what files hold.
 //
+// audit.go is the audit log, a log of its own: audit_write.go adds to it and
+// closes its files, audit_read.go and audit_verify.go read them, audit_tend.go
+// signs them and removes the oldest, audit_check.go and audit_reserve.go are for
+// damage and full disks.
+//
 // erase.go takes what was deleted out of all files within a time, erasejob.go
 // decides when, and receipt.go has what is signed about it.
 //

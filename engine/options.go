@@ -33,7 +33,7 @@ type Options struct {
 	TextCache int64
 	// SegmentMemory bounds what is held of segments outside of Go's heap, beside
 	// mapped files: the hot part of each (codes and links of its index, some
-	// 200 bytes a row of 128 dimensions, 380 of 768), which the first search of
+	// 200 bytes a row of 128 dimensions, 330 of 768), which the first search of
 	// the segment loads, and of an encrypted store what was decrypted beside
 	// that. Hot parts that do not fit are read where they are mapped, 5 to 20 %
 	// slower; encrypted ones are loaded all the same. Decrypted blocks are

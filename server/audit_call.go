@@ -115,7 +115,8 @@ func (c *call) goesOn() bool {
 // mayAudit refuses what leaves an event when none can be written.
 func (c *call) mayAudit() error {
 	if err := c.s.config.Audit.Ready(c.toTheEnd(), classOf(c.route.action)); err != nil {
-		return unrecorded(err)
+		return &apiError{status: http.StatusServiceUnavailable, kind: kindInternal, cause: err, after: time.Second,
+			message: "the audit log cannot be written, so this was not done; ask again when it can"}
 	}
 	return nil
 }

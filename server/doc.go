@@ -8,6 +8,12 @@
 //	json_*.go    strict reading in one pass over the body, bounded writing
 //	tenants.go, collections.go, records.go, search.go, extensions.go, system.go
 //	             one file per group of routes; get and query are in records.go
+//	auth.go      who asks, and whether he may
+//	users.go, retention.go, audit_read.go, privacy.go
+//	             routes of chromad's own: users, retention and holds, the audit log,
+//	             what may be stored
+//	fields.go    which fields a role sees, and what is stored of them
+//	audit_call.go what a request leaves in the audit log
 //	metrics.go   GET /metrics
 //	overload.go  whose turn it is, and what is refused because of how much is asked
 //	quota.go     how much a tenant may store
@@ -21,7 +27,7 @@
 // filters (400), values (400).
 //
 // The reader is strict where two different bodies could otherwise come to mean the
-// same: a field given twice, a field in another case, bytes that are not UTF-8
-// and lone surrogates are refused, numbers are never null. What it allocates
+// same: a field given twice, bytes that are not UTF-8 and lone surrogates are
+// refused, a field in another case is not that field, numbers are never null. What it allocates
 // is bounded by the length of the body, and every list has a limit of its own.
 package server

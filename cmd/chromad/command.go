@@ -119,6 +119,9 @@ func writeFlags(b *strings.Builder, f *flag.FlagSet) {
 	f.VisitAll(func(f *flag.Flag) {
 		value, text := flag.UnquoteUsage(f)
 		line := "  --" + f.Name
+		if len(f.Name) == 1 {
+			line = "  -" + f.Name
+		}
 		if value != "" {
 			line += " " + strings.ToUpper(value)
 		}

@@ -133,9 +133,9 @@ func readFailures(o *options, n *yaml.Node) error {
 }
 
 // admitted is the setting admission with the part of memory that is for bodies
-// and answers: an eighth of what the process may use, where that is known.
-func (o *options) admitted() server.Admission {
+// and answers.
+func (o *options) admitted(memory memoryPlan) server.Admission {
 	a := o.admission
-	a.Memory = cmp.Or(a.Memory, int64(o.memory)/8, containerLimit()/9)
+	a.Memory = cmp.Or(a.Memory, memory.answers)
 	return a
 }

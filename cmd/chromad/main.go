@@ -40,7 +40,7 @@ func commands() []subcommand {
 		{"repair", "PATH [flags]", "make a new store of what can be read", repairCommand},
 		{"keys", "COMMAND", "keys of encrypted stores: create, list, rotate, encrypt, rewrap, public, destroy", keysCommand},
 		{"audit", "COMMAND", "who did what, and what was refused: tail, search, verify, export", auditCommand},
-		{"users", "COMMAND", "who may do what: add, list, key, rotate, revoke, password, grant, disable, remove, export, import", usersCommand},
+		{"users", "COMMAND", "who may do what: add, list, key, rotate, revoke, password, certificates, grant, ungrant, attributes, limits, disable, enable, remove, export, import", usersCommand},
 		{"privacy", "COMMAND", "what may be stored of people: show, set, test, rotate, reveal", privacyCommand},
 		{"retention", "COMMAND", "how long records are kept, and legal holds: show, set, off, hold, release", retentionCommand},
 		{"alerts", "COMMAND", "alerts and their targets: test", alertsCommand},

@@ -12,13 +12,14 @@ import (
 type memoryPlan struct {
 	memtables int64 // Options.MemoryLimit; 0: the engine's default
 	segments  int64 // Options.SegmentMemory; 0: the engine's default
+	answers   int64 // Admission.Memory; 0: the server's default
 }
 
 // gcPercent is GOGC where the heap has a limit.
 const gcPercent = 200
 
 // planMemory divides what the process may use: asked for, or GOMEMLIMIT, or
-// what the container allows. Memtables get a quarter. The hot parts of segments,
+// what the container allows. Memtables get a quarter, bodies and answers an eighth. The hot parts of segments,
 // and what is decrypted, get half and lie outside of Go's heap, so that Go's own
 // limit is what they leave. A GOMEMLIMIT beside --memory is left alone.
 //
@@ -40,7 +41,7 @@ func planMemory(asked int64) memoryPlan {
 	if total == 0 {
 		return memoryPlan{}
 	}
-	p := memoryPlan{memtables: total / 4, segments: total / 2}
+	p := memoryPlan{memtables: total / 4, segments: total / 2, answers: total / 8}
 	if asked == 0 || !inherited {
 		debug.SetMemoryLimit(total - p.segments)
 	}

@@ -19,9 +19,9 @@ func TestPlanMemory(t *testing.T) {
 		want      memoryPlan
 		heap      int64
 	}{
-		{"--memory", "", 8 * gib, memoryPlan{2 * gib, 4 * gib}, 4 * gib},
-		{"GOMEMLIMIT alone", "4GiB", 0, memoryPlan{gib, 2 * gib}, 2 * gib},
-		{"GOMEMLIMIT beside --memory", "4GiB", 8 * gib, memoryPlan{2 * gib, 4 * gib}, 4 * gib},
+		{"--memory", "", 8 * gib, memoryPlan{2 * gib, 4 * gib, gib}, 4 * gib},
+		{"GOMEMLIMIT alone", "4GiB", 0, memoryPlan{gib, 2 * gib, gib / 2}, 2 * gib},
+		{"GOMEMLIMIT beside --memory", "4GiB", 8 * gib, memoryPlan{2 * gib, 4 * gib, gib}, 4 * gib},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Setenv("GOMEMLIMIT", c.inherited)

@@ -104,7 +104,7 @@ func parseOptions(args []string) (*options, error) {
 		if err := o.readFile(files[0]); err != nil {
 			return nil, err
 		}
-		if slices.ContainsFunc(args, func(a string) bool { return strings.HasPrefix(strings.TrimLeft(a, "-"), "cors") }) {
+		if slices.ContainsFunc(args, isFlag("cors")) {
 			o.cors = nil // a flag replaces the file's list, it does not add to it
 		}
 	}
@@ -112,6 +112,15 @@ func parseOptions(args []string) (*options, error) {
 		return nil, err
 	}
 	return o, o.check()
+}
+
+// isFlag tells which arguments are the flag of a name.
+func isFlag(name string) func(arg string) bool {
+	return func(arg string) bool {
+		rest, dash := strings.CutPrefix(arg, "-")
+		word, _, _ := strings.Cut(strings.TrimPrefix(rest, "-"), "=")
+		return dash && word == name
+	}
 }
 
 // parse sets what flags say and returns the other arguments.

@@ -43,7 +43,8 @@ func run(ctx context.Context, o *options, stderr io.Writer) (err error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	var over expiries
-	db, err := o.openStore(path, op, events(log, stop, &over))
+	memory := planMemory(int64(o.memory))
+	db, err := o.openStore(path, op, memory, events(log, stop, &over))
 	if err != nil {
 		return err
 	}
@@ -66,12 +67,12 @@ func run(ctx context.Context, o *options, stderr io.Writer) (err error) {
 	defer rec.close(log)
 	s := server.New(server.Config{
 		Store: server.EngineStore(db), Log: log, AllowReset: o.reset, CORSOrigins: o.cors, TLS: certs, Access: who.Directory, Users: who, Privacy: kept,
-		Limits: server.Limits{BodyBytes: int64(o.maxBody)}, Timeouts: server.Timeouts{Drain: o.drain}, Bounds: o.limits, Admission: o.admitted(), Quotas: o.quotas, Metrics: rec.told.metrics, Audit: rec.log,
+		Limits: server.Limits{BodyBytes: int64(o.maxBody)}, Timeouts: server.Timeouts{Drain: o.drain}, Bounds: o.limits, Admission: o.admitted(memory), Quotas: o.quotas, Metrics: rec.told.metrics, Audit: rec.log,
 	})
 	about := admin.Status{PID: os.Getpid(), Version: versionText(), Path: path, Address: scheme + l.Addr().String(), Key: uriOf(op)}
 	a, err := administer(ctx, path, db, who, kept, rec.log, about, log)
 	if err != nil {
-		log.Warn("there is no admin socket: stop the server for what chromad keys and chromad compact do", "error", err.Error())
+		log.Warn("there is no admin socket: stop the server for what chromad keys, users, compact, audit, privacy and retention do", "error", err.Error())
 	} else {
 		defer a.close()
 		defer stop() // what is under way there ends first
@@ -109,8 +110,7 @@ func closeStore(db *engine.DB, path string, log *slog.Logger) error {
 	return nil
 }
 
-func (o *options) openStore(path string, op engine.OperatorKey, told *engine.Events) (*engine.DB, error) {
-	memory := planMemory(int64(o.memory))
+func (o *options) openStore(path string, op engine.OperatorKey, memory memoryPlan, told *engine.Events) (*engine.DB, error) {
 	db, err := engine.Open(path, &engine.Options{
 		MemtableRows: o.memtableRows, MemoryLimit: memory.memtables, SegmentMemory: memory.segments, Events: told,
 		Keys: op, MinGeneration: o.expectGeneration, EraseWithin: time.Duration(o.eraseWithin), AuditFile: o.audit.fileSize,

@@ -49,7 +49,7 @@ func usersUsage() string {
 
 A store without users is open: whoever reaches its server may do everything, and the server listens on
 loopback only. From the first user on, every request needs an API key, a password or a certificate.`, usersCommands(), `
-Roles: admin (everything), editor (collections and records), reader, auditor (metrics, users), and those of import.
+Roles: admin (everything), editor (collections and records), reader, auditor (metrics, users, audit log, retention, privacy rules), and those of import.
 WHERE is TENANT, TENANT/DATABASE or TENANT/DATABASE/COLLECTION; * stands for any text.
 
 Ten minutes to a server with users:

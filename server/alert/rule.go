@@ -68,7 +68,7 @@ const (
 var ruleName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,31}$`)
 
 // destructive is what is gone for good when it was done.
-var destructive = []string{"system:reset", "db:delete_database", "collection:delete_collection", "collection:delete", "retention:release", "keys:destroy"}
+var destructive = []string{"system:reset", "db:delete_database", "collection:delete_collection", "collection:delete", "retention:release"}
 
 // reading is what hands records out.
 var reading = []string{"collection:get", "collection:query", "collection:search"}
