@@ -43,6 +43,7 @@ func (g *Graph) scanMany(s *Scratch, limit int, allowed []uint64) {
 func (g *Graph) scanBatches(s *Scratch, allowed []uint64, score func(h *kernel.Hop)) {
 	clear(s.visited)
 	next, last := &s.hops[0], &s.hops[1]
+	n := 0 // rows of words before that were not gathered: few rows a word would be a call for each
 	for w := range (g.rows + 63) / 64 {
 		word := ^uint64(0)
 		if allowed != nil {
@@ -54,24 +55,30 @@ func (g *Graph) scanBatches(s *Scratch, allowed []uint64, score func(h *kernel.H
 		if rest := g.rows - w*64; rest < 64 {
 			word &= 1<<rest - 1
 		}
-		if next.Room() < 64 {
+		if word == 0 {
+			continue
+		}
+		if n+bits.OnesCount64(word) > len(s.block) {
+			next.Gather(s.block[:n])
+			n = 0
+		}
+		if next.Room() < 2*len(s.block) {
 			score(last)
 			next, last = last, next
 			if !s.goesOn() {
 				break
 			}
 		}
-		if word == ^uint64(0) {
+		if word == ^uint64(0) && n == 0 {
 			next.AddRange(uint32(w*64), 64)
 			continue
 		}
-		n := 0
 		for ; word != 0; word &= word - 1 {
 			s.block[n&63] = uint32(w*64 + bits.TrailingZeros64(word))
 			n++
 		}
-		next.Gather(s.block[:n])
 	}
+	next.Gather(s.block[:n])
 	score(last)
 	score(next)
 }

@@ -19,7 +19,7 @@ type Scratch struct {
 	hops      [2]kernel.Hop // one is being gathered while the other waits to be scored
 	rows      []uint32
 	elsewhere []uint64   // keys, see lookElsewhere
-	block     [64]uint32 // rows of one word of a set
+	block     [64]uint32 // rows of a set, on their way to a hop
 	dist      []float32
 	best      nearest // by float32
 	scorer    scorer
