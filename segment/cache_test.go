@@ -14,34 +14,34 @@ import (
 func TestCache(t *testing.T) {
 	c := NewCache(1000)
 	block := func(file byte, n uint64) (cacheKey, []byte) {
-		return cacheKey{seal.ID{file}, n}, bytes.Repeat([]byte{file, byte(n)}, 50)
+		return cacheKey{file: seal.ID{file}, block: n}, bytes.Repeat([]byte{file, byte(n)}, 50)
 	}
 	hot, text := block(1, 0)
-	c.put(hot, text)
+	c.putBlock(hot, text)
 	for n := range uint64(100) {
 		key, b := block(2, n)
-		c.put(key, b)
-		c.put(key, b) // counted once
-		if got := c.get(key); !bytes.Equal(got, b) {
+		c.putBlock(key, b)
+		c.putBlock(key, b) // counted once
+		if got := c.block(key); !bytes.Equal(got, b) {
 			t.Fatalf("block %d: %v", n, got)
 		}
-		if c.get(hot) == nil {
+		if c.block(hot) == nil {
 			t.Fatalf("after block %d the block in use is gone", n)
 		}
 		if c.Size() > 1000 {
 			t.Fatalf("%d bytes are kept", c.Size())
 		}
 	}
-	if first, _ := block(2, 0); c.get(first) != nil || c.Size() != 1000 {
+	if first, _ := block(2, 0); c.block(first) != nil || c.Size() != 1000 {
 		t.Errorf("the oldest block is kept, or there is room: %d bytes", c.Size())
 	}
-	c.put(cacheKey{seal.ID{3}, 0}, make([]byte, 1001))
+	c.putBlock(cacheKey{file: seal.ID{3}}, make([]byte, 1001))
 	if c.Size() != 1000 {
 		t.Errorf("a block larger than the cache: %d bytes", c.Size())
 	}
 	var none *Cache
-	none.put(hot, text)
-	if none.get(hot) != nil || none.Size() != 0 {
+	none.putBlock(hot, text)
+	if none.block(hot) != nil || none.Size() != 0 {
 		t.Error("a nil cache keeps something")
 	}
 }
@@ -54,11 +54,11 @@ func TestCacheConcurrent(t *testing.T) {
 			r := rand.New(rand.NewPCG(g, 0))
 			for range 5000 {
 				n := r.Uint64N(100)
-				key := cacheKey{seal.ID{7}, n}
-				if b := c.get(key); b != nil && b[0] != byte(n) {
+				key := cacheKey{file: seal.ID{7}, block: n}
+				if b := c.block(key); b != nil && b[0] != byte(n) {
 					t.Errorf("block %d is %d", n, b[0])
 				}
-				c.put(key, bytes.Repeat([]byte{byte(n)}, 100))
+				c.putBlock(key, bytes.Repeat([]byte{byte(n)}, 100))
 			}
 		})
 	}

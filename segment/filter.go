@@ -19,7 +19,16 @@ func (r *Reader) Filter(ctx context.Context, e *filter.Expr) (rows *roaring.Bitm
 			rows.AddRange(0, uint64(r.rows))
 			return nil
 		}
-		rows, err = r.filtered(ctx, e)
+		key, ok := e.Key()
+		at := cacheKey{file: r.documents.file, where: key}
+		if ok {
+			if rows = r.documents.shared.rows(at); rows != nil {
+				return ctx.Err()
+			}
+		}
+		if rows, err = r.filtered(ctx, e); ok && err == nil {
+			r.documents.shared.putRows(at, rows)
+		}
 		return err
 	})
 	return rows, err

@@ -76,7 +76,8 @@ type Spec struct {
 	// GraphMin is the number of rows below which no graph is built, because
 	// a scan is faster. 0 means 1000.
 	GraphMin int
-	// Cache is where an open segment keeps decompressed documents; nil: nowhere.
+	// Cache is where an open segment keeps decompressed documents and what conditions
+	// held for; nil: nowhere.
 	Cache *Cache
 	// Memory bounds what is held of an open segment beside its mapped file, and of
 	// all others that share it (the hot part, and what is decrypted), and what

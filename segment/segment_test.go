@@ -403,6 +403,41 @@ func TestFilter(t *testing.T) {
 	}
 }
 
+// What a condition held for is kept, and nobody who was given it can change it.
+func TestFilterKept(t *testing.T) {
+	rows := randomRows(rand.New(rand.NewPCG(6, 1)), 900, 2)
+	spec := testSpec(1, 2, kernel.L2)
+	spec.Cache = NewCache(1 << 20)
+	r := written(t, spec, rows)
+	size := int64(0)
+	for i, e := range testFilters() {
+		if e == nil {
+			continue // all rows
+		}
+		first, err := r.Filter(context.Background(), e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := first.Clone()
+		first.Flip(0, uint64(len(rows)))
+		if key, _ := e.Key(); r.documents.shared.rows(cacheKey{file: spec.File, where: key}) == nil {
+			t.Errorf("filter %d is not kept", i)
+		}
+		for range 2 {
+			again, err := r.Filter(context.Background(), e)
+			if err != nil || !again.Equals(want) {
+				t.Errorf("filter %d the second time: %v, %d rows instead of %d", i, err, again.GetCardinality(), want.GetCardinality())
+			}
+			again.Clear()
+		}
+		if now := spec.Cache.Size(); now <= size {
+			t.Errorf("filter %d is kept for nothing: %d bytes, then %d", i, size, now)
+		} else {
+			size = now
+		}
+	}
+}
+
 func TestSameBytes(t *testing.T) {
 	rows := randomRows(rand.New(rand.NewPCG(7, 0)), 2000, 8)
 	var files, merged [][]byte

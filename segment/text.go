@@ -171,8 +171,8 @@ func (t *text) block(n uint64, keep bool) ([]byte, error) {
 	if part := slot.Load(); part != nil && part.block == n {
 		return part.bytes, nil
 	}
-	key := cacheKey{t.file, n}
-	if b := t.shared.get(key); b != nil {
+	key := cacheKey{file: t.file, block: n}
+	if b := t.shared.block(key); b != nil {
 		return b, nil
 	}
 	part, err := t.decompress(n)
@@ -180,7 +180,7 @@ func (t *text) block(n uint64, keep bool) ([]byte, error) {
 		return nil, err
 	}
 	if slot.Store(part); keep {
-		t.shared.put(key, part.bytes)
+		t.shared.putBlock(key, part.bytes)
 	}
 	return part.bytes, nil
 }

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"math/bits"
 
 	"github.com/chromad/chromad/bench/peers/serve"
 	"github.com/chromad/chromad/hnsw"
@@ -20,6 +21,7 @@ type graph struct {
 	graph   *hnsw.Graph
 	bytes   int64
 	allowed []uint64
+	matches int // rows in allowed, which who makes a filter knows
 	set     *serve.Set
 	scratch hnsw.Scratch
 	found   []hnsw.Neighbor
@@ -60,7 +62,7 @@ func (g *graph) Search(ctx context.Context, query []float32, ef int, out []uint3
 		return g.merged.search(ctx, segment.Query{Vector: query, K: serve.K, EF: ef}, out)
 	}
 	var err error
-	q := hnsw.Query{Vector: query, K: serve.K, EF: ef, Allowed: g.allowed}
+	q := hnsw.Query{Vector: query, K: serve.K, EF: ef, Allowed: g.allowed, Matches: g.matches}
 	g.found, err = g.graph.Search(g.found[:0], g.vectors, q, &g.scratch)
 	for i, n := range g.found {
 		out[i] = n.Row
@@ -69,9 +71,12 @@ func (g *graph) Search(ctx context.Context, query []float32, ef int, out []uint3
 }
 
 func (g *graph) Filter(column string, below int) error {
-	g.allowed = nil
+	g.allowed, g.matches = nil, 0
 	if column != "" {
 		g.allowed = g.set.Allowed(column, below)
+		for _, word := range g.allowed {
+			g.matches += bits.OnesCount64(word)
+		}
 	}
 	return nil
 }
