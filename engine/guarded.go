@@ -211,6 +211,37 @@ func breach(rule *Filter, kind writeKind, recs []Record, t *terms, find func(id 
 	return -1, nil
 }
 
+// breachAlone is the position of the first record of an upsert that may not be
+// written because it is alone: the record of its id before it in the same call
+// is over, and goes when the next one comes. -1: there is none.
+//
+// breach does not see that, and entries that it let through are in logs: they
+// have to do there what they did. So it is judged before an entry is logged,
+// for which nothing but the entry has to be known.
+func breachAlone(e *writeEntry) int {
+	if e.rule == nil || e.kind != writeUpsert || e.terms == nil || e.terms.key == "" {
+		return -1
+	}
+	var gone map[string]bool
+	for i := range e.records {
+		r := &e.records[i]
+		m := r.Metadata
+		if gone[r.ID] {
+			if m = e.terms.stamped(withoutNulls(m)); !e.rule.Match(m, nil) {
+				return i
+			}
+			delete(gone, r.ID)
+		}
+		if e.terms.over(m) {
+			if gone == nil {
+				gone = map[string]bool{}
+			}
+			gone[r.ID] = true
+		}
+	}
+	return -1
+}
+
 // judge returns the position of the first record of e that its rule refuses,
 // -1 when it refuses none.
 func (a *applier) judge(e *writeEntry) (int, error) {

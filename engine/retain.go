@@ -199,7 +199,7 @@ func (c *Collection) SetRetention(ctx context.Context, r *Retention) error {
 		}
 		to.key, to.grace = strings.Clone(v.Key), int64(v.Default/time.Second)
 	}
-	if c.keep.Load().expires() { // or what is gone would be there again
+	if c.keep.Load().expires() { // or what is gone would be there again; the rest goes under the locks
 		if _, err := c.Expire(ctx); err != nil {
 			return err
 		}
@@ -252,33 +252,41 @@ func (c *Collection) changeKeeping(ctx context.Context, change func(*keeping) er
 		return err
 	}
 	return c.db.await(ctx, func() error {
-		if err := c.db.catMu.lock(ctx); err != nil {
-			return err
-		}
-		defer c.db.catMu.Unlock()
-		if c.dropped.Load() {
-			return c.usable()
-		}
-		var k keeping
-		old := c.keep.Load()
-		if old != nil {
-			k = *old
-		}
-		if err := change(&k); err != nil || old == nil && k == (keeping{}) || old != nil && k == *old {
-			return err
-		}
-		e := &catalogEntry{op: opKeep, id: c.id}
-		if k != (keeping{}) {
-			e.keep = &k
-		}
-		return c.commitKeeping(ctx, e)
+		expired, err := c.replaceKeeping(ctx, change)
+		c.expired(expired) // which may call others, so with no lock held
+		return err
 	})
 }
 
-// commitKeeping logs e; catMu is held.
-func (c *Collection) commitKeeping(ctx context.Context, e *catalogEntry) error {
+// replaceKeeping also tells how many records went because they were over.
+func (c *Collection) replaceKeeping(ctx context.Context, change func(*keeping) error) (expired int, err error) {
+	if err := c.db.catMu.lock(ctx); err != nil {
+		return 0, err
+	}
+	defer c.db.catMu.Unlock()
+	if c.dropped.Load() {
+		return 0, c.usable()
+	}
+	var k keeping
+	old := c.keep.Load()
+	if old != nil {
+		k = *old
+	}
+	if err := change(&k); err != nil || old == nil && k == (keeping{}) || old != nil && k == *old {
+		return 0, err
+	}
+	e := &catalogEntry{op: opKeep, id: c.id}
+	if k != (keeping{}) {
+		e.keep = &k
+	}
+	return c.commitKeeping(ctx, e, old.expires() && old.key != k.key)
+}
+
+// commitKeeping logs e; catMu is held. When what was over would not be by e,
+// it goes before.
+func (c *Collection) commitKeeping(ctx context.Context, e *catalogEntry, last bool) (expired int, err error) {
 	if err := c.writeMu.lock(ctx); err != nil {
-		return fmt.Errorf("%w: %w", ErrBusy, context.Cause(ctx)) // a delete that looks for its records
+		return 0, fmt.Errorf("%w: %w", ErrBusy, context.Cause(ctx)) // a delete that looks for its records
 	}
 	defer c.writeMu.Unlock()
 	// What was logged before is to be seen before: nothing goes from a collection
@@ -286,13 +294,17 @@ func (c *Collection) commitKeeping(ctx context.Context, e *catalogEntry) error {
 	select {
 	case <-c.pending.whenIdle():
 	case <-ctx.Done():
-		return fmt.Errorf("%w: %w", ErrBusy, context.Cause(ctx))
+		return 0, fmt.Errorf("%w: %w", ErrBusy, context.Cause(ctx))
 	}
-	err := c.db.commitCatalog(e)
-	if err == nil {
+	if last {
+		if expired, err = c.expireLast(ctx); err != nil {
+			return expired, err
+		}
+	}
+	if err = c.db.commitCatalog(e); err == nil {
 		c.db.expiry.wakeUp()
 	}
-	return err
+	return expired, err
 }
 
 // Kept is a collection with a retention, or under legal hold.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -65,6 +66,100 @@ func TestExpireMany(t *testing.T) {
 	wg.Wait()
 	if left, _ := c.Count(ctx); n != len(recs)/2 || err != nil || left != len(recs)/2+150 || c.state.Load().live != left {
 		t.Errorf("%d of %d deleted, %d left; %v", n, len(recs), left, err)
+	}
+}
+
+// Of two that delete what is over at once each has it all gone when it returns,
+// though the other was faster with what it had found.
+func TestExpireTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx := t.Context()
+		db := openOn(t, faultfs.New(1), Options{ExpireEvery: -1})
+		c := newCollection(t, db, "c")
+		check(t, c.SetRetention(ctx, &Retention{}))
+		var recs []Record
+		for i := range 5 * expireRecords / 2 {
+			recs = append(recs, timedRecord(fmt.Sprint(i), filter.Int(1)))
+		}
+		check(t, c.Add(ctx, recs...))
+		check(t, c.writeMu.lock(ctx))
+		var wg sync.WaitGroup
+		var total atomic.Int64
+		for range 2 {
+			wg.Go(func() {
+				n, err := c.Expire(ctx)
+				left := c.state.Load().live
+				if total.Add(int64(n)); err != nil || left != 0 {
+					t.Errorf("%d deleted, and %d are left; %v", n, left, err)
+				}
+			})
+		}
+		synctest.Wait() // both have found the same
+		c.writeMu.Unlock()
+		wg.Wait()
+		if int(total.Load()) != len(recs) {
+			t.Errorf("%d of %d deleted", total.Load(), len(recs))
+		}
+		check(t, db.Close())
+	})
+}
+
+// What comes over while a retention is about to end, or to go by another key, does
+// not come back with that.
+func TestExpireLast(t *testing.T) {
+	for name, to := range map[string]*Retention{"off": nil, "another key": {Key: "other"}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx := t.Context()
+				told := 0
+				db := openOn(t, faultfs.New(1), Options{ExpireEvery: -1, Events: &Events{Expired: func(e ExpireEvent) { told += e.Records }}})
+				c := newCollection(t, db, "c")
+				check(t, c.SetRetention(ctx, &Retention{}))
+				check(t, c.Add(ctx, timedRecord("flushed", in(time.Minute)), timedRecord("later", in(time.Hour))))
+				check(t, db.Flush(ctx))
+				check(t, c.Add(ctx, timedRecord("minute", in(time.Minute)), rec("none", 1, 2)))
+				check(t, db.catMu.lock(ctx))
+				done := make(chan error)
+				go func() { done <- c.SetRetention(ctx, to) }()
+				synctest.Wait() // it has deleted what was over, which is nothing
+				time.Sleep(time.Minute)
+				db.catMu.Unlock()
+				check(t, <-done)
+				if got := sights(t, c); got != "later none" || told != 2 {
+					t.Errorf("%q, and %d were told of", got, told)
+				}
+				check(t, db.Close())
+			})
+		})
+	}
+}
+
+// A record that is over already when the next one of its id comes in the same
+// upsert is not there for it: the second is stored alone, and judged so.
+func TestExpiryTwiceUnderRule(t *testing.T) {
+	ctx := t.Context()
+	db, _ := newDB(t, Options{ExpireEvery: -1})
+	c := newCollection(t, db, "c")
+	check(t, c.SetRetention(ctx, &Retention{}))
+	red := under(t, c, team("red"))
+	first := of("red", "x", 1, 2)
+	first.Metadata[DefaultRetentionKey] = filter.Int(1)
+	bare := Record{ID: "x", Embedding: []float32{1, 2}, Metadata: Metadata{"note": filter.String("y")}}
+	for name, recs := range map[string][]Record{
+		"alone": {first, bare}, "after another": {of("red", "x", 1, 2), first, bare}, "the third": {first, first, bare}, "another team": {first, of("blue", "x", 1, 2)},
+	} {
+		err := red.Upsert(ctx, recs...)
+		if wrong, is := errors.AsType[*RuleError](err); !is || wrong.Index != len(recs)-1 {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if got := sights(t, c); got != "" {
+		t.Errorf("refused, and there is %q", got)
+	}
+	check(t, red.Upsert(ctx, first, of("red", "x", 1, 2), bare)) // which is merged
+	check(t, red.Add(ctx, of("red", "y", 1, 2)))
+	if got := getAll(t, c, Selection{Where: team("red")}, 0); idsOf(got) != "x y" {
+		t.Errorf("%q", idsOf(got))
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -109,6 +110,7 @@ func (c *Collection) expired(n int) {
 
 // expire deletes what is over, some at a time, so that writers come in between.
 func (c *Collection) expire(ctx context.Context) (total int, err error) {
+	var in vain
 	for {
 		k := c.keeping()
 		if !k.expires() || k.held {
@@ -123,10 +125,27 @@ func (c *Collection) expire(ctx context.Context) (total int, err error) {
 			c.db.spendReserve(forEntries)
 			n, err = c.expireSome(ctx, k, e)
 		}
-		if total += n; err != nil || n == 0 {
+		if total += n; err != nil {
 			return total, err
 		}
+		if in.again(k, e.ids, n) {
+			return total, c.notExpired(len(e.ids))
+		}
 	}
+}
+
+// vain tells a deletion that gets nowhere from one that somebody else was faster
+// with, the background or another call: then other records come next, or none.
+type vain struct {
+	keep *keeping
+	ids  []string
+}
+
+// again reports whether nothing went, twice, of the same records.
+func (v *vain) again(k *keeping, ids []string, deleted int) bool {
+	same := deleted == 0 && v.keep == k && slices.Equal(v.ids, ids)
+	v.keep, v.ids = k, ids
+	return same
 }
 
 func (c *Collection) expireSome(ctx context.Context, k *keeping, e *expireEntry) (int, error) {
@@ -137,11 +156,7 @@ func (c *Collection) expireSome(ctx context.Context, k *keeping, e *expireEntry)
 	err := error(nil)
 	queued := c.keeping() == k // else a hold was placed, or the key is another
 	if queued {
-		var payload []byte
-		if payload, _, err = c.sealEntry(e.append(c.db.entryBuffer(0))); err == nil {
-			err = c.submit(t, payload, 0)
-			c.db.dropEntry(payload)
-		}
+		err = c.submitExpire(t)
 	}
 	c.writeMu.Unlock()
 	if err == nil && queued {
@@ -151,6 +166,46 @@ func (c *Collection) expireSome(ctx context.Context, k *keeping, e *expireEntry)
 		return 0, err // it may be under way still
 	}
 	return t.deleted, nil
+}
+
+// submitExpire queues t.expire for the log; writeMu is held.
+func (c *Collection) submitExpire(t *ticket) error {
+	payload, _, err := c.sealEntry(t.expire.append(c.db.entryBuffer(0)))
+	if err != nil {
+		return err
+	}
+	defer c.db.dropEntry(payload)
+	return c.submit(t, payload, 0)
+}
+
+// expireLast deletes what is over while nobody writes: writeMu is held, and
+// nothing is between log and memtable. After Expire that is little.
+func (c *Collection) expireLast(ctx context.Context) (total int, err error) {
+	k := c.keeping()
+	if !k.expires() || k.held {
+		return 0, nil
+	}
+	for at := k.clock(); ; {
+		e := &expireEntry{collection: c.id, key: k.key, at: at}
+		if e.ids, err = c.overIDs(ctx, k, at); err != nil || len(e.ids) == 0 {
+			return total, err
+		}
+		t := &ticket{expire: e, done: make(chan struct{})}
+		if err = c.submitExpire(t); err == nil {
+			err = t.wait(ctx)
+		}
+		if err != nil {
+			return total, err
+		}
+		if total += t.deleted; t.deleted == 0 { // nobody else can have been faster
+			return total, c.notExpired(len(e.ids))
+		}
+	}
+}
+
+// notExpired is why a deletion of what is over does not go on for ever.
+func (c *Collection) notExpired(n int) error {
+	return fmt.Errorf("%w: %d records of collection %s are over and still there", ErrBusy, n, c.id)
 }
 
 // overIDs are ids of records that are over at a time, as many as one entry takes.

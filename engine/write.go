@@ -208,6 +208,9 @@ func (c *Collection) enqueue(ctx context.Context, t *ticket, k *keeping, dim, si
 	if late {
 		e.terms = k.terms()
 	}
+	if refused := breachAlone(e); k != nil && refused >= 0 { // k is nil where a log is repaired
+		return &RuleError{Index: refused}
+	}
 	if late || term != c.sealing.now() { // or the key was changed meanwhile
 		c.db.dropEntry(payload)
 		if payload, _, err = c.sealEntry(e.append(c.db.entryBuffer(size))); err != nil {
