@@ -271,7 +271,7 @@ func (c *call) find() (found Collection, rule *filter.Expr, ruled bool, err erro
 			rule, ruled = c.who.Rule(c.route.action, target)
 		}
 		if ruled {
-			rule, err = c.asStored(target, id, rule)
+			rule, err = c.ruleAsStored(id, rule)
 		}
 		if err == nil && c.who.Fielded() {
 			err = c.look(target, id)

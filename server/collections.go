@@ -369,6 +369,11 @@ func (s *Server) updateCollection(c *call) error {
 	}
 	s.modify.Lock()
 	defer s.modify.Unlock()
+	if name != nil {
+		if err := c.mayRename(found.Info(), *name); err != nil {
+			return err
+		}
+	}
 	if config.hasHNSW || config.hasFunction {
 		info := found.Info()
 		next := s.schemaOf(&info).update(config)

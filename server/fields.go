@@ -60,6 +60,30 @@ func (c *call) asStored(at access.Target, id engine.ID, where *filter.Expr) (*fi
 	return plan.Where(keys, id.String(), where)
 }
 
+// ruleAsStored is a rule about records with all that its values may be stored as.
+func (c *call) ruleAsStored(id engine.ID, rule *filter.Expr) (*filter.Expr, error) {
+	keys, err := c.s.config.Privacy.Made(c.ctx())
+	if err != nil {
+		return nil, err
+	}
+	rule, err = privacy.RuleWhere(keys, id.String(), rule)
+	if errors.Is(err, filter.ErrTooLarge) {
+		return nil, invalid("%s", err)
+	}
+	return rule, err
+}
+
+// mayRename refuses a new name by which other rules about storing hold to
+// who may not change these: else who changes names decides what they are about.
+func (c *call) mayRename(info engine.Info, name string) error {
+	if c.s.config.Privacy.SameRules(info.Tenant, info.Database, info.Name, name) || c.who.May(access.WritePrivacy, access.Target{}) {
+		return nil
+	}
+	c.denied = "not granted"
+	return &apiError{status: http.StatusForbidden, kind: kindDenied,
+		message: "Forbidden: under the new name other rules about what may be stored hold; that takes " + string(access.WritePrivacy)}
+}
+
 // plan is what may be stored in a collection, nil: everything, and the keys
 // that it takes to store it.
 func (c *call) plan(at access.Target) (*privacy.Plan, *privacy.Keys, error) {

@@ -141,6 +141,72 @@ func TestMinimisationRowRule(t *testing.T) {
 	m.as(403, "u", "POST", path+"/add", `{"ids":["d"],"embeddings":[[1]],"metadatas":[{"owner":"v"}]}`)
 }
 
+// A rule about rows hides what was stored hashed, or as pseudonyms, also after the
+// rules that made it so are gone, or hold no more since the collection has
+// another name; and shows what it showed.
+func TestRowRuleOutlivesStoring(t *testing.T) {
+	rules := func(m *matrix, text string) {
+		m.as(200, "admin", "PUT", "/api/v2/chromad/privacy", `{"version":1,"rules":[`+text+`]}`)
+	}
+	for name, c := range map[string]struct{ where, want string }{
+		"ne":           {`{"owner":{"$ne":"boss"}}`, "u,list"},
+		"nin":          {`{"owner":{"$nin":["boss","v"]}}`, "u,list"},
+		"not contains": {`{"owner":{"$not_contains":"boss"}}`, "boss,u"},
+		"number":       {`{"$and":[{"owner":{"$nin":["boss","u"]}},{"n":{"$ne":7}}]}`, "list"},
+		"eq":           {`{"owner":"u"}`, "u"},
+		"in":           {`{"owner":{"$in":["u","boss"]}}`, "boss,u"},
+		"contains":     {`{"owner":{"$contains":"boss"}}`, "list"},
+	} {
+		for _, how := range []string{"hash", "pseudonym"} {
+			t.Run(name+" "+how, func(t *testing.T) {
+				var where access.Where
+				if err := json.Unmarshal([]byte(c.where), &where); err != nil {
+					t.Fatal(err)
+				}
+				m, path := fielded(t, access.Grant{Actions: ruledRole().Grants[1].Actions, Where: where})
+				check := func(when string) {
+					t.Helper()
+					got := m.as(200, "u", "POST", path+"/get", `{"include":[]}`)
+					if ids := strings.ReplaceAll(strings.Trim(got[len(`{"ids":`):strings.Index(got, `,"embeddings"`)], "[]"), `"`, ""); ids != c.want {
+						t.Errorf("%s: %s, want %s", when, ids, c.want)
+					}
+				}
+				on := `{"on":{"collection":"docs"},"keys":{"owner":"` + how + `","n":"` + how + `"}}`
+				rules(m, on)
+				m.as(201, "admin", "POST", path+"/add", `{"ids":["boss","u","list"],"embeddings":[[1],[2],[3]],"metadatas":[{"owner":"boss","n":7},{"owner":"u","n":7.0},{"owner":["boss","x"]}]}`)
+				check("the rules hold")
+				m.as(200, "admin", "PUT", path, `{"new_name":"others"}`)
+				check("another name")
+				m.as(200, "admin", "PUT", path, `{"new_name":"docs"}`)
+				rules(m, `{"keys":{"owner":"`+map[string]string{"hash": "pseudonym", "pseudonym": "hash"}[how]+`"}}`)
+				check("other rules")
+				rules(m, "")
+				check("no rules")
+				if _, err := m.config.Privacy.Rotate(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				check("other keys")
+			})
+		}
+	}
+}
+
+// A name by which other rules about storing hold is for those who may change the rules.
+func TestRenameOutOfRules(t *testing.T) {
+	m, path := fielded(t, access.Grant{Actions: []string{"collection:*"}})
+	m.as(200, "admin", "PUT", "/api/v2/chromad/privacy", `{"version":1,"rules":[{"on":{"collection":"docs*"},"document":"drop"},{"on":{"tenant":"beta"},"uri":"drop"}]}`)
+	for _, c := range []struct {
+		who, name string
+		want      int
+	}{{"u", "other", 403}, {"u", "docs", 200}, {"u", "docs-2", 200}, {"admin", "other", 200}, {"u", "docs", 403}, {"u", "others", 200}, {"admin", "docs", 200}} {
+		answer := m.as(c.want, c.who, "PUT", path, `{"new_name":"`+c.name+`"}`)
+		if c.want == 403 && !strings.Contains(answer, "system:write_privacy") {
+			t.Errorf("%s: %s", c.name, answer)
+		}
+	}
+	m.as(200, "u", "PUT", path, `{"new_metadata":{"a":1}}`)
+}
+
 // Field rules over stored hashes: what is shown is not what is stored, and
 // filters go through both.
 func TestMinimisationAndFields(t *testing.T) {

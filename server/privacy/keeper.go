@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -148,6 +149,36 @@ func (k *Keeper) Keys(ctx context.Context) (*Keys, error) {
 		}
 		return NewKeys()
 	})
+}
+
+// Made are the keys of the store, nil where nobody has asked for any yet.
+func (k *Keeper) Made(ctx context.Context) (*Keys, error) {
+	if k == nil {
+		return nil, nil
+	}
+	if keys := k.keys.Load(); keys != nil {
+		return keys, nil
+	}
+	// Without the lock: who is asking has nothing to wait for.
+	b, err := k.store.Setting(ctx, keysSetting)
+	if err != nil {
+		return nil, fmt.Errorf("privacy: keys: %w", err)
+	}
+	if len(b) == 0 {
+		return nil, nil
+	}
+	return k.change(ctx, func(there *Keys) (*Keys, error) { return there, nil })
+}
+
+// SameRules reports whether the rules come to the same for two collections of a
+// database.
+func (k *Keeper) SameRules(tenant, database, one, other string) bool {
+	if k == nil {
+		return true
+	}
+	rules := k.current.Load().rules
+	a, b := rules.For(tenant, database, one), rules.For(tenant, database, other)
+	return a == nil && b == nil || a != nil && b != nil && slices.Equal(a.rules, b.rules)
 }
 
 // Rotate makes new keys for the pseudonyms and hashes to come. Those of before

@@ -236,29 +236,57 @@ func (p *Plan) Where(keys *Keys, scope string, e *filter.Expr) (*filter.Expr, er
 		default:
 			return it, nil
 		}
-		if !slices.Contains([]string{"$eq", "$ne", "$in", "$nin", "$contains", "$not_contains"}, c.Operator) {
+		if !equality(c) {
 			return it, nil
 		}
 		if parts += len(c.Values) * keys.Len(); parts > filter.MaxParts {
 			return nil, fmt.Errorf("%w: %w: more than %d values of keys that are stored as %s", filter.ErrWhere, filter.ErrTooLarge, filter.MaxParts/keys.Len(), t)
 		}
-		return stored(keys, t, scope, c)
+		return stored(keys, scope, c, t)
 	})
 }
 
-// stored is an equality with what the values of a condition are stored as.
-func stored(keys *Keys, t Treatment, scope string, c filter.Condition) (*filter.Expr, error) {
+// RuleWhere is a rule about records as it is asked of what is stored: an
+// equality with a value holds for the value and for each hash and pseudonym of
+// it, whatever is stored so today. Rules about storing come and go, and go by
+// names that change; a rule by which records are hidden must not show those of
+// before then. keys may be nil: the store has none, and so no hash either.
+func RuleWhere(keys *Keys, scope string, e *filter.Expr) (*filter.Expr, error) {
+	if keys == nil {
+		return e, nil
+	}
+	parts := 0
+	return e.Rewrite(func(c filter.Condition, it *filter.Expr) (*filter.Expr, error) {
+		if !equality(c) {
+			return it, nil
+		}
+		if parts += 2 * len(c.Values) * keys.Len(); parts > filter.MaxParts {
+			return nil, fmt.Errorf("%w: a rule about records with more than %d values", filter.ErrTooLarge, filter.MaxParts/(2*keys.Len()))
+		}
+		return stored(keys, scope, c, Hash, Pseudonym)
+	})
+}
+
+// equality reports whether a condition compares metadata with whole values.
+func equality(c filter.Condition) bool {
+	return c.Key != filter.DocumentKey && slices.Contains([]string{"$eq", "$ne", "$in", "$nin", "$contains", "$not_contains"}, c.Operator)
+}
+
+// stored is an equality with what the values of a condition may be stored as.
+func stored(keys *Keys, scope string, c filter.Condition, as ...Treatment) (*filter.Expr, error) {
 	var texts []filter.Value
 	for _, v := range c.Values {
-		if v.Kind() == filter.KindString && keys.own(t, scope, c.Key, v.AsString()) {
-			continue // asks for what was read
-		}
-		made, err := keys.every(t, scope, c.Key, v)
-		if err != nil {
-			return nil, err
-		}
-		for _, text := range made {
-			texts = append(texts, filter.String(text))
+		for _, t := range as {
+			if v.Kind() == filter.KindString && keys.own(t, scope, c.Key, v.AsString()) {
+				continue // asks for what was read
+			}
+			made, err := keys.every(t, scope, c.Key, v)
+			if err != nil {
+				return nil, err
+			}
+			for _, text := range made {
+				texts = append(texts, filter.String(text))
+			}
 		}
 	}
 	switch c.Operator {
