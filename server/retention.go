@@ -34,7 +34,8 @@ func (s *Server) listRetention(c *call) error {
 	buf := c.buffer()
 	b := append(*buf, '[')
 	for _, k := range all {
-		if !c.who.May(access.ReadRetention, access.Target{Tenant: k.Tenant, Database: k.Database, Collection: k.Name}) {
+		at := access.Target{Tenant: k.Tenant, Database: k.Database, Collection: k.Name}
+		if !c.who.May(access.ReadRetention, at) || c.who.Confined(at) {
 			continue
 		}
 		if len(b) > 1 {
@@ -47,8 +48,22 @@ func (s *Server) listRetention(c *call) error {
 	return nil
 }
 
-func (s *Server) retention(c *call) error {
+// kept is the collection of the path for whoever may meet all of its records: a
+// retention tells of all, and may make all of them go.
+func (c *call) kept() (Collection, error) {
 	found, err := c.whole()
+	if err != nil {
+		return nil, err
+	}
+	info := found.Info()
+	if c.who.Confined(access.Target{Tenant: info.Tenant, Database: info.Database, Collection: info.Name}) {
+		return nil, c.forbidden(c.route.action)
+	}
+	return found, nil
+}
+
+func (s *Server) retention(c *call) error {
+	found, err := c.kept()
 	if err != nil {
 		return err
 	}
@@ -147,7 +162,7 @@ func (s *Server) releaseHold(c *call) error {
 }
 
 func (c *call) changeRetention(change func(Collection) error) error {
-	found, err := c.whole()
+	found, err := c.kept()
 	if err != nil {
 		return err
 	}

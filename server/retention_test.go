@@ -175,3 +175,47 @@ func TestRetentionRoles(t *testing.T) {
 	m.as(200, "judge", "DELETE", at("main"), "")
 	m.as(200, "worker", "DELETE", fmt.Sprintf("/api/v2/tenants/%s/databases/%s/collections/docs", "acme", "main"), "")
 }
+
+// A retention and a hold are of all records: who may meet or change some of them
+// only neither sees nor changes them, and who meets all, or none, does.
+func TestRetentionUnderRule(t *testing.T) {
+	records := ruledRole().Grants[1].Actions
+	red := access.Where{"team": "red"}
+	keeps := access.Grant{Actions: []string{"retention:*"}}
+	for name, c := range map[string]struct {
+		grants   []access.Grant
+		confined bool
+	}{
+		"some records":     {[]access.Grant{keeps, {Actions: records, Where: red}}, true},
+		"counts some":      {[]access.Grant{keeps, {Actions: []string{"collection:count"}, Where: red}}, true},
+		"deletes some":     {[]access.Grant{keeps, {Actions: []string{"collection:get"}}, {Actions: []string{"collection:delete"}, Where: red}}, true},
+		"all records":      {[]access.Grant{keeps, {Actions: records, Where: red}, {Actions: records}}, false},
+		"no records":       {[]access.Grant{keeps}, false},
+		"some of another":  {[]access.Grant{keeps, {Actions: records, Where: red, On: access.Scope{Tenant: "beta"}}}, false},
+		"some, everything": {[]access.Grant{{Actions: []string{"*"}}, {Actions: records, Where: red}}, false},
+	} {
+		m, path := fielded(t, c.grants...)
+		at := ours(path)
+		m.as(201, "admin", "POST", path+"/add", `{"ids":["r","g"],"embeddings":[[1],[2]],"metadatas":[{"team":"red"},{"team":"green","year":2020}]}`)
+		m.as(200, "admin", "PUT", at, `{"default_seconds":3600}`)
+		want := map[bool]int{true: 403, false: 200}[c.confined]
+		for _, ask := range []struct{ method, path, body string }{
+			{"GET", at, ""}, {"PUT", at + "/hold", `{"reason":"r"}`}, {"DELETE", at + "/hold", ""}, {"PUT", at, `{"key":"year"}`}, {"DELETE", at, ""},
+		} {
+			if ask.method == "DELETE" && c.confined {
+				m.ask("admin", "PUT", at+"/hold", `{"reason":"r"}`)
+			}
+			if status, answer := m.ask("u", ask.method, ask.path, ask.body); status != want {
+				t.Errorf("%s: %s %s: %d %s", name, ask.method, ask.path, status, answer)
+			}
+		}
+		m.ask("admin", "DELETE", at+"/hold", "")
+		m.as(200, "admin", "PUT", at, `{"default_seconds":3600}`)
+		if list := m.as(200, "u", "GET", "/api/v2/chromad/retention", ""); strings.Contains(list, `"docs"`) == c.confined {
+			t.Errorf("%s: the list is %s", name, list)
+		}
+		if left := m.as(200, "admin", "GET", path+"/count", ""); (left == "2") != c.confined {
+			t.Errorf("%s: %s records are left", name, left)
+		}
+	}
+}

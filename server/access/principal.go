@@ -109,6 +109,23 @@ func (p *Principal) Rule(a Action, t Target) (rule *filter.Expr, ruled bool) {
 	return filter.Or(rules...), true
 }
 
+// Confined reports whether there is something that the principal may do to
+// some records of a collection and not to all: what is of the whole collection
+// is not for him.
+func (p *Principal) Confined(t Target) bool {
+	if !p.ruled {
+		return false
+	}
+	for _, a := range Actions() {
+		if a.onRecords() && p.May(a, t) {
+			if _, ruled := p.Rule(a, t); ruled {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // MayAll is May for every collection of the database, so that nobody need
 // know the name of the one that is meant.
 func (p *Principal) MayAll(a Action, tenant, database string) bool {
