@@ -83,8 +83,9 @@ func (k *Keeper) hash(text string) (string, error) {
 
 // RotateOwn makes a key in the place of one of the principal's own, of the one
 // that he shows where id is "". Everybody may: the new one ends when the old
-// one would have, so that nobody stays longer than he was let in for. The old
-// one ends at once, or at keep if that is later.
+// one would have, or the one that is shown if that is earlier, so that nobody
+// stays longer than he was let in for. The old one ends at once, or at keep if
+// that is later.
 func (k *Keeper) RotateOwn(ctx context.Context, who *Principal, id string, keep time.Time) (r Result, err error) {
 	if id == "" {
 		id = who.Key
@@ -94,16 +95,41 @@ func (k *Keeper) RotateOwn(ctx context.Context, who *Principal, id string, keep 
 	}
 	err = k.Change(ctx, func(p *Policy) (err error) {
 		u := p.User(who.Name)
-		if u == nil || u.Disabled || !slices.ContainsFunc(u.Keys, func(k Key) bool { return k.ID == id }) {
+		if u == nil || u.Disabled {
 			return &Mistake{fmt.Errorf("you have no key %q", id)}
 		}
-		r, err = u.rotate(id, k.now(), keep, func(old Key) time.Time { return old.Expires })
-		return err
+		now := k.now()
+		ends, err := u.keyEnds(id, now)
+		if err == nil && who.Key != "" {
+			var shown time.Time
+			if shown, err = u.keyEnds(who.Key, now); ends.IsZero() || !shown.IsZero() && shown.Before(ends) {
+				ends = shown
+			}
+		}
+		if err != nil {
+			return err
+		}
+		if r, err = u.rotate(id, now, keep, func(Key) time.Time { return ends }); err != nil {
+			return err
+		}
+		if err := p.Check(); err != nil {
+			return &Mistake{err}
+		}
+		return nil
 	})
 	if err != nil {
 		return Result{}, err
 	}
 	return r, nil
+}
+
+// keyEnds is when a key ends that lets the user in now; zero: never.
+func (u *User) keyEnds(id string, now time.Time) (time.Time, error) {
+	at := slices.IndexFunc(u.Keys, func(k Key) bool { return k.ID == id })
+	if at < 0 || u.Keys[at].expired(now) {
+		return time.Time{}, &Mistake{fmt.Errorf("you have no key %q", id)}
+	}
+	return u.Keys[at].Expires, nil
 }
 
 // mayChange tells what keeps the principal from turning before into after:

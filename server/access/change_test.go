@@ -221,6 +221,85 @@ func TestRotateOwn(t *testing.T) {
 	}
 }
 
+// The end of a key is that of all that is made with it: who holds one that ends
+// soon gets none that stays by naming another one of the same user.
+func TestRotateOwnNamed(t *testing.T) {
+	ctx, k := t.Context(), aTeam(t)
+	soon, later := time.Now().Add(time.Hour).UTC().Truncate(time.Second), time.Now().Add(48*time.Hour).UTC().Truncate(time.Second)
+	for _, c := range []struct{ shown, named, want time.Time }{
+		{soon, time.Time{}, soon}, {soon, later, soon}, {later, soon, soon}, {time.Time{}, soon, soon}, {time.Time{}, time.Time{}, time.Time{}},
+	} {
+		shown, err := k.Run(ctx, Command{Do: "add-key", User: "bob", Expires: c.shown})
+		check(t, err)
+		named, err := k.Run(ctx, Command{Do: "add-key", User: "bob", Expires: c.named})
+		check(t, err)
+		bob, err := k.Authenticate(ctx, Credential{Key: shown.Secret})
+		check(t, err)
+		r, err := k.RotateOwn(ctx, bob, named.KeyID, time.Time{})
+		check(t, err)
+		p, err := k.Policy(ctx)
+		check(t, err)
+		for _, key := range p.User("bob").Keys {
+			if key.ID == r.KeyID && !key.Expires.Equal(c.want) {
+				t.Errorf("shown until %v, named until %v: the new one until %v", c.shown, c.named, key.Expires)
+			}
+		}
+		// With a certificate the named one counts alone.
+		if r, err = k.RotateOwn(ctx, k.as(t, "bob"), r.KeyID, time.Time{}); err != nil || r.Secret == "" {
+			t.Errorf("by certificate: %v", err)
+		}
+		_, err = k.Run(ctx, Command{Do: "revoke-key", Key: shown.KeyID})
+		check(t, err)
+		var wrong *Mistake
+		if _, err = k.RotateOwn(ctx, bob, r.KeyID, time.Time{}); !errors.As(err, &wrong) {
+			t.Errorf("with a key that was revoked meanwhile: %v", err)
+		}
+	}
+}
+
+// Keys that have ended make room: who rotates his key and keeps the old one for a
+// while can go on doing so. Too many that are valid are his mistake.
+func TestRotateForYears(t *testing.T) {
+	ctx, k := t.Context(), aTeam(t)
+	now := time.Now()
+	k.now = func() time.Time { return now }
+	made, err := k.Run(ctx, Command{Do: "add-key", User: "bob"})
+	check(t, err)
+	next := func() error {
+		bob, err := k.Authenticate(ctx, Credential{Key: made.Secret})
+		check(t, err)
+		r, err := k.RotateOwn(ctx, bob, "", now.Add(time.Hour))
+		if err == nil {
+			made = r
+		}
+		return err
+	}
+	for range 2 * maxKeys {
+		check(t, next())
+		now = now.Add(2 * time.Hour)
+	}
+	for range 2 * maxKeys { // and so does who gives keys that end
+		_, err := k.Run(ctx, Command{Do: "add-key", User: "bob", Expires: now.Add(time.Hour)})
+		check(t, err)
+		now = now.Add(2 * time.Hour)
+	}
+	p, err := k.Policy(ctx)
+	check(t, err)
+	if n := len(p.User("bob").Keys); n > 4 {
+		t.Errorf("%d keys", n)
+	}
+	for err = nil; err == nil; err = next() {
+	}
+	var wrong *Mistake
+	if !errors.As(err, &wrong) || !strings.Contains(err.Error(), "at most 100") {
+		t.Errorf("too many: %v", err)
+	}
+	bob, err := k.Authenticate(ctx, Credential{Key: made.Secret})
+	check(t, err)
+	_, err = k.RotateOwn(ctx, bob, "", time.Time{}) // in its place there is room
+	check(t, err)
+}
+
 // What is shown of a policy has no hash in it, and comes back as what it was.
 func TestShown(t *testing.T) {
 	ctx, k := t.Context(), aTeam(t)

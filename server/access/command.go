@@ -142,8 +142,15 @@ func addKey(c *Command, p *Policy, now time.Time) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	u.dropExpired(now)
 	u.Keys = append(u.Keys, k)
 	return Result{KeyID: k.ID, Secret: secret}, nil
+}
+
+// dropExpired forgets keys that let nobody in any more: a user has so many at
+// most, and rotating with a time to keep the old one leaves one each time.
+func (u *User) dropExpired(now time.Time) {
+	u.Keys = slices.DeleteFunc(u.Keys, func(k Key) bool { return k.expired(now) })
 }
 
 func revokeKey(c *Command, p *Policy, _ time.Time) (Result, error) {
@@ -194,6 +201,7 @@ func (u *User) rotate(id string, now, keep time.Time, expires func(old Key) time
 	} else {
 		*old = k
 	}
+	u.dropExpired(now)
 	return Result{KeyID: k.ID, Secret: secret}, nil
 }
 
