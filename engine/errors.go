@@ -107,13 +107,19 @@ func (e *RuleError) Unwrap() error { return ErrRule }
 // errors.Is(err, ErrHeld) holds.
 type HeldError struct {
 	Collection ID
-	Name       string
+	Tenant     string
+	Database   string
+	Name       string // empty: it is not to be told
 	Since      time.Time
 	Index      int // position of the record in the call that would be overwritten, -1: it is not about one
 }
 
 func (e *HeldError) Error() string {
-	text := fmt.Sprintf("collection %q is %v since %s: what it has may not be deleted or changed until the hold is released", e.Name, ErrHeld, e.Since.UTC().Format(time.RFC3339))
+	which := "a collection"
+	if e.Name != "" {
+		which = fmt.Sprintf("collection %q", e.Name)
+	}
+	text := fmt.Sprintf("%s is %v since %s: what it has may not be deleted or changed until the hold is released", which, ErrHeld, e.Since.UTC().Format(time.RFC3339))
 	if e.Index >= 0 {
 		return fmt.Sprintf("record %d: %s", e.Index, text)
 	}

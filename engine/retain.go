@@ -343,7 +343,7 @@ func (c *Collection) heldError() error {
 }
 
 func (c *Collection) heldLocked() error {
-	e := &HeldError{Collection: c.id, Name: c.name, Index: -1}
+	e := &HeldError{Collection: c.id, Tenant: c.tenant, Database: c.database, Name: c.name, Index: -1}
 	if k := c.keep.Load(); k != nil {
 		e.Since = time.Unix(k.since, 0).UTC()
 	}

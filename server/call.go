@@ -340,7 +340,7 @@ func (c *call) send() {
 func (c *call) fail(err error) {
 	e, reason := overload(err)
 	if e == nil {
-		e = toAPI(err)
+		e = toAPI(c.heldFrom(err))
 	} else {
 		c.refuse(reason)
 	}

@@ -161,6 +161,18 @@ func (s *Server) releaseHold(c *call) error {
 	})
 }
 
+// heldFrom is the error of a hold without the name of a collection that the
+// principal may not see: a database that he may delete can have such.
+func (c *call) heldFrom(err error) error {
+	held, is := errors.AsType[*engine.HeldError](err)
+	if !is || c.who != nil && c.who.May(access.GetCollection, access.Target{Tenant: held.Tenant, Database: held.Database, Collection: held.Name}) {
+		return err
+	}
+	unnamed := *held
+	unnamed.Name = ""
+	return &unnamed
+}
+
 func (c *call) changeRetention(change func(Collection) error) error {
 	found, err := c.kept()
 	if err != nil {

@@ -219,3 +219,38 @@ func TestRetentionUnderRule(t *testing.T) {
 		}
 	}
 }
+
+// What a hold refuses is told to everybody, and of which collection it is to those
+// who may see it.
+func TestHoldNames(t *testing.T) {
+	m, path := ruled(t)
+	m.as(200, "admin", "PUT", ours(path)+"/hold", `{"reason":"r"}`)
+	base := access.Grant{Actions: []string{"db:*", "system:reset", "collection:delete", "collection:update"}}
+	for name, c := range map[string]struct {
+		sees  access.Grant
+		named bool
+	}{
+		"all":       {access.Grant{Actions: []string{"collection:get_collection"}}, true},
+		"its own":   {access.Grant{Actions: []string{"collection:get_collection"}, On: access.Scope{Tenant: "acme", Collection: "d*"}}, true},
+		"others":    {access.Grant{Actions: []string{"collection:get_collection"}, On: access.Scope{Collection: "x*"}}, false},
+		"elsewhere": {access.Grant{Actions: []string{"collection:get_collection"}, On: access.Scope{Tenant: "beta"}}, false},
+	} {
+		k, secret, err := access.NewKey("", time.Unix(1, 0), time.Time{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.keys["u"] = secret
+		if err := m.config.Access.Use(&access.Policy{Version: 1, Roles: []access.Role{{Name: "r", Grants: []access.Grant{base, c.sees}}},
+			Users: []access.User{{Name: "u", Keys: []access.Key{k}, Roles: []access.Binding{{Role: "r"}}}}}); err != nil {
+			t.Fatal(err)
+		}
+		for _, ask := range []struct{ method, path, body string }{
+			{"DELETE", "/api/v2/tenants/acme/databases/other", ""}, {"POST", "/api/v2/reset", ""}, {"POST", path + "/delete", `{"ids":["r"]}`}, {"POST", path + "/update", `{"ids":["r"],"embeddings":[[2]]}`},
+		} {
+			answer := m.as(409, "u", ask.method, ask.path, ask.body)
+			if strings.Contains(answer, "docs") != c.named || !strings.Contains(answer, "collection") || !strings.Contains(answer, "is under legal hold since 2") {
+				t.Errorf("who sees %s: %s %s: %s", name, ask.method, ask.path, answer)
+			}
+		}
+	}
+}
