@@ -13,8 +13,21 @@ var operatorNames = map[op][2]string{
 }
 
 // Rewrite is e with each of its conditions replaced by what replace makes of
-// it, which may be the condition itself. An error of replace ends it.
+// it, which may be the condition itself. An error of replace ends it. The result
+// is nil for nil alone: a condition that comes to hold for everything is still
+// one, where having none means something else.
 func (e *Expr) Rewrite(replace func(c Condition, it *Expr) (*Expr, error)) (*Expr, error) {
+	if e == nil {
+		return nil, nil
+	}
+	out, err := e.rewrite(replace)
+	if err == nil && out == nil {
+		out = &Expr{op: opAnd}
+	}
+	return out, err
+}
+
+func (e *Expr) rewrite(replace func(c Condition, it *Expr) (*Expr, error)) (*Expr, error) {
 	switch {
 	case e == nil:
 		return nil, nil
@@ -32,7 +45,7 @@ func (e *Expr) Rewrite(replace func(c Condition, it *Expr) (*Expr, error)) (*Exp
 	kids := make([]*Expr, len(e.kids))
 	for i, kid := range e.kids {
 		var err error
-		if kids[i], err = kid.Rewrite(replace); err != nil {
+		if kids[i], err = kid.rewrite(replace); err != nil {
 			return nil, err
 		}
 	}

@@ -82,6 +82,12 @@ g $not_contains [false]
 	if err != nil || none.Match(Metadata{"a": Int(1), "c": Int(1)}, nil) {
 		t.Errorf("nothing and nothing: %v", err)
 	}
+	everything := func(Condition, *Expr) (*Expr, error) { return nil, nil }
+	for _, e := range []*Expr{{op: opAnd}, Ne("a", Int(1)), And(Eq("a", Int(1)), Eq("b", Int(1))), or} {
+		if all, err := e.Rewrite(everything); err != nil || all == nil || !all.Match(nil, nil) {
+			t.Errorf("what holds for everything has become none: %v %v", all, err)
+		}
+	}
 	if e, err := (*Expr)(nil).Rewrite(nil); e != nil || err != nil {
 		t.Errorf("of everything: %v %v", e, err)
 	}

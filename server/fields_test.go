@@ -451,3 +451,43 @@ func modelField(t *testing.T, m *matrix, path, what, k string, rule privacy.Trea
 		}
 	}
 }
+
+// What is deleted by a condition is what is read by it, also where the condition
+// holds for everything once it is asked of what is stored; and where there is no
+// condition, nothing is.
+func TestDeleteByWhatHoldsForAll(t *testing.T) {
+	pseudonym := privacy.Fields{Metadata: map[string]privacy.Treatment{"mail": privacy.Pseudonym}}
+	for name, c := range map[string]struct {
+		fields privacy.Fields
+		rules  string
+		where  access.Where
+		his    int
+	}{
+		"plain": {his: 2}, "pseudonyms": {fields: pseudonym, his: 2}, "hashed": {rules: `{"keys":{"mail":"hash"}}`, his: 2}, "both": {fields: pseudonym, rules: `{"keys":{"mail":"pseudonym"}}`, his: 2},
+		"row rule": {fields: pseudonym, rules: `{"keys":{"mail":"hash"}}`, where: access.Where{"team": "red"}, his: 1},
+	} {
+		grant := onRecords(c.fields)
+		grant.Where = c.where
+		m, path := fielded(t, grant)
+		m.as(200, "admin", "PUT", "/api/v2/chromad/privacy", `{"version":1,"rules":[`+c.rules+`]}`)
+		for _, d := range []struct {
+			body    string
+			deleted int // -1: refused
+		}{
+			{`{"where":{"mail":{"$ne":"nobody"}}}`, c.his}, {`{"where":{"mail":{"$nin":["nobody","none"]}}}`, c.his}, {`{"where":{"$and":[]}}`, c.his},
+			{`{"where":{"$or":[{"mail":"nobody"},{"mail":{"$ne":"nobody"}}]}}`, c.his}, {`{"where":{"$and":[{"mail":{"$ne":"nobody"}},{"team":"blue"}]}}`, c.his - 1},
+			{`{"ids":["r"],"where":{"mail":{"$ne":"nobody"}}}`, 1}, {`{"where":{"mail":{"$ne":"nobody"}},"limit":1}`, 1},
+			{`{"where":{"$or":[]}}`, 0}, {`{"where":{"mail":"nobody"}}`, 0}, {`{"where":{"$and":[{"$or":[]}]}}`, 0},
+			{`{}`, 0}, {`{"where":null}`, 0}, {`{"where":null,"where_document":null}`, 0}, {`{"where":{}}`, -1}, {`{"ids":[]}`, -1}, {`{"where":null,"limit":1}`, -1},
+		} {
+			m.as(201, "admin", "POST", path+"/add", `{"ids":["r","b"],"embeddings":[[1],[2]],"metadatas":[{"mail":"ada@example.com","team":"red"},{"mail":"bob@example.com","team":"blue"}]}`)
+			status, answer := m.ask("u", "POST", path+"/delete", d.body)
+			if d.deleted < 0 && status != 400 || d.deleted >= 0 && answer != fmt.Sprintf(`{"deleted":%d}`, d.deleted) {
+				t.Errorf("%s: %s: %d %s, want %d", name, d.body, status, answer, d.deleted)
+			}
+			if left := m.as(200, "admin", "GET", path+"/count", ""); left != fmt.Sprint(2-max(d.deleted, 0)) {
+				t.Errorf("%s: %s: %s are left", name, d.body, left)
+			}
+		}
+	}
+}
