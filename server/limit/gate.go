@@ -110,6 +110,9 @@ func (g *Gate) Enter(ctx context.Context, who string) (Place, error) {
 		return Place{g, s, time.Now()}, nil
 	}
 	if errors.Is(err, errFull) {
+		g.mu.Lock()
+		g.forget(s, time.Now()) // also of one that was evicted, who may never come again
+		g.mu.Unlock()
 		return Place{}, g.busy()
 	}
 	return Place{}, err
@@ -170,7 +173,7 @@ func (g *Gate) share(who string, now time.Time) *share {
 const maxQuiet = 1024
 
 func (g *Gate) forget(s *share, now time.Time) {
-	if s.running+s.waiting > 0 {
+	if s.running+s.waiting > 0 || g.shares[s.who] != s { // forgotten before, and there is a new one
 		return
 	}
 	if !s.watch.over || len(g.shares) > maxQuiet+g.options.Queue || now.After(s.watch.until) {

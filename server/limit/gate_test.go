@@ -170,6 +170,35 @@ func TestGateLeft(t *testing.T) {
 	})
 }
 
+// Nothing is left of those either who were put out of the queue for others, and
+// of whom nobody hears again.
+func TestGateEvicted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := NewGate(GateOptions{Places: 4, Ordinary: 8, Queue: 64, Patience: time.Minute})
+		refused := 0
+		var mu sync.Mutex
+		var wg sync.WaitGroup
+		for i := range 200 {
+			wg.Go(func() {
+				time.Sleep(time.Duration(i) * 5 * time.Millisecond)
+				p, err := g.Enter(t.Context(), fmt.Sprint(i))
+				if err != nil {
+					mu.Lock()
+					refused++
+					mu.Unlock()
+					return
+				}
+				time.Sleep(time.Second)
+				p.Leave()
+			})
+		}
+		wg.Wait()
+		if s := g.Stats(); refused == 0 || s.Running != 0 || s.Waiting != 0 || len(g.shares) != 0 {
+			t.Errorf("%d refused, %+v, %d shares", refused, s, len(g.shares))
+		}
+	})
+}
+
 // When the crowd has gone the queue may be long again.
 func TestGateRecovers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
