@@ -11,7 +11,8 @@ import (
 // Table holds the buckets of everybody who asks. It is safe for concurrent use.
 type Table struct {
 	mu      sync.Mutex
-	entries map[string]*entry
+	entries map[string]*entry // by name, each with the others of that name behind it
+	count   int               // of all
 	most    int
 	per     time.Duration // what bounds are for
 	swept   time.Time
@@ -29,9 +30,13 @@ func newTable(most int, per time.Duration) *Table {
 	return &Table{entries: map[string]*entry{}, most: most, per: per}
 }
 
+// entry are the buckets of somebody under a set. Of one name there may be tokens
+// that come with different sets; each has its own buckets, or the one would fill
+// those of the other again.
 type entry struct {
 	set   *Set
 	parts []part
+	next  *entry
 }
 
 // part is one Bounds at work; a nil bucket is no bound.
@@ -184,25 +189,28 @@ func (p *Pass) Done() {
 func (t *Table) Len() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return len(t.entries)
+	return t.count
 }
 
 func (t *Table) entry(who string, set *Set, now time.Time) *entry {
-	e := t.entries[who]
-	if e != nil && e.set.equal(set) {
-		return e
+	for e := t.entries[who]; e != nil; e = e.next {
+		if e.set.equal(set) {
+			return e
+		}
 	}
-	if e == nil && len(t.entries) >= t.most {
+	t.prune(who, now) // sets that are not in use any more
+	if t.count >= t.most {
 		t.sweep(now)
-		if len(t.entries) >= t.most {
-			if e = t.entries[overflow]; e != nil {
+		if t.count >= t.most {
+			if e := t.entries[overflow]; e != nil {
 				return e // whatever its set: changing it would fill the buckets again
 			}
 			who = overflow
 		}
 	}
-	e = t.newEntry(set)
-	t.entries[who] = e
+	e := t.newEntry(set)
+	e.next, t.entries[who] = t.entries[who], e
+	t.count++
 	return e
 }
 
@@ -213,10 +221,27 @@ func (t *Table) sweep(now time.Time) {
 		return
 	}
 	t.swept = now
-	for who, e := range t.entries {
+	for who := range t.entries {
+		t.prune(who, now)
+	}
+}
+
+// prune forgets what is idle of somebody.
+func (t *Table) prune(who string, now time.Time) {
+	var left *entry
+	for e := t.entries[who]; e != nil; {
+		next := e.next
 		if e.idle(now) {
-			delete(t.entries, who)
+			t.count--
+		} else {
+			e.next, left = left, e
 		}
+		e = next
+	}
+	if left == nil {
+		delete(t.entries, who)
+	} else {
+		t.entries[who] = left
 	}
 }
 

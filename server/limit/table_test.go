@@ -46,6 +46,37 @@ func TestTable(t *testing.T) {
 	})
 }
 
+// Two of one name with different sets, as tokens have them, do not fill each
+// other's buckets; a set that is not in use any more leaves nothing.
+func TestTableSets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		table := NewTable(10)
+		sets := []*Set{{Bounds: Bounds{Requests: 3, Concurrent: 2}}, {Bounds: Bounds{Requests: 5}}}
+		passed := [2]int{}
+		for range 50 {
+			for i := range sets {
+				set := *sets[i] // made anew for each token
+				if p, err := table.Enter("a", &set, "x", 0); err == nil {
+					passed[i]++
+					p.Done()
+				}
+			}
+		}
+		if passed != [2]int{3, 5} || table.Len() != 2 {
+			t.Errorf("%d passed, %d entries", passed, table.Len())
+		}
+		time.Sleep(2 * time.Second)
+		if _, err := table.Enter("a", &Set{Bounds: Bounds{Requests: 7}}, "x", 0); err != nil || table.Len() != 1 {
+			t.Errorf("%v, %d entries", err, table.Len())
+		}
+		for i := range 100 {
+			if _, err := table.Enter("a", &Set{Bounds: Bounds{Requests: float64(10 + i)}}, "x", 0); err != nil && i < 8 || table.Len() > 11 {
+				t.Fatalf("set %d: %v, %d entries", i, err, table.Len())
+			}
+		}
+	})
+}
+
 // One request may go into debt, whatever it is; the next waits until it is paid.
 func TestTableDebt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
