@@ -66,6 +66,7 @@ func holding(t *testing.T, o Options) (*faultfs.FS, *DB, *Collection) {
 	c, err := db.Default().Create(ctx, "c", Spec{Metadata: Metadata{"m": filter.Int(1)}})
 	check(t, err)
 	check(t, c.SetRetention(ctx, &Retention{}))
+	synctest.Wait() // it has woken the background, which is not to come when something is over
 	a := rec("a", 1, 2)
 	a.Metadata = Metadata{"k": filter.Int(1), "born": filter.Int(1)}
 	check(t, c.Add(ctx, a, timedRecord("soon", in(time.Hour))))
