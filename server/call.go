@@ -43,6 +43,7 @@ type call struct {
 	of       string   // in whose name the request is counted
 	pass     *limit.Pass
 	held     int64 // bytes of body and answer that are counted
+	answered int64 // those of the answer, while it grows
 	rows     int   // records of the answer
 	quiet    bool  // no line of the log is for this request alone
 	borrowed []*[]byte
