@@ -342,7 +342,9 @@ func (c *call) fail(err error) {
 	e, reason := overload(err)
 	if e == nil {
 		e = toAPI(err)
-	} else {
+		reason = e.refused
+	}
+	if reason != "" {
 		c.refuse(reason)
 	}
 	switch {
