@@ -38,7 +38,7 @@ func (c *Collection) Explain(ctx context.Context, vector []float32, k int, opts 
 	defer c.db.retire(w)
 	e := &Explanation{}
 	w.vector[0], w.answer[0] = vector, nil
-	if err := c.query(ctx, w, w.vector[:], k, opts, w.answer[:], e); err != nil {
+	if err := c.query(ctx, w, w.vector[:], k, opts, goal{out: w.answer[:], explain: e}); err != nil {
 		return nil, nil, err
 	}
 	return e, w.answer[0], nil

@@ -83,12 +83,21 @@ func (g *Guarded) Get(ctx context.Context, sel Selection, inc Include) iter.Seq2
 
 // QueryMany is Collection.QueryMany among the records that match the rule.
 func (g *Guarded) QueryMany(ctx context.Context, vectors [][]float32, k int, opts *QueryOptions) ([][]Match, error) {
+	return g.c.QueryMany(ctx, vectors, k, g.narrowed(opts))
+}
+
+// QueryEach is Collection.QueryEach among the records that match the rule.
+func (g *Guarded) QueryEach(ctx context.Context, vectors [][]float32, k int, opts *QueryOptions, see func(vector int, m *Match) error) error {
+	return g.c.QueryEach(ctx, vectors, k, g.narrowed(opts), see)
+}
+
+func (g *Guarded) narrowed(opts *QueryOptions) *QueryOptions {
 	o := QueryOptions{}
 	if opts != nil {
 		o = *opts
 	}
 	o.Where = g.and(o.Where)
-	return g.c.QueryMany(ctx, vectors, k, &o)
+	return &o
 }
 
 // Count is the number of records that match the rule.

@@ -226,6 +226,9 @@ func (s *search) load(w *worker, i int, out []Match) error {
 			if c.lane == i {
 				out[n].Distance = s.visible(c.hit.Distance)
 				loadMemRow(l.rows[c.hit.Row], s.include, &out[n].Record)
+				if err := s.loaded(&out[n].Record); err != nil {
+					return err
+				}
 			}
 		}
 		return nil
@@ -252,6 +255,9 @@ func (s *search) load(w *worker, i int, out []Match) error {
 		at++
 		if s.include != 0 {
 			if err := loadFields(l.reader, c.hit.Row, s.include, &out[n].Record); err != nil {
+				return err
+			}
+			if err := s.loaded(&out[n].Record); err != nil {
 				return err
 			}
 		}

@@ -23,7 +23,7 @@ func (c *Collection) Query(ctx context.Context, vector []float32, k int, opts *Q
 	w := c.db.worker()
 	defer c.db.retire(w)
 	w.vector[0], w.answer[0] = vector, nil
-	if err := c.query(ctx, w, w.vector[:], k, opts, w.answer[:], nil); err != nil {
+	if err := c.query(ctx, w, w.vector[:], k, opts, goal{out: w.answer[:]}); err != nil {
 		return nil, err
 	}
 	return w.answer[0], nil
@@ -35,15 +35,22 @@ func (c *Collection) QueryMany(ctx context.Context, vectors [][]float32, k int, 
 	w := c.db.worker()
 	defer c.db.retire(w)
 	out := make([][]Match, len(vectors))
-	if err := c.query(ctx, w, vectors, k, opts, out, nil); err != nil {
+	if err := c.query(ctx, w, vectors, k, opts, goal{out: out}); err != nil {
 		return nil, err
 	}
 	return out, nil
 }
 
-// query sets out[i] to the answer to vectors[i], in the memory of w; explain is
-// told how, of one vector.
-func (c *Collection) query(ctx context.Context, w *worker, vectors [][]float32, k int, opts *QueryOptions, out [][]Match, explain *Explanation) error {
+// goal is what becomes of the matches of a query: out[i] is set to those of
+// vectors[i], or see is told each of them.
+type goal struct {
+	out     [][]Match
+	see     func(vector int, m *Match) error
+	explain *Explanation // is told how, of one vector
+}
+
+// query answers vectors in the memory of w.
+func (c *Collection) query(ctx context.Context, w *worker, vectors [][]float32, k int, opts *QueryOptions, to goal) error {
 	if err := c.db.enter(ctx); err != nil {
 		return err
 	}
@@ -79,15 +86,13 @@ func (c *Collection) query(ctx context.Context, w *worker, vectors [][]float32, 
 	c.db.cores.begin()
 	defer c.db.cores.end()
 	s := &w.search
-	s.explain = explain
+	s.explain = to.explain
 	if err := s.prepare(ctx, c, v, opts, k, len(vectors) > 1); err != nil {
 		return err
 	}
 	c.scanned(len(s.rows), len(vectors))
-	if len(vectors) == 1 {
-		var err error
-		out[0], err = s.run(ctx, w, vectors[0])
-		return err
+	if to.see != nil {
+		return s.each(ctx, w, vectors, to.see)
 	}
-	return s.all(ctx, w, vectors, out)
+	return s.all(ctx, w, vectors, to.out)
 }

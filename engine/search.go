@@ -26,6 +26,8 @@ type search struct {
 	targets []searchTarget // segments with at least one allowed row, largest first
 	rows    []*memRow      // allowed rows in memory
 	explain *Explanation   // nil: nobody asks
+	bounded bool           // what is loaded together is, see each
+	room    atomic.Int64   // bytes of it that are left
 }
 
 type searchTarget struct {
@@ -109,6 +111,11 @@ func (s *search) addTable(t *table, dead *roaring.Bitmap, sel Selection) {
 // all answers vectors, several at a time where processors are idle, one of them
 // in the memory of own.
 func (s *search) all(ctx context.Context, own *worker, vectors [][]float32, out [][]Match) error {
+	if len(vectors) == 1 {
+		var err error
+		out[0], err = s.run(ctx, own, vectors[0])
+		return err
+	}
 	helpers := s.db.cores.take(len(vectors) - 1)
 	var next atomic.Int64
 	var failed atomic.Bool
@@ -141,22 +148,7 @@ func (s *search) all(ctx context.Context, own *worker, vectors [][]float32, out 
 
 // run answers one vector.
 func (s *search) run(ctx context.Context, w *worker, q []float32) ([]Match, error) {
-	w.reset(s)
-	if s.metric == Cosine {
-		q = direction(q)
-	}
-	if s.explain != nil {
-		s.explain.Memory = len(s.rows)
-	}
-	if len(s.rows) > 0 {
-		if err := s.searchMemory(ctx, w, q); err != nil {
-			return nil, err
-		}
-	}
-	if err := s.searchSegments(ctx, w, q); err != nil {
-		return nil, err
-	}
-	if err := s.merge(w); err != nil {
+	if err := s.find(ctx, w, q); err != nil {
 		return nil, err
 	}
 	out := make([]Match, len(w.best))
@@ -166,6 +158,26 @@ func (s *search) run(ctx context.Context, w *worker, q []float32) ([]Match, erro
 		}
 	}
 	return out, nil
+}
+
+// find leaves the rows that are nearest to a vector in w.best.
+func (s *search) find(ctx context.Context, w *worker, q []float32) error {
+	w.reset(s)
+	if s.metric == Cosine {
+		q = direction(q)
+	}
+	if s.explain != nil {
+		s.explain.Memory = len(s.rows)
+	}
+	if len(s.rows) > 0 {
+		if err := s.searchMemory(ctx, w, q); err != nil {
+			return err
+		}
+	}
+	if err := s.searchSegments(ctx, w, q); err != nil {
+		return err
+	}
+	return s.merge(w)
 }
 
 // searchSegments fills the lanes of the targets, on this goroutine and on as

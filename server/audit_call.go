@@ -168,20 +168,25 @@ func statusOf(err error) int {
 // denial is why the request was refused to who asked; "": it was not.
 func (c *call) denial(err error) string {
 	if _, limit := overload(err); limit != "" {
-		if statusOf(err) == http.StatusTooManyRequests {
-			return "limit: " + limit
+		if statusOf(err) == http.StatusServiceUnavailable {
+			return "busy"
 		}
-		return "busy"
+		return "limit: " + limit
 	}
+	api := toAPI(err)
 	switch {
 	case c.denied != "":
 		return c.denied
+	case api.refused != "":
+		return api.refused
 	case errors.Is(err, engine.ErrRule):
 		return "row rule"
-	case statusOf(err) == http.StatusForbidden:
+	case errors.Is(err, engine.ErrHeld):
+		return "hold"
+	case api.status == http.StatusForbidden:
 		return "refused"
-	case statusOf(err) == http.StatusTooManyRequests:
-		return "quota"
+	case api.status == http.StatusTooManyRequests:
+		return "busy"
 	}
 	return ""
 }

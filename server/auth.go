@@ -124,7 +124,11 @@ func (c *call) permit(a access.Action, t access.Target) error {
 // principal may not even see does not exist for him: absent is the answer that
 // he would get then.
 func (c *call) hidden(name string, absent error) error {
-	t := access.Target{Tenant: c.vars["tenant"], Database: c.vars["database"], Collection: name}
+	return c.hiddenAt(access.Target{Tenant: c.vars["tenant"], Database: c.vars["database"], Collection: name}, absent)
+}
+
+// hiddenAt is hidden where the path does not tell which database it is.
+func (c *call) hiddenAt(t access.Target, absent error) error {
 	c.met(t)
 	switch {
 	case c.who.May(c.route.action, t):

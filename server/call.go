@@ -43,6 +43,7 @@ type call struct {
 	of       string   // in whose name the request is counted
 	pass     *limit.Pass
 	held     int64 // bytes of body and answer that are counted
+	answered int64 // those of the answer, while it grows
 	rows     int   // records of the answer
 	quiet    bool  // no line of the log is for this request alone
 	borrowed []*[]byte
@@ -341,7 +342,9 @@ func (c *call) fail(err error) {
 	e, reason := overload(err)
 	if e == nil {
 		e = toAPI(c.heldFrom(err))
-	} else {
+		reason = e.refused
+	}
+	if reason != "" {
 		c.refuse(reason)
 	}
 	switch {

@@ -300,8 +300,8 @@ func (s *Server) getCollectionByCRN(c *call) error {
 	if err != nil {
 		return c.answer(nil, err)
 	}
-	if !c.who.May(access.GetCollection, access.Target{Tenant: t.Name, Database: database, Collection: name}) {
-		return c.answer(nil, engine.ErrNotFound)
+	if err := c.hiddenAt(access.Target{Tenant: t.Name, Database: database, Collection: name}, engine.ErrNotFound); err != nil {
+		return c.answer(nil, err)
 	}
 	return c.answer(s.store.Collection(c.ctx(), Place{t.Name, database}, name))
 }

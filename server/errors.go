@@ -28,6 +28,7 @@ type apiError struct {
 	message string
 	cause   error         // what goes to the log and not to the client
 	after   time.Duration // when asking again can succeed; 0: nothing is said
+	refused string        // which of the refusals in the metrics it is; "": none
 }
 
 func (e *apiError) Error() string { return e.message }

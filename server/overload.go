@@ -135,6 +135,23 @@ func (c *call) hold(n int64) error {
 	return nil
 }
 
+// errAnswer is the answer to a request whose answer finds no room, however long
+// it waits.
+var errAnswer = errors.New("the answer is larger than what one user may have in memory: ask for less at a time, by limit and offset, n_results, fewer vectors, or fewer fields in include")
+
+// grow counts what the answer has grown by, while it is made: what is counted
+// when it is whole has been allocated.
+func (c *call) grow(n int64) error {
+	err := c.hold(n)
+	switch {
+	case err == nil:
+		c.answered += n
+	case c.held+n > c.s.load.memory.Share():
+		return errAnswer
+	}
+	return err
+}
+
 // counted is the body, of which every piece is counted before it is kept. What
 // a header promises is not: a client that sends nothing takes nothing.
 func (c *call) counted(body io.Reader) io.Reader { return &countedBody{body, c} }
@@ -157,14 +174,15 @@ func (b *countedBody) Read(p []byte) (int, error) {
 // charge counts rows of the body before anything is done with them.
 func (c *call) charge(rows int) error { return c.pass.Charge(int64(rows), 0) }
 
-// owe counts the answer, which is in memory until it has been sent.
+// owe counts the answer, which is in memory until it has been sent, as far as
+// it was not counted while it grew.
 func (c *call) owe() {
 	size := int64(0)
 	for _, p := range c.parts {
 		size += int64(len(p))
 	}
-	c.s.load.memory.Force(c.of, size)
-	c.held += size
+	c.s.load.memory.Force(c.of, size-c.answered)
+	c.held += size - c.answered
 	c.pass.Owe(int64(c.rows), size)
 }
 
@@ -189,6 +207,9 @@ func overload(err error) (answer *apiError, reason string) {
 	}
 	if errors.Is(err, errMemory) {
 		return &apiError{status: http.StatusServiceUnavailable, kind: kindInternal, message: "the server is busy: " + errMemory.Error() + "; nothing was done, try again", after: time.Second}, "memory"
+	}
+	if errors.Is(err, errAnswer) {
+		return &apiError{status: http.StatusUnprocessableEntity, kind: kindChroma, message: errAnswer.Error()}, "memory"
 	}
 	return nil, ""
 }

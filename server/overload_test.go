@@ -439,7 +439,7 @@ func TestClientLeaves(t *testing.T) {
 	query := `{"query_embeddings":[` + strings.TrimSuffix(strings.Repeat(vector, 10_000), ",") + `],"n_results":100,"include":[]}`
 	address, _ := r.serve()
 	conn := dial(t, address)
-	if _, err := fmt.Fprintf(conn, "POST %s/query HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n%s", path, len(query), query); err != nil {
+	if _, err := fmt.Fprintf(conn, "POST %s/query HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s", path, len(query), query); err != nil {
 		t.Fatal(err)
 	}
 	for r.load.reads.Stats().Running == 0 {

@@ -82,16 +82,18 @@ type allotted struct {
 	making sync.Mutex // of collections and databases, where their number is bounded
 }
 
+// quotaRefusal is its reason in the metrics and in the audit log.
+const quotaRefusal = "quota"
+
 // exceeded is the answer to what a quota does not allow. Chroma's clients look
 // for the first two words. How much is there is not said: not everybody may see it.
+// It is counted where it is answered: what replaces something may fit all the same.
 func (c *call) exceeded(name string, allowed, more int64) error {
-	c.s.refusals.count("quota")
-	if c.who.Ruled() { // how many are there counts records that are hidden from him
-		return &apiError{status: http.StatusUnprocessableEntity, kind: kindChroma,
-			message: fmt.Sprintf("Quota exceeded: %s: %d are allowed", name, allowed)}
+	text := fmt.Sprintf("Quota exceeded: %s: %d are allowed", name, allowed)
+	if !c.who.Ruled() { // how many are there counts records that are hidden from him
+		text += fmt.Sprintf(", and %d more were asked for", more)
 	}
-	return &apiError{status: http.StatusUnprocessableEntity, kind: kindChroma,
-		message: fmt.Sprintf("Quota exceeded: %s: %d are allowed, and %d more were asked for", name, allowed, more)}
+	return &apiError{status: http.StatusUnprocessableEntity, kind: kindChroma, message: text, refused: quotaRefusal}
 }
 
 // fits refuses a write that would bring its collection or tenant above a

@@ -151,7 +151,7 @@ func (s *Server) get(c *call) error {
 		return err
 	}
 	t := c.table(&body.include, false)
-	t.open()
+	t.begin(1)
 	if body.limit != 0 {
 		sel := engine.Selection{IDs: body.ids, Where: where, Offset: body.offset, Limit: max(body.limit, 0)}
 		for r, err := range from.Get(c.ctx(), sel, body.include.fields()) {
@@ -163,117 +163,9 @@ func (s *Server) get(c *call) error {
 			}
 		}
 	}
-	t.close()
+	t.end()
 	c.json(t.parts()...)
 	return nil
-}
-
-// table collects records as the columns of an answer: every column is a list, which
-// grows in a buffer of its own until all of them are sent one after another.
-type table struct {
-	columns []column
-	include *include
-	rows    *int                       // counts them
-	nested  bool                       // a query has a list of lists, one for every vector
-	seen    func(*engine.Record) error // makes of a record what the principal sees of it
-}
-
-type column struct {
-	name  string
-	buf   *[]byte // nil: not included
-	value func(b []byte, r *engine.Record, distance float32) []byte
-}
-
-func (c *call) table(inc *include, nested bool) *table {
-	t := &table{include: inc, nested: nested, rows: &c.rows, seen: c.shownTo}
-	col := func(name string, on bool, value func([]byte, *engine.Record, float32) []byte) column {
-		out := column{name: name, value: value}
-		if on {
-			out.buf = c.buffer()
-			if nested {
-				*out.buf = append(*out.buf, '[')
-			}
-		}
-		return out
-	}
-	t.columns = []column{
-		col("ids", true, func(b []byte, r *engine.Record, _ float32) []byte { return appendText(b, r.ID) }),
-		col("embeddings", inc.embeddings, func(b []byte, r *engine.Record, _ float32) []byte { return appendVector(b, r.Embedding) }),
-		col("documents", inc.documents, func(b []byte, r *engine.Record, _ float32) []byte { return appendOptional(b, r.Document) }),
-		col("uris", inc.uris, func(b []byte, r *engine.Record, _ float32) []byte { return appendOptional(b, r.URI) }),
-		col("metadatas", inc.metadatas, func(b []byte, r *engine.Record, _ float32) []byte { return appendMetadata(b, r) }),
-	}
-	if nested {
-		t.columns = append(t.columns, col("distances", inc.distances, func(b []byte, _ *engine.Record, d float32) []byte { return appendFloat32(b, d) }))
-	}
-	return t
-}
-
-// appendMetadata appends a record's metadata. Chroma keeps the uri among the
-// metadata and shows what is left: null is a record without either, and clients'
-// tests know the difference.
-func appendMetadata(b []byte, r *engine.Record) []byte {
-	if len(r.Metadata) == 0 && r.URI != nil {
-		return append(b, "{}"...)
-	}
-	return r.Metadata.AppendJSON(b)
-}
-
-// open begins a list of records.
-func (t *table) open() {
-	for _, c := range t.columns {
-		if c.buf != nil {
-			*c.buf = append(*c.buf, '[')
-		}
-	}
-}
-
-// add puts a record into the open list, as the principal sees it.
-func (t *table) add(r *engine.Record, distance float32) error {
-	if err := t.seen(r); err != nil {
-		return err
-	}
-	*t.rows++
-	for _, c := range t.columns {
-		if c.buf != nil {
-			*c.buf = append(c.value(*c.buf, r, distance), ',')
-		}
-	}
-	return nil
-}
-
-// close ends the open list.
-func (t *table) close() {
-	for _, c := range t.columns {
-		if c.buf == nil {
-			continue
-		}
-		*c.buf = closeList(*c.buf)
-		if t.nested {
-			*c.buf = append(*c.buf, ',')
-		}
-	}
-}
-
-// parts are the pieces of the finished answer.
-func (t *table) parts() [][]byte {
-	var parts [][]byte
-	for i, c := range t.columns {
-		begin := `,"` + c.name + `":`
-		if i == 0 {
-			begin = "{" + begin[1:]
-		}
-		if c.buf == nil {
-			parts = append(parts, []byte(begin+"null"))
-			continue
-		}
-		if t.nested {
-			*c.buf = closeList(*c.buf)
-		}
-		parts = append(parts, []byte(begin), *c.buf)
-	}
-	end := appendList([]byte(`,"include":`), t.include.names, appendText)
-	return append(parts, append(end, '}'))
 }
 
 func (s *Server) query(c *call) error {
@@ -294,31 +186,29 @@ func (s *Server) query(c *call) error {
 	if err := body.check(info.Dimension); err != nil {
 		return err
 	}
-	matches, err := c.matches(from, info, body, where)
-	if err != nil {
+	if err := c.matches(from, info, body, where); err != nil {
 		return c.gone(err)
 	}
-	t := c.table(&body.include, true)
-	for i := range body.vectors {
-		t.open()
-		if i < len(matches) {
-			for j := range matches[i] {
-				if err := t.add(&matches[i][j].Record, matches[i][j].Distance); err != nil {
-					return err
-				}
-			}
-		}
-		t.close()
-	}
-	c.json(t.parts()...)
 	return nil
 }
 
-// matches asks the engine, unless the answer is empty in any case.
-func (c *call) matches(from Records, info *engine.Info, body *queryBody, where *filter.Expr) ([][]engine.Match, error) {
+// matches answers with what the engine finds, unless the answer is empty in any
+// case.
+func (c *call) matches(from Records, info *engine.Info, body *queryBody, where *filter.Expr) error {
+	t := c.table(&body.include, true)
 	k := body.results // may be anything: the engine returns no more than it has
-	if k == 0 || len(body.vectors) == 0 || info.Dimension == 0 || body.ids != nil && len(body.ids) == 0 {
-		return nil, nil
+	if k > 0 && len(body.vectors) > 0 && info.Dimension > 0 && (body.ids == nil || len(body.ids) > 0) {
+		options := engine.QueryOptions{IDs: body.ids, Where: where, Include: body.include.fields()}
+		err := from.QueryEach(c.ctx(), body.vectors, k, &options, func(vector int, m *engine.Match) error {
+			t.begin(vector + 1)
+			return t.add(&m.Record, m.Distance)
+		})
+		if err != nil {
+			return err
+		}
 	}
-	return from.QueryMany(c.ctx(), body.vectors, k, &engine.QueryOptions{IDs: body.ids, Where: where, Include: body.include.fields()})
+	t.begin(len(body.vectors))
+	t.end()
+	c.json(t.parts()...)
+	return nil
 }

@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"runtime"
 	"runtime/debug"
-	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -130,8 +129,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if c.pattern = p; p != nil {
 		c.route = p.methods[r.Method]
 	}
-	if err := s.foreign(r); err != nil {
-		c.denied = "other origin"
+	if err := c.foreign(); err != nil {
 		c.fail(c.audited(err))
 		return
 	}
@@ -249,49 +247,4 @@ func (s *Server) requestID(r *http.Request) string {
 		return id
 	}
 	return s.prefix + strconv.FormatUint(s.requests.Add(1), 36)
-}
-
-// cors sets the headers that let browsers call from the configured origins,
-// and reports whether it has answered, which it does to OPTIONS.
-func (s *Server) cors(c *call) bool {
-	allowed := s.config.CORSOrigins
-	if len(allowed) == 0 {
-		return false
-	}
-	h := c.w.Header()
-	if origin := c.r.Header.Get("Origin"); slices.Contains(allowed, "*") {
-		h.Set("Access-Control-Allow-Origin", "*")
-	} else {
-		h.Set("Vary", "Origin")
-		if !slices.Contains(allowed, origin) {
-			return false
-		}
-		h.Set("Access-Control-Allow-Origin", origin)
-	}
-	h.Set("Access-Control-Allow-Headers", "*")
-	h.Set("Access-Control-Allow-Methods", "*")
-	if c.r.Method != http.MethodOptions {
-		return false
-	}
-	h.Set("Content-Length", "0")
-	c.dropBody()
-	c.status = http.StatusOK
-	c.w.WriteHeader(http.StatusOK)
-	return true
-}
-
-// foreign refuses what a page of another origin makes a browser send, unless
-// the origin is one of the configured ones. A server on loopback is within the
-// reach of every page that its user visits, and a request without content type
-// needs nobody's leave. Clients that are not browsers are not concerned.
-func (s *Server) foreign(r *http.Request) error {
-	allowed := s.config.CORSOrigins
-	if slices.Contains(allowed, "*") || slices.Contains(allowed, r.Header.Get("Origin")) {
-		return nil
-	}
-	if err := new(http.CrossOriginProtection).Check(r); err != nil {
-		return &apiError{status: http.StatusForbidden, kind: kindChroma, cause: err,
-			message: "requests of pages of other origins may change nothing; allow the origin with --cors or cors_allow_origins"}
-	}
-	return nil
 }

@@ -69,7 +69,7 @@ func answers(t testing.TB, conn net.Conn) (statuses []int, bodies []string) {
 func TestRawRequests(t *testing.T) {
 	r := newRig(t, Config{Limits: Limits{BodyBytes: 1000}}, nil)
 	address, _ := r.serve()
-	const tail = "Host: h\r\nConnection: close\r\n"
+	const tail = "Host: localhost\r\nConnection: close\r\n"
 	post := func(header, body string) string {
 		return "POST /api/v2/tenants HTTP/1.1\r\n" + tail + header + "\r\n" + body
 	}
@@ -83,9 +83,12 @@ func TestRawRequests(t *testing.T) {
 		{"HTTP/3.0", "GET /api/v2/version HTTP/3.0\r\n" + tail + "\r\n", "[505]"},
 		{"no host", "GET /api/v2/version HTTP/1.1\r\nConnection: close\r\n\r\n", "[400]"},
 		{"two hosts", "GET /api/v2/version HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", "[400]"},
-		{"absolute address", "GET http://elsewhere/api/v2/version HTTP/1.1\r\n" + tail + "\r\n", "[200]"},
+		{"absolute address", "GET http://elsewhere/api/v2/version HTTP/1.1\r\n" + tail + "\r\n", "[403]"},
+		{"absolute address of ours", "GET http://localhost/api/v2/version HTTP/1.1\r\nHost: elsewhere\r\nConnection: close\r\n\r\n", "[200]"},
+		{"another host", "GET /api/v2/version HTTP/1.1\r\nHost: elsewhere\r\nConnection: close\r\n\r\n", "[403]"},
+		{"HTTP/1.0 with another host", "GET /api/v2/version HTTP/1.0\r\nHost: elsewhere\r\n\r\n", "[403]"},
 		{"asterisk", "OPTIONS * HTTP/1.1\r\n" + tail + "\r\n", "[404]"},
-		{"tunnel", "CONNECT elsewhere:443 HTTP/1.1\r\n" + tail + "\r\n", "[404]"},
+		{"tunnel", "CONNECT elsewhere:443 HTTP/1.1\r\n" + tail + "\r\n", "[403]"},
 		{"two slashes", "GET //api/v2/version HTTP/1.1\r\n" + tail + "\r\n", "[404]"},
 		{"dot", "GET /api/v2/./version HTTP/1.1\r\n" + tail + "\r\n", "[404]"},
 		{"dots", "GET /api/v2/x/../version HTTP/1.1\r\n" + tail + "\r\n", "[404]"},
@@ -101,7 +104,7 @@ func TestRawRequests(t *testing.T) {
 		{"NUL in a header", "GET /api/v2/version HTTP/1.1\r\n" + tail + "X: a\x00b\r\n\r\n", "[400]"},
 		{"header of 1 MiB", "GET /api/v2/version HTTP/1.1\r\n" + tail + "X: " + strings.Repeat("a", 1<<20) + "\r\n\r\n", "[431]"},
 		{"10,000 headers", "GET /api/v2/version HTTP/1.1\r\n" + tail + strings.Repeat("X-Header: value\r\n", 10_000) + "\r\n", "[431]"},
-		{"length and chunks", post("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\nGET /api/v2/version HTTP/1.1\r\nHost: h\r\n\r\n"), "[400]"},
+		{"length and chunks", post("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\nGET /api/v2/version HTTP/1.1\r\nHost: localhost\r\n\r\n"), "[400]"},
 		{"two lengths", post("Content-Length: 14\r\nContent-Length: 15\r\n", `{"name":"abc"}`), "[400]"},
 		{"negative length", post("Content-Length: -1\r\n", ""), "[400]"},
 		{"length with a plus", post("Content-Length: +14\r\n", `{"name":"abc"}`), "[400]"},
@@ -110,8 +113,8 @@ func TestRawRequests(t *testing.T) {
 		{"chunks", post("Transfer-Encoding: chunked\r\n", "7\r\n{\"name\"\r\n8\r\n:\"raw-a\"\r\n1\r\n}\r\n0\r\n\r\n"), "[200]"},
 		{"bad chunk", post("Transfer-Encoding: chunked\r\n", "x\r\n{}\r\n0\r\n\r\n"), "[400]"},
 		{"short body", post("Content-Length: 20\r\n", `{"name":"abc"}`), "[400]"},
-		{"a body on GET", "GET /api/v2/version HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}GET /api/v2/version HTTP/1.1\r\n" + tail + "\r\n", "[200]"},
-		{"two in a row", "GET /api/v2/version HTTP/1.1\r\nHost: h\r\n\r\nGET /api/v2/version HTTP/1.1\r\n" + tail + "\r\n", "[200 200]"},
+		{"a body on GET", "GET /api/v2/version HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}GET /api/v2/version HTTP/1.1\r\n" + tail + "\r\n", "[200]"},
+		{"two in a row", "GET /api/v2/version HTTP/1.1\r\nHost: localhost\r\n\r\nGET /api/v2/version HTTP/1.1\r\n" + tail + "\r\n", "[200 200]"},
 		{"too long by its header", post("Content-Length: 1001\r\n", ""), "[413]"},
 		{"too long by far", post("Content-Length: 9223372036854775807\r\n", ""), "[413]"},
 		{"too long in chunks", post("Transfer-Encoding: chunked\r\n", strings.Repeat("64\r\n"+strings.Repeat("x", 100)+"\r\n", 20)), "[413]"},
@@ -148,19 +151,19 @@ func TestRefusedWithoutBody(t *testing.T) {
 		in   string
 		want int
 	}{
-		{"POST /api/v2/tenants HTTP/1.1\r\nHost: h\r\n" + key + "Content-Length: 10\r\nContent-Type: text/plain\r\n\r\n", 415},
-		{"POST /api/v2/tenants HTTP/1.1\r\nHost: h\r\n" + key + "Content-Length: 99999999\r\n\r\n", 413},
-		{"POST /api/v2/nothing HTTP/1.1\r\nHost: h\r\n" + key + "Content-Length: 10\r\n\r\n", 404},
-		{"POST /api/v2/version HTTP/1.1\r\nHost: h\r\n" + key + "Transfer-Encoding: chunked\r\n\r\n", 405},
-		{"POST /api/v2/tenants HTTP/1.1\r\nHost: h\r\nX-Chroma-Token: " + m.keys["reader"] + "\r\nContent-Length: 10\r\n\r\n", 403},
-		{"POST /api/v2/tenants HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n", 401},
-		{"POST /api/v2/tenants HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n{\"nam", 401},
-		{"POST /api/v2/tenants HTTP/1.1\r\nHost: h\r\nContent-Length: 99999999\r\n\r\n{\"nam", 401},
-		{"POST /api/v2/tenants HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n{\"na", 401},
-		{"POST /api/v2/tenants HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\n" + strings.Repeat(" ", 100_000), 401},
-		{"POST /api/v2/tenants HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nnull\r\n0\r\n\r\n", 401},
-		{"DELETE /api/v2/tenants/acme/databases/main HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n", 401},
-		{"GET /api/v2/version HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n", 200},
+		{"POST /api/v2/tenants HTTP/1.1\r\nHost: localhost\r\n" + key + "Content-Length: 10\r\nContent-Type: text/plain\r\n\r\n", 415},
+		{"POST /api/v2/tenants HTTP/1.1\r\nHost: localhost\r\n" + key + "Content-Length: 99999999\r\n\r\n", 413},
+		{"POST /api/v2/nothing HTTP/1.1\r\nHost: localhost\r\n" + key + "Content-Length: 10\r\n\r\n", 404},
+		{"POST /api/v2/version HTTP/1.1\r\nHost: localhost\r\n" + key + "Transfer-Encoding: chunked\r\n\r\n", 405},
+		{"POST /api/v2/tenants HTTP/1.1\r\nHost: localhost\r\nX-Chroma-Token: " + m.keys["reader"] + "\r\nContent-Length: 10\r\n\r\n", 403},
+		{"POST /api/v2/tenants HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n", 401},
+		{"POST /api/v2/tenants HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n{\"nam", 401},
+		{"POST /api/v2/tenants HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999\r\n\r\n{\"nam", 401},
+		{"POST /api/v2/tenants HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n{\"na", 401},
+		{"POST /api/v2/tenants HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n" + strings.Repeat(" ", 100_000), 401},
+		{"POST /api/v2/tenants HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nnull\r\n0\r\n\r\n", 401},
+		{"DELETE /api/v2/tenants/acme/databases/main HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n", 401},
+		{"GET /api/v2/version HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n", 200},
 	} {
 		conn := dial(t, address)
 		if _, err := io.WriteString(conn, c.in); err != nil {
@@ -182,7 +185,7 @@ func TestContinue(t *testing.T) {
 	r := newRig(t, Config{}, nil)
 	address, _ := r.serve()
 	conn := dial(t, address)
-	fmt.Fprintf(conn, "POST /api/v2/tenants HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 14\r\n\r\n")
+	fmt.Fprintf(conn, "POST /api/v2/tenants HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 14\r\n\r\n")
 	br := bufio.NewReader(conn)
 	for _, want := range []int{100, 200} {
 		res, err := http.ReadResponse(br, nil)
@@ -204,10 +207,10 @@ func TestSlowClients(t *testing.T) {
 	}{
 		{"header", Timeouts{Header: short}, "GET /api/v2/version HTTP/1.1\r\nHos", "[] or [400]"},
 		{"nothing at all", Timeouts{Header: short, Idle: short}, "", "[]"},
-		{"body", Timeouts{Body: short}, "POST /api/v2/tenants HTTP/1.1\r\nHost: h\r\nContent-Length: 14\r\n\r\n{\"na", "[408]"},
-		{"body in chunks", Timeouts{Body: short}, "POST /api/v2/tenants HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n{\"na", "[408]"},
-		{"body nobody wants", Timeouts{Body: short}, "GET /api/v2/version HTTP/1.1\r\nHost: h\r\nContent-Length: 14\r\n\r\n", "[200]"},
-		{"idle", Timeouts{Idle: short}, "GET /api/v2/version HTTP/1.1\r\nHost: h\r\n\r\n", "[200]"},
+		{"body", Timeouts{Body: short}, "POST /api/v2/tenants HTTP/1.1\r\nHost: localhost\r\nContent-Length: 14\r\n\r\n{\"na", "[408]"},
+		{"body in chunks", Timeouts{Body: short}, "POST /api/v2/tenants HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n{\"na", "[408]"},
+		{"body nobody wants", Timeouts{Body: short}, "GET /api/v2/version HTTP/1.1\r\nHost: localhost\r\nContent-Length: 14\r\n\r\n", "[200]"},
+		{"idle", Timeouts{Idle: short}, "GET /api/v2/version HTTP/1.1\r\nHost: localhost\r\n\r\n", "[200]"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -218,7 +221,7 @@ func TestSlowClients(t *testing.T) {
 				t.Fatal(err)
 			}
 			other := dial(t, address)
-			fmt.Fprintf(other, "GET /api/v2/version HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+			fmt.Fprintf(other, "GET /api/v2/version HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
 			if got, _ := answers(t, other); fmt.Sprint(got) != "[200]" {
 				t.Errorf("the other client got %v", got)
 			}
@@ -239,7 +242,7 @@ func TestSlowReader(t *testing.T) {
 	address, stop := r.serve()
 	conn := dial(t, address)
 	// 200 answers of 1 MiB in a row fill every buffer between us.
-	request := "POST " + c + "/get HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}"
+	request := "POST " + c + "/get HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}"
 	if _, err := io.WriteString(conn, strings.Repeat(request, 200)); err != nil {
 		t.Log("the server closed while the requests were sent:", err)
 	}
@@ -259,7 +262,7 @@ func TestDrain(t *testing.T) {
 	}}})
 	address, stop := r.serve()
 	conn := dial(t, address)
-	fmt.Fprintf(conn, "GET /slow HTTP/1.1\r\nHost: h\r\n\r\n")
+	fmt.Fprintf(conn, "GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n")
 	<-entered
 	stopped := make(chan error, 1)
 	go func() { stopped <- stop() }()
@@ -295,7 +298,7 @@ func TestDrainTimeout(t *testing.T) {
 	}}})
 	address, stop := r.serve()
 	conn := dial(t, address)
-	fmt.Fprintf(conn, "GET /slow HTTP/1.1\r\nHost: h\r\n\r\n")
+	fmt.Fprintf(conn, "GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n")
 	<-entered
 	if err := stop(); err != nil {
 		t.Error(err)

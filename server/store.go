@@ -69,7 +69,7 @@ type Records interface {
 	Delete(ctx context.Context, sel engine.Selection) (int, error)
 	Count(ctx context.Context) (int, error)
 	Get(ctx context.Context, sel engine.Selection, inc engine.Include) iter.Seq2[engine.Record, error]
-	QueryMany(ctx context.Context, vectors [][]float32, k int, opts *engine.QueryOptions) ([][]engine.Match, error)
+	QueryEach(ctx context.Context, vectors [][]float32, k int, opts *engine.QueryOptions, see func(vector int, m *engine.Match) error) error
 }
 
 // EngineStore makes a Store of a database engine.

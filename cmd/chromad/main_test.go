@@ -331,7 +331,7 @@ func TestSignals(t *testing.T) {
 					t.Fatal(err)
 				}
 				defer conn.Close()
-				fmt.Fprint(conn, "POST /api/v2/tenants HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 100\r\n\r\n")
+				fmt.Fprint(conn, "POST /api/v2/tenants HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 100\r\n\r\n")
 				if _, err := http.ReadResponse(bufio.NewReader(conn), nil); err != nil {
 					t.Fatal(err)
 				}

@@ -21,6 +21,7 @@ type issuerSetting struct {
 	Algorithms []string `yaml:"algorithms"`
 	Hosts      []string `yaml:"hosts"`
 	NameClaim  string   `yaml:"name_claim"`
+	TrustEmail bool     `yaml:"trust_unverified_email"`
 	Skew       string   `yaml:"skew"`
 	AMR        []string `yaml:"amr"`
 	ACR        []string `yaml:"acr"`
@@ -41,7 +42,8 @@ func readIssuers(o *options, n *yaml.Node) error {
 	}
 	for _, s := range list {
 		var err error
-		i := oidc.Issuer{URL: s.Issuer, Audience: s.Audience, Algorithms: s.Algorithms, Hosts: s.Hosts, NameClaim: s.NameClaim, AMR: s.AMR, ACR: s.ACR, Attributes: s.Attributes}
+		i := oidc.Issuer{URL: s.Issuer, Audience: s.Audience, Algorithms: s.Algorithms, Hosts: s.Hosts, NameClaim: s.NameClaim, AMR: s.AMR, ACR: s.ACR, Attributes: s.Attributes,
+			TrustUnverifiedEmail: s.TrustEmail}
 		if s.Skew != "" {
 			if i.Skew, err = time.ParseDuration(s.Skew); err != nil {
 				return err

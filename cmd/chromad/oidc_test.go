@@ -6,12 +6,12 @@ import (
 )
 
 func TestIssuerSettings(t *testing.T) {
-	const good = "oidc:\n- issuer: https://id.example\n  audience: chromad\n  attributes: [groups]\n  roles: [{claim: groups, value: eng, role: editor, on: acme/main}]\nrequire_mfa: [\"system:reset\"]\n"
+	const good = "oidc:\n- issuer: https://id.example\n  audience: chromad\n  attributes: [groups]\n  trust_unverified_email: true\n  roles: [{claim: groups, value: eng, role: editor, on: acme/main}]\nrequire_mfa: [\"system:reset\"]\n"
 	o := defaultOptions()
 	if err := o.readYAML("f", []byte(good)); err != nil {
 		t.Fatal(err)
 	}
-	if len(o.issuers) != 1 || o.issuers[0].Rules[0].Binding.On.Database != "main" || len(o.issuers[0].Attributes) != 1 || len(o.strong) != 1 {
+	if len(o.issuers) != 1 || o.issuers[0].Rules[0].Binding.On.Database != "main" || len(o.issuers[0].Attributes) != 1 || !o.issuers[0].TrustUnverifiedEmail || len(o.strong) != 1 {
 		t.Errorf("%+v", o)
 	}
 	for change, want := range map[string][2]string{

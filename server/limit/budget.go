@@ -19,12 +19,15 @@ func NewBudget(most int64) *Budget { return &Budget{most: most, by: map[string]i
 func (b *Budget) Hold(who string, n int64) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.used+n > b.most || b.by[who]+n > b.most-b.most/4 {
+	if b.used+n > b.most || b.by[who]+n > b.Share() {
 		return false
 	}
 	b.hold(who, n)
 	return true
 }
+
+// Share is how many bytes one who asks can have.
+func (b *Budget) Share() int64 { return b.most - b.most/4 }
 
 // Force takes n bytes that are used already.
 func (b *Budget) Force(who string, n int64) {

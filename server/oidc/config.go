@@ -18,9 +18,13 @@ type Issuer struct {
 	Audience   string   // one of the tokens' aud
 	Algorithms []string // of signatures; default RS256 and ES256
 	Hosts      []string // beside the issuer's own, for its keys: "host" or "host:port"
-	// NameClaim holds the name of the user, default "sub". "email" counts only
-	// when the provider says that it was verified.
+	// NameClaim holds the name of the user, default "sub". The claim email counts
+	// only when the provider says that it was verified, here and everywhere else.
 	NameClaim string
+	// TrustUnverifiedEmail lets email count of a provider that does not say
+	// whether it was verified. Who may type in another's address there is that
+	// other one here.
+	TrustUnverifiedEmail bool
 	// Skew is how long after its end a token is still accepted, since clocks
 	// differ. Default a minute, at most five.
 	Skew  time.Duration

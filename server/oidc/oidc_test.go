@@ -216,6 +216,47 @@ func TestClaims(t *testing.T) {
 	}
 }
 
+// An email is somebody's only when the provider says that it has verified it:
+// as name, for roles and as attribute alike.
+func TestUnverifiedEmail(t *testing.T) {
+	p := newProvider(t)
+	key := rsaKey(t, "one")
+	p.keys = []jose.JSONWebKey{key}
+	for _, c := range []struct {
+		name     string
+		verified any // email_verified; nil: it is not there
+		trust    bool
+		counts   bool
+	}{
+		{"verified", true, false, true},
+		{"verified, as a text", "true", false, true},
+		{"not verified", false, false, false},
+		{"not verified, as a text", "false", false, false},
+		{"a number", 1, false, false},
+		{"another text", "yes", false, false},
+		{"a list", []any{true}, false, false},
+		{"not told", nil, false, false},
+		{"not told, and trusted", nil, true, true},
+		{"not verified, and trusted", false, true, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			raw := sign(t, key, jose.RS256, p.with(map[string]any{"groups": nil, "email": "boss@acme", "email_verified": c.verified}))
+			byName, _ := verifierOf(t, p, func(i *Issuer) { i.NameClaim, i.TrustUnverifiedEmail = "email", c.trust })
+			if got, err := byName.Verify(t.Context(), raw); (err == nil) != c.counts || err == nil && got.Name != "boss@acme" {
+				t.Errorf("as name: %+v, %v", got, err)
+			}
+			v, _ := verifierOf(t, p, func(i *Issuer) {
+				i.TrustUnverifiedEmail, i.Attributes = c.trust, []string{"email"}
+				i.Rules = []Rule{{"email", "boss@acme", access.Binding{Role: "admin"}}, {"email", "*", access.Binding{Role: "reader"}}}
+			})
+			got, err := v.Verify(t.Context(), raw)
+			if err != nil || got.Name != "ada" || (len(got.Roles) == 2) != c.counts || (len(got.Roles) == 0) == c.counts || (len(got.Claims["email"]) == 1) != c.counts {
+				t.Errorf("%+v, %v", got, err)
+			}
+		})
+	}
+}
+
 // Claims that the configuration names come with the token, as far as they are
 // texts, and no others.
 func TestAttributes(t *testing.T) {
@@ -230,7 +271,7 @@ func TestAttributes(t *testing.T) {
 		"lists and texts":    {map[string]any{"groups": []string{"a", "b"}, "department": "law", "other": "x"}, "department[law] email[] groups[a b] level[] mixed[] none[]"},
 		"what is no text":    {map[string]any{"groups": nil, "level": 7, "mixed": []any{"a", 1, nil, "", []string{"b"}}}, "department[] email[] groups[] level[] mixed[a] none[]"},
 		"email":              {map[string]any{"groups": "g", "email": "a@b", "email_verified": true}, "department[] email[a@b] groups[g] level[] mixed[] none[]"},
-		"email not verified": {map[string]any{"groups": "g", "email": "a@b", "email_verified": false}, "department[] groups[g] level[] mixed[] none[]"},
+		"email not verified": {map[string]any{"groups": "g", "email": "a@b", "email_verified": false}, "department[] email[] groups[g] level[] mixed[] none[]"},
 	} {
 		got, err := v.Verify(t.Context(), sign(t, key, jose.RS256, p.with(c.claims)))
 		if err != nil {

@@ -160,12 +160,16 @@ func (i *issuer) ready(ctx context.Context, now func() time.Time) (*gooidc.IDTok
 
 // token is what verified claims come to.
 func (i *issuer) token(claims map[string]any) (*access.Token, error) {
+	if !i.emailCounts(claims) {
+		// Here, before anything is made of claims: name, roles and attributes.
+		delete(claims, "email")
+		if i.NameClaim == "email" {
+			return nil, errors.New("the email address was not verified by the provider: email_verified is not true")
+		}
+	}
 	name, _ := claims[i.NameClaim].(string)
 	if name == "" {
 		return nil, fmt.Errorf("no claim %s", i.NameClaim)
-	}
-	if verified, told := claims["email_verified"]; i.NameClaim == "email" && told && verified != true {
-		return nil, errors.New("the email address was not verified by the provider")
 	}
 	t := &access.Token{Name: name}
 	for _, r := range i.Rules {
@@ -175,9 +179,6 @@ func (i *issuer) token(claims map[string]any) (*access.Token, error) {
 	}
 	t.Claims = map[string][]string{}
 	for _, name := range i.Attributes {
-		if verified, told := claims["email_verified"]; name == "email" && told && verified != true {
-			continue
-		}
 		t.Claims[name] = texts(claims[name])
 	}
 	for _, value := range i.AMR {
@@ -187,6 +188,17 @@ func (i *issuer) token(claims map[string]any) (*access.Token, error) {
 		t.Strong = t.Strong || has(claims["acr"], value)
 	}
 	return t, nil
+}
+
+// emailCounts reports whether the claim email is more than what somebody has
+// typed in. Several providers (Amazon Cognito, Apple) send the word for it as a
+// text. One that says nothing has not said that the address was verified.
+func (i *issuer) emailCounts(claims map[string]any) bool {
+	verified, told := claims["email_verified"]
+	if !told {
+		return i.TrustUnverifiedEmail
+	}
+	return verified == true || verified == "true"
 }
 
 // texts are a claim that is a text, or the texts of one that is a list.

@@ -1,0 +1,115 @@
+package engine
+
+import (
+	"context"
+	"errors"
+)
+
+// What QueryEach holds at a time: so many matches of several vectors, with
+// fields of so many bytes. What is beyond either is held one record at a time.
+const (
+	eachMatches = 4096
+	eachBytes   = 16 << 20
+)
+
+// errTooMuch is why a few vectors could not be answered together.
+var errTooMuch = errors.New("more than is held at a time")
+
+// QueryEach is QueryMany for answers of any size. From one view of the
+// collection, with the filter evaluated once, see is told every match: those of
+// the first vector, nearest first, then those of the next. However many there
+// are, few of them are in memory at a time. What see returns, if it is not nil,
+// ends the query and is returned. The Match is see's to keep.
+func (c *Collection) QueryEach(ctx context.Context, vectors [][]float32, k int, opts *QueryOptions, see func(vector int, m *Match) error) error {
+	w := c.db.worker()
+	defer c.db.retire(w)
+	return c.query(ctx, w, vectors, k, opts, goal{see: see})
+}
+
+// each answers vectors, as many together as have few matches. When these are too
+// long after all, those vectors are searched again, and all further ones one
+// after the other.
+func (s *search) each(ctx context.Context, w *worker, vectors [][]float32, see func(int, *Match) error) error {
+	together := max(1, eachMatches/s.k)
+	out := w.answer[:]
+	if together = min(together, len(vectors)); together > 1 {
+		out = make([][]Match, together)
+	}
+	alone := s.k > eachMatches
+	s.bounded = true
+	for first := 0; first < len(vectors); first += together {
+		part := vectors[first:min(first+together, len(vectors))]
+		err := errTooMuch
+		if !alone {
+			s.room.Store(eachBytes)
+			err = s.all(ctx, w, part, out)
+		}
+		if err == nil {
+			err = told(first, out[:len(part)], see)
+		} else if errors.Is(err, errTooMuch) {
+			alone = true
+			err = s.alone(ctx, w, first, part, see)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func told(first int, out [][]Match, see func(int, *Match) error) error {
+	for i, matches := range out {
+		for n := range matches {
+			if err := see(first+i, &matches[n]); err != nil {
+				return err
+			}
+		}
+		out[i] = nil
+	}
+	return nil
+}
+
+// alone answers vectors one after the other and loads a record when it is told.
+func (s *search) alone(ctx context.Context, w *worker, first int, vectors [][]float32, see func(int, *Match) error) error {
+	for i, q := range vectors {
+		if err := s.find(ctx, w, q); err != nil {
+			return err
+		}
+		for n, c := range w.best {
+			if n%256 == 0 && ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			m := Match{Distance: s.visible(c.hit.Distance)}
+			if l := w.lanes[c.lane]; l.reader == nil {
+				loadMemRow(l.rows[c.hit.Row], s.include, &m.Record)
+			} else if err := loadRow(l.reader, c.hit.Row, s.include, &m.Record); err != nil {
+				return err
+			}
+			if err := see(first+i, &m); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// loaded counts what was loaded of a record, where that is bounded.
+func (s *search) loaded(r *Record) error {
+	if !s.bounded || s.include == 0 {
+		return nil
+	}
+	n := 4 * len(r.Embedding)
+	for key, v := range r.Metadata {
+		n += len(key) + v.Size()
+	}
+	if r.Document != nil {
+		n += len(*r.Document)
+	}
+	if r.URI != nil {
+		n += len(*r.URI)
+	}
+	if s.room.Add(-int64(n)) < 0 {
+		return errTooMuch
+	}
+	return nil
+}
