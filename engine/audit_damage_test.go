@@ -173,8 +173,13 @@ func TestAuditAside(t *testing.T) {
 	check(t, err)
 	o := wideAudit(true)
 	o.fs, o.reserve = fs, testReserve
+	var told []string
+	o.Events = &Events{Error: func(e ErrorEvent) { told = append(told, e.Err.Error()) }}
 	for range 3 {
 		check(t, renewKeys(t.Context(), o))
+	}
+	if len(told) != 1 || !strings.Contains(told[0], files[1].name) {
+		t.Errorf("told %q", told)
 	}
 	db := openOn(t, fs, o)
 	defer db.Close()
@@ -340,8 +345,7 @@ func TestAuditReadsBehindDamage(t *testing.T) {
 	}
 }
 
-// harms are ways to damage audit/log, and whether all numbers that were given
-// can be known afterwards.
+// harms are ways to damage audit/log.
 func harms(t *testing.T, clean *faultfs.FS) map[string]func(t *testing.T, fs *faultfs.FS) {
 	t.Helper()
 	logs := slices.DeleteFunc(clean.Files(), func(n string) bool { return !strings.HasPrefix(n, auditLogDir) })

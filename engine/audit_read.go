@@ -130,6 +130,9 @@ func (s *auditScan) closed(files []auditFile) (again bool, last uint64, unread, 
 		if isNotExist(err) { // removed, or under another key now
 			return true, last, nil, nil
 		}
+		if errors.Is(err, ErrCorrupt) {
+			err = fmt.Errorf("records before %d cannot be read: %w", last+1, err)
+		}
 		if err != nil || s.stopped {
 			return false, last, nil, err
 		}

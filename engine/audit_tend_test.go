@@ -115,7 +115,7 @@ func TestAuditPublicKey(t *testing.T) {
 // Records are written while a change of keys goes through the closed files.
 func TestAuditGoesOnWhileKeysChange(t *testing.T) {
 	db, fs := newDB(t, smallAudit(true))
-	appendAudit(t, db, 0, 150)
+	appendAudit(t, db, 0, 300)
 	var wg sync.WaitGroup
 	var once sync.Once
 	var written atomic.Bool
@@ -127,7 +127,7 @@ func TestAuditGoesOnWhileKeysChange(t *testing.T) {
 		}
 		once.Do(func() {
 			wg.Go(func() {
-				if _, err := db.AppendAudit(t.Context(), []byte("event 150"), true); err != nil {
+				if _, err := db.AppendAudit(t.Context(), []byte("event 300"), true); err != nil {
 					t.Error(err)
 				}
 				written.Store(true)
@@ -147,7 +147,7 @@ func TestAuditGoesOnWhileKeysChange(t *testing.T) {
 	if after == 0 || before == 0 {
 		t.Errorf("written after %d files, %d came later", before, after)
 	}
-	wantEvents(t, db, 0, 151)
+	wantEvents(t, db, 0, 301)
 	wantClean(t, db)
 }
 
@@ -160,16 +160,15 @@ func TestEraseLeavesAuditFile(t *testing.T) {
 	check(t, err)
 	appendAudit(t, db, 0, 5)
 	begun, erased := make(chan struct{}), make(chan struct{})
-	var once sync.Once
+	var blocked atomic.Bool
 	fs.Hook(func(op faultfs.Op, name string) {
-		if op == faultfs.OpWrite && strings.HasPrefix(name, "tmp/") {
-			once.Do(func() {
-				close(begun)
-				select {
-				case <-erased:
-				case <-time.After(300 * time.Millisecond): // it waits for us
-				}
-			})
+		if op != faultfs.OpWrite || !strings.HasPrefix(name, "tmp/") || !blocked.CompareAndSwap(false, true) {
+			return
+		}
+		close(begun)
+		select {
+		case <-erased:
+		case <-time.After(300 * time.Millisecond): // it waits for us
 		}
 	})
 	tended := make(chan error, 1)
