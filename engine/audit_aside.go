@@ -68,7 +68,8 @@ func (db *DB) moveAside(dir string, names ...string) error {
 
 // resealAside puts what was put aside under the store's newest key, unless it
 // is encrypted already and was so when it was put there.
-func (db *DB) resealAside(ctx context.Context, newest uint32) error {
+func (a *auditLog) resealAside(ctx context.Context, newest uint32) error {
+	db := a.db
 	infos, err := db.fs.List(auditDamagedDir)
 	if err != nil {
 		if isNotExist(err) {
@@ -77,13 +78,10 @@ func (db *DB) resealAside(ctx context.Context, newest uint32) error {
 		return err
 	}
 	for _, i := range infos {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
 		if !i.Regular || i.Size == 0 {
 			continue
 		}
-		err := db.resealOneAside(i.Name, newest)
+		err := a.holding(ctx, func() error { return db.resealOneAside(i.Name, newest) })
 		if errors.Is(err, ErrCorrupt) { // it stays, under a key that goes
 			db.report("rotate keys", auditError(err), false)
 		} else if err != nil {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chromad/chromad/internal/disk"
 	"github.com/chromad/chromad/internal/vfs/faultfs"
@@ -471,5 +472,30 @@ func TestAuditGapOnce(t *testing.T) {
 	appendAudit(t, db, 0, 1)
 	if r := verifyAudit(t, db, AuditExpect{}); strings.Count(fmt.Sprint(r.Findings), "was damaged when") != 1 {
 		t.Errorf("%+v", r.Findings)
+	}
+}
+
+// A log that is damaged while it is open keeps neither a change of keys from
+// ending nor records from being written.
+func TestAuditDamagedWhileOpen(t *testing.T) {
+	for _, encrypted := range []bool{false, true} {
+		o := smallAudit(encrypted)
+		o.AuditFile = 0
+		db, fs := newDB(t, o)
+		appendAudit(t, db, 0, 20)
+		flipByte(lastWAL(slices.DeleteFunc(fs.Files(), func(n string) bool { return !strings.HasPrefix(n, auditLogDir) })), 1000)(t, fs)
+		if encrypted {
+			check(t, db.RotateKeys(t.Context(), nil))
+		} else {
+			_, err := db.TendAudit(t.Context(), AuditKeep{Now: time.Unix(now(), 0).AddDate(0, 0, 1)})
+			check(t, err)
+		}
+		seq, err := db.AppendAudit(t.Context(), []byte("after"), true)
+		if err != nil || seq <= 20 {
+			t.Errorf("record %d, %v", seq, err)
+		}
+		if r := verifyAudit(t, db, AuditExpect{}); strings.Count(fmt.Sprint(r.Findings), "was damaged when") != 1 || r.First != 1 {
+			t.Errorf("%+v", r)
+		}
 	}
 }

@@ -53,7 +53,7 @@ func (db *DB) resealAudit(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := a.holding(ctx, func() error { return db.resealAside(ctx, newest) }); err != nil {
+	if err := a.resealAside(ctx, newest); err != nil {
 		return auditError(err)
 	}
 	return a.holding(ctx, db.removeOldAudit)

@@ -68,8 +68,25 @@ func (a *auditLog) sign() error {
 }
 
 // closeFile makes a closed file of the records that are in none; work is held.
-// A crash in between leaves them in both places, which start sees.
+// A log that was damaged since it was opened is opened again, which puts it
+// aside and makes a closed file of what can be read. After an error there may be
+// no log until the next start.
 func (a *auditLog) closeFile() error {
+	err := a.closeOpen()
+	if !errors.Is(err, ErrCorrupt) {
+		return err
+	}
+	a.db.report("audit", errors.Join(err, a.log.Close()), false)
+	a.log = nil
+	if err := a.start(); err != nil {
+		return err
+	}
+	return a.closeOpen()
+}
+
+// closeOpen is closeFile of a log that is whole. A crash in between leaves
+// records in both places, which start sees.
+func (a *auditLog) closeOpen() error {
 	if a.open.first == 0 {
 		return nil
 	}
@@ -123,7 +140,7 @@ func (a *auditLog) start() error {
 	if err := db.fs.Remove(auditReserve); err != nil && !isNotExist(err) {
 		return err
 	}
-	found, err := db.findAuditEnd()
+	found, err := db.findAuditEnd(a.last)
 	if err != nil {
 		return auditError(err)
 	}
@@ -200,12 +217,13 @@ type auditEnd struct {
 	damage   error
 }
 
-func (db *DB) findAuditEnd() (*auditEnd, error) {
+// findAuditEnd reads it. Records up to known were there.
+func (db *DB) findAuditEnd(known uint64) (*auditEnd, error) {
 	closed, err := db.auditFiles()
 	if err != nil {
 		return nil, err
 	}
-	f := &auditEnd{closed: closed, known: db.auditAnchor().Seq}
+	f := &auditEnd{closed: closed, known: max(known, db.auditAnchor().Seq)}
 	sure := true // hash is that of the last record
 	for _, c := range closed {
 		if sure = c.bad == nil; sure {
