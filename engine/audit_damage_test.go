@@ -219,7 +219,7 @@ func TestAuditRotateDamagedPowerCut(t *testing.T) {
 		fs := stores[seed%2 == 0].Clone()
 		o.fs, o.reserve = fs, testReserve
 		for range 1 + r.IntN(2) {
-			fs.CrashAt(fs.Ops() + r.IntN(150))
+			fs.CrashAt(fs.Ops() + r.IntN(290))
 			_ = renewKeys(ctx, o)
 			fs = fs.Crash(r)
 			o.fs = fs
