@@ -41,6 +41,7 @@ type auditLog struct {
 	anchored uint64       // last record that the catalog knows of
 	retry    int64        // size from which on closing a file is tried again
 	reserved bool         // the file of filler is there
+	gap      uint64       // number of the record of a gap, written by a start that then failed
 	closed   []auditFile
 
 	mu      sync.Mutex

@@ -15,7 +15,7 @@ import (
 //
 //	audit/log/*                      what was added since the newest closed file, a log of package wal
 //	audit/<first>-<generation>.audit closed files, under the store's key of a generation
-//	audit/damaged/*                  files of audit/log that could not be read, put aside
+//	audit/damaged/*                  files that could not be read, put aside
 const (
 	auditDir        = "audit"
 	auditLogDir     = auditDir + "/log"
@@ -160,7 +160,7 @@ func (db *DB) readAudit(file auditFile, do func(about auditSummary, records *dis
 		return err
 	}
 	want := disk.Header{Kind: seal.KindAudit, Version: disk.Version, Store: db.store, File: h.File, Number: file.first}
-	f, err := disk.OpenFile(db.fs, file.name, want, disk.Info{}, db.keys)
+	f, err := disk.OpenFile(db.fs, file.name, want, disk.Info{}, auditKeys{db})
 	if err != nil {
 		if _, gone := db.fs.Stat(file.name); isNotExist(gone) { // and its key with it
 			return gone

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"time"
 )
 
@@ -39,31 +40,44 @@ func (db *DB) TendAudit(ctx context.Context, keep AuditKeep) (AuditRemoval, erro
 	removed, err := a.tend(keep)
 	at, moved := auditPoint{a.last, a.hash.String()}, a.last != a.anchored
 	a.work.Unlock()
-	if err != nil || !moved {
+	if !moved {
 		return removed, err
 	}
-	err = db.ChangeSetting(ctx, auditSetting, func([]byte) ([]byte, error) { return json.Marshal(at) })
-	if err == nil {
+	// Also when something failed: what is durable is known from then on.
+	told := db.ChangeSetting(ctx, auditSetting, func([]byte) ([]byte, error) { return json.Marshal(at) })
+	if told == nil {
 		a.work.Lock()
 		a.anchored = at.Seq
 		a.work.Unlock()
 	}
-	return removed, err
+	return removed, errors.Join(err, told)
 }
 
+// tend does as much as it can: one step that fails does not keep the others
+// from being done.
 func (a *auditLog) tend(keep AuditKeep) (removed AuditRemoval, err error) {
 	if err := a.start(); err != nil {
 		return removed, err
 	}
-	a.keepReserve()
-	if err := a.sign(); err != nil {
-		return removed, err
-	}
-	if a.open.first > 0 && day(a.open.from) < day(keep.Now.Unix()) {
-		if err := a.closeFile(); err != nil {
-			return removed, err
+	removed, err = a.expire(keep) // first: it makes room for the rest
+	if a.open.first == 0 || day(a.open.from) >= day(keep.Now.Unix()) {
+		err = errors.Join(err, a.sign())
+	} else if e := a.closeFile(); e != nil {
+		err = errors.Join(err, e)
+	} else { // what was closed may be over, too
+		more, e := a.expire(keep)
+		if more.Files > 0 {
+			more.Files, more.Bytes = more.Files+removed.Files, more.Bytes+removed.Bytes
+			removed = more
 		}
+		err = errors.Join(err, e)
 	}
+	a.keepReserve()
+	return removed, err
+}
+
+// expire removes the closed files that need not be kept.
+func (a *auditLog) expire(keep AuditKeep) (removed AuditRemoval, err error) {
 	n := a.due(keep)
 	if n == 0 {
 		return removed, nil
@@ -76,16 +90,17 @@ func (a *auditLog) tend(keep AuditKeep) (removed AuditRemoval, err error) {
 	if err := a.note(AuditRemoved, removed); err != nil {
 		return AuditRemoval{}, err
 	}
-	if err := a.sign(); err != nil {
-		return AuditRemoval{}, err
+	unsigned := a.sign()
+	if unsigned != nil && !errors.Is(unsigned, ErrDiskFull) { // which removing is to help against
+		return AuditRemoval{}, unsigned
 	}
 	for range n { // the oldest first, so that what is left is the end of the chain
 		if err := a.db.removeAudit(a.closed[0].first); err != nil {
-			return removed, err
+			return removed, errors.Join(unsigned, err)
 		}
 		a.closed = a.closed[1:]
 	}
-	return removed, a.db.fs.SyncDir(auditDir)
+	return removed, errors.Join(unsigned, a.db.fs.SyncDir(auditDir))
 }
 
 // due is how many of the oldest closed files need not be kept. A damaged one

@@ -107,7 +107,7 @@ func (v *auditVerifier) run() error {
 	v.beginning()
 	v.end()
 	if infos, err := v.db.fs.List(auditDamagedDir); err == nil && len(infos) > 0 {
-		v.tell(0, auditDamagedDir, "%d files were damaged and put aside; a record in the log says when", len(infos))
+		v.tell(0, auditDamagedDir, "%d files were damaged and put aside; what is missing for it, or a record of a gap, is told above", len(infos))
 	}
 	return nil
 }
@@ -309,6 +309,9 @@ func (v *auditVerifier) end() {
 	}
 	if anchor := v.db.auditAnchor(); anchor.Seq > v.last {
 		v.tell(v.last, "", "records %d to %d are missing from the end: the store knows of them", v.last+1, anchor.Seq)
+	}
+	if v.expect.Public != nil && v.report.Signed == 0 {
+		v.tell(v.last, "", "nothing is signed with the public key that was given, so it proves nothing")
 	}
 	switch {
 	case v.expect.Seq == 0 || v.met:

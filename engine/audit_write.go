@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,7 +14,7 @@ import (
 )
 
 func (db *DB) auditWAL() wal.Options {
-	return wal.Options{Store: db.store, Kind: seal.KindAuditLog, Keys: db.keys, Epoch: 1, NewID: newFileID, ReadOnly: db.opts.ReadOnly}
+	return wal.Options{Store: db.store, Kind: seal.KindAuditLog, Keys: auditKeys{db}, Epoch: 1, NewID: newFileID, ReadOnly: db.opts.ReadOnly}
 }
 
 // write makes records durable, all or none; work is held.
@@ -67,8 +68,25 @@ func (a *auditLog) sign() error {
 }
 
 // closeFile makes a closed file of the records that are in none; work is held.
-// A crash in between leaves them in both places, which start sees.
+// A log that was damaged since it was opened is opened again, which puts it
+// aside and makes a closed file of what can be read. After an error there may be
+// no log until the next start.
 func (a *auditLog) closeFile() error {
+	err := a.closeOpen()
+	if !errors.Is(err, ErrCorrupt) {
+		return err
+	}
+	a.db.report("audit", errors.Join(err, a.log.Close()), false)
+	a.log = nil
+	if err := a.start(); err != nil {
+		return err
+	}
+	return a.closeOpen()
+}
+
+// closeOpen is closeFile of a log that is whole. A crash in between leaves
+// records in both places, which start sees.
+func (a *auditLog) closeOpen() error {
 	if a.open.first == 0 {
 		return nil
 	}
@@ -118,47 +136,47 @@ func (a *auditLog) start() error {
 		return err
 	}
 	// Opening makes a file, also on a full disk.
+	a.reserved = false
 	if err := db.fs.Remove(auditReserve); err != nil && !isNotExist(err) {
 		return err
 	}
-	found, err := db.findAuditEnd()
+	found, err := db.findAuditEnd(a.last)
 	if err != nil {
 		return auditError(err)
 	}
-	log, err := db.openAuditLog(found)
-	if errors.Is(err, ErrCorrupt) && found.damage == nil {
-		found.damage = err
-	}
-	if found.damage != nil {
-		if err := a.putAside(found); err != nil {
-			return auditError(err)
-		}
-		log, err = db.openAuditLog(found)
-	}
+	log, err := a.reopen(found)
 	if err != nil {
 		return auditError(err)
 	}
 	a.log, a.closed, a.open, a.size = log, found.closed, found.open, int64(len(found.stored))
-	a.last, a.hash, a.unsigned = found.last, found.hash, found.unsigned
+	a.last, a.hash, a.unsigned, a.gap = found.last, found.hash, found.unsigned, 0
 	a.keepReserve()
-	if found.damage == nil {
-		return nil
-	}
-	db.report("audit", found.damage, false)
-	a.last = max(a.last, found.known)
-	if err := a.note(AuditGap, AuditLoss{After: found.last, Known: found.known, Reason: found.damage.Error()}); err != nil {
-		err = errors.Join(err, a.log.Close())
-		a.log = nil
-		return err
+	if found.damage != nil {
+		db.report("audit", auditError(found.damage), false)
 	}
 	return nil
 }
 
+// reopen opens the log that was found, and puts aside one that is damaged.
+func (a *auditLog) reopen(found *auditEnd) (*wal.Log, error) {
+	if found.damage == nil {
+		log, err := a.db.openAuditLog(found)
+		if !errors.Is(err, ErrCorrupt) {
+			return log, err
+		}
+		found.damage = err
+	}
+	if err := a.keepReadable(found); err != nil {
+		return nil, err
+	}
+	if err := a.putAside(found); err != nil {
+		return nil, err
+	}
+	return a.db.openAuditLog(found)
+}
+
 // openAuditLog makes the log ready to be added to.
 func (db *DB) openAuditLog(f *auditEnd) (*wal.Log, error) {
-	if f.damage != nil && f.there {
-		return nil, f.damage
-	}
 	from := auditLogFrom(f.closed)
 	if len(f.closed) == 0 { // all were removed, or there never was one
 		from = max(1, f.begin)
@@ -195,16 +213,17 @@ type auditEnd struct {
 	unsigned uint64
 	there    bool   // a file of audit/log
 	begin    uint64 // position of the first
-	known    uint64 // the last record that the catalog knows of
+	known    uint64 // the last record that is known to have been, by the catalog or by what was found
 	damage   error
 }
 
-func (db *DB) findAuditEnd() (*auditEnd, error) {
+// findAuditEnd reads it. Records up to known were there.
+func (db *DB) findAuditEnd(known uint64) (*auditEnd, error) {
 	closed, err := db.auditFiles()
 	if err != nil {
 		return nil, err
 	}
-	f := &auditEnd{closed: closed, known: db.auditAnchor().Seq}
+	f := &auditEnd{closed: closed, known: max(known, db.auditAnchor().Seq)}
 	sure := true // hash is that of the last record
 	for _, c := range closed {
 		if sure = c.bad == nil; sure {
@@ -230,15 +249,16 @@ func (db *DB) findAuditEnd() (*auditEnd, error) {
 		if _, torn := errors.AsType[*wal.TornTail](err); torn {
 			continue
 		}
-		if err == nil {
+		if err == nil && f.damage == nil {
 			err = f.take(db.store, e.Payload, &sure)
 		}
 		if errors.Is(err, ErrCorrupt) {
-			f.damage = err
-			break
-		}
-		if err != nil {
+			f.damage = cmp.Or(f.damage, err)
+		} else if err != nil {
 			return nil, err
+		}
+		if f.damage != nil { // their numbers were given, and are not given again
+			f.known = max(f.known, lastAudit(e.Payload))
 		}
 	}
 	switch {
@@ -280,129 +300,57 @@ func (f *auditEnd) take(store seal.ID, payload []byte, sure *bool) error {
 	return nil
 }
 
-// putAside makes a closed file of what can be read of a damaged log, and moves
-// the files away, which may prove something.
-func (a *auditLog) putAside(f *auditEnd) error {
-	db := a.db
-	if f.open.first > 0 {
-		f.open.log = auditLogFrom(f.closed) // where the next one begins
-		c, err := db.putAudit(f.open, func(write func([]byte) error) error { return write(f.stored) })
+// lastAudit is the number of the last record of an entry, 0 if there is none.
+func lastAudit(payload []byte) (last uint64) {
+	for len(payload) > 0 {
+		r, _, rest, err := cutAuditRecord(payload)
 		if err != nil {
-			return err
+			break
 		}
-		f.closed = append(f.closed, c)
-		f.open, f.stored = auditSummary{}, nil
+		last, payload = r.seq, rest
 	}
-	f.there, f.begin = false, 0
-	infos, err := db.fs.List(auditLogDir)
-	if err != nil || len(infos) == 0 {
-		if isNotExist(err) {
-			err = nil
-		}
-		return err
+	return last
+}
+
+// keepReadable makes a closed file of what can be read of a damaged log and,
+// behind it, the record that says what happened. It is durable before anything
+// is moved: whenever the process ends, the gap is known, and so are the numbers
+// that were given.
+func (a *auditLog) keepReadable(f *auditEnd) error {
+	if a.gap > 0 && a.gap == f.last && f.open.first == 0 { // an attempt before this one did, and failed afterwards
+		return nil
 	}
-	if err := db.fs.Mkdir(auditDamagedDir); err != nil {
-		return err
-	}
-	if err := db.fs.SyncDir(auditDir); err != nil {
-		return err
-	}
-	there, err := db.fs.List(auditDamagedDir)
+	body, err := json.Marshal(AuditLoss{After: f.last, Known: f.known, Reason: f.damage.Error()})
 	if err != nil {
 		return err
 	}
-	for n, i := range infos {
-		to := fmt.Sprintf("%s/%06d-%s", auditDamagedDir, len(there)+n, i.Name)
-		if err := db.fs.Rename(auditLogDir+"/"+i.Name, to); err != nil {
-			return err
-		}
-	}
-	return errors.Join(db.fs.SyncDir(auditDamagedDir), db.fs.SyncDir(auditLogDir))
-}
-
-// resealAudit puts the audit log under the store's newest key.
-func (db *DB) resealAudit(ctx context.Context) error {
-	a := db.audit
-	if err := a.work.lock(ctx); err != nil {
+	r := auditRecord{kind: AuditGap, seq: max(f.last, f.known) + 1, time: now(), prev: f.hash, body: body}
+	at := len(f.stored)
+	f.stored = r.append(f.stored)
+	f.last, f.hash = r.seq, hashAudit(a.db.store, f.stored[at:])
+	f.open.take(&r, f.hash)
+	f.open.log = auditLogFrom(f.closed) // where the next one begins
+	c, err := a.db.putAudit(f.open, func(write func([]byte) error) error { return write(f.stored) })
+	if err != nil {
 		return err
 	}
-	defer a.work.Unlock()
-	if _, err := db.fs.Stat(auditDir); err != nil {
-		if isNotExist(err) {
-			err = nil
-		}
-		return err
-	}
-	if err := a.start(); err != nil {
-		return err
-	}
-	if err := a.closeFile(); err != nil {
-		return err
-	}
-	if err := a.log.Rotate(); err != nil { // one without an entry has a key too
-		return auditError(logError(err))
-	}
-	if err := a.log.Release(a.log.End()); err != nil {
-		return auditError(err)
-	}
-	if err := db.fs.SyncDir(auditLogDir); err != nil { // what opening it removed stays removed
-		return err
-	}
-	newest := db.newestKeys()[seal.ID{}]
-	for i := range a.closed {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if err := a.reseal(&a.closed[i], newest); err != nil {
-			return err
-		}
-	}
-	return db.removeOldAudit(a.closed)
-}
-
-func (a *auditLog) reseal(f *auditFile, newest uint32) error {
-	h, err := disk.ReadHeader(a.db.fs, f.name)
-	if err == nil && h.KeyID == newest {
-		return nil
-	}
-	var next auditFile
-	if err == nil {
-		err = a.db.readAudit(*f, func(about auditSummary, records *disk.Section) error {
-			b, err := records.Bytes(0, records.Len())
-			if err != nil {
-				return err
-			}
-			next, err = a.db.putAudit(about, func(write func([]byte) error) error { return write(b) })
-			return err
-		})
-	}
-	if err != nil && !contained(err) {
-		return auditError(err)
-	}
-	if err != nil { // a damaged one stays as it is, under a key that goes
-		a.db.report("rotate keys", auditError(err), false)
-		return nil
-	}
-	*f = next
+	f.closed = append(slices.DeleteFunc(f.closed, func(o auditFile) bool { return o.first == c.first }), c)
+	f.open, f.stored = auditSummary{}, nil
+	f.unsigned++
+	a.gap = f.last
 	return nil
 }
 
-// removeOldAudit removes the closed files that are there under a newer key too.
-func (db *DB) removeOldAudit(keep []auditFile) error {
-	infos, err := db.fs.List(auditDir)
-	if err != nil {
+// putAside moves the files of a damaged log away, which may prove something.
+func (a *auditLog) putAside(f *auditEnd) error {
+	f.there, f.begin = false, 0
+	infos, err := a.db.fs.List(auditLogDir)
+	if err != nil && !isNotExist(err) {
 		return err
 	}
-	for _, i := range infos {
-		name := auditDir + "/" + i.Name
-		first, ours := parseAuditName(i.Name)
-		at := slices.IndexFunc(keep, func(f auditFile) bool { return f.first == first })
-		if !ours || at < 0 || keep[at].name == name {
-			continue
-		}
-		if err := db.fs.Remove(name); err != nil && !isNotExist(err) {
-			return err
-		}
+	names := make([]string, len(infos))
+	for n, i := range infos {
+		names[n] = i.Name
 	}
-	return db.fs.SyncDir(auditDir)
+	return a.db.moveAside(auditLogDir, names...)
 }

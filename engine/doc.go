@@ -60,6 +60,7 @@
 //
 //	DB.rotation          one change of keys at a time
 //	DB.erasure.run       one erasure, with its receipts, at a time
+//	auditLog.work        one who writes the audit log at a time
 //	Collection.jobs.one  one compaction, or copying under new keys, at a time
 //	Collection.maint     one flush, or one installation of a compaction, at a time
 //	DB.catMu             catalog changes and edits, each with its log entry; checkpoints

@@ -156,6 +156,11 @@ func (r *erasing) wait(ctx context.Context) error {
 			return err
 		}
 	}
+	// While nobody writes the audit log: what it writes later is not litter.
+	if err := r.db.audit.work.lock(ctx); err != nil {
+		return err
+	}
+	defer r.db.audit.work.Unlock()
 	return r.unfinished(func(name string) { r.litter = append(r.litter, name) })
 }
 

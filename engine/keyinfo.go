@@ -106,15 +106,28 @@ func (f keyFile) old(newest map[seal.ID]uint32) bool {
 
 // keyFiles reads the headers of all files. One that is damaged keeps no key.
 func (db *DB) keyFiles() (out []keyFile, err error) {
-	for _, dir := range []struct{ name, suffix string }{
-		{segmentDir, segmentSuffix}, {checkpointDir, checkpointSuffix}, {"log", ".wal"},
+	numbered := func(suffix string) func(string) bool {
+		return func(base string) bool {
+			_, ours := disk.Number(base, suffix)
+			return ours
+		}
+	}
+	closed := func(base string) bool {
+		_, ours := parseAuditName(base)
+		return ours
+	}
+	for _, dir := range []struct {
+		name string
+		ours func(base string) bool
+	}{
+		{segmentDir, numbered(segmentSuffix)}, {checkpointDir, numbered(checkpointSuffix)}, {"log", numbered(".wal")}, {auditDir, closed},
 	} {
 		infos, err := db.fs.List(dir.name)
 		if err != nil && !isNotExist(err) {
 			return nil, err
 		}
 		for _, i := range infos {
-			if _, ours := disk.Number(i.Name, dir.suffix); !ours || !i.Regular {
+			if !dir.ours(i.Name) || !i.Regular {
 				continue
 			}
 			h, err := disk.ReadHeader(db.fs, dir.name+"/"+i.Name)

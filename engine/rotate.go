@@ -41,7 +41,8 @@ type RotateProgress struct {
 // and must not call the store. An error, a context that ends included, leaves
 // a store that is as usable as before; the next call goes on. That a file which
 // was replaced cannot be removed is such an error. ErrCorrupt, ErrKey: of a
-// damaged collection, whose old keys stay.
+// damaged collection, whose old keys stay. Of a damaged file of the audit log
+// what can be read is kept, and the rest put aside: Events.Error names the file.
 func (db *DB) RotateKeys(ctx context.Context, progress func(RotateProgress)) error {
 	if err := db.enterWrite(ctx); err != nil {
 		return err

@@ -66,6 +66,7 @@ func (p *auditPage) queryFlags() {
 	p.StringVar(&p.q.Request, "request", "", "`id` of the request")
 	p.StringVar((*string)(&p.q.Kind), "kind", "", "`kind`: authentication, decision, access, admin, system")
 	p.StringVar((*string)(&p.q.Outcome), "outcome", "", "`outcome`: allowed, denied, failed")
+	p.Uint64Var(&p.q.After, "after", 0, "`number` of a record: only those behind it are read")
 	p.StringVar(&p.since, "since", "", "`time` of the first: 2026-01-31, 2026-01-31T12:00:00Z, or 24h ago as 24h")
 	p.StringVar(&p.until, "until", "", "`time` before which the last is")
 }

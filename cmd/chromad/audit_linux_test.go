@@ -66,6 +66,7 @@ func TestAuditEverywhere(t *testing.T) {
 		{[]string{"--outcome", "denied", "--kind", "authentication"}, []string{want[4]}},
 		{[]string{"--principal", "ada", "--collection", "docs"}, []string{want[3]}},
 		{[]string{"--until", "2020-01-01"}, nil},
+		{[]string{"--after", "1000000"}, nil},
 		{[]string{"--limit", "1", "--kind", "admin"}, want[:1]},
 	} {
 		if got := auditLines(t, append([]string{path, "--keys", key}, tc.args...)...); !slices.Equal(got, tc.want) {

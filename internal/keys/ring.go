@@ -328,6 +328,20 @@ func (r *Ring) Has(id seal.ID) bool {
 	return len(r.data[id]) > 0
 }
 
+// Dropped reports whether a generation of a collection's key was there once and
+// is no more, now that there are newer ones. 0 is what was written before the
+// store had keys.
+func (r *Ring) Dropped(id seal.ID, generation uint32) bool {
+	if generation == 0 {
+		return !r.keyset.Load().converting()
+	}
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	all := r.data[id]
+	return len(all) > 0 && generation < all[len(all)-1].generation &&
+		!slices.ContainsFunc(all, func(k *dataKey) bool { return k.generation == generation })
+}
+
 // Collections yields the collections that have keys, by id, with their
 // generations, which ascend: what the names of the files say. The store's own
 // key is not among them.

@@ -46,7 +46,13 @@ func TestLifecycle(t *testing.T) {
 			if r.Store() != testStore || !r.Has(docs) || r.Has(testID(1)) {
 				t.Error("store or Has")
 			}
+			if r.Dropped(docs, 1) || r.Dropped(seal.ID{}, 2) || !r.Dropped(seal.ID{}, 0) {
+				t.Error("dropped, before anything was")
+			}
 			rotateAll(t, r, old)
+			if !r.Dropped(docs, 1) || !r.Dropped(seal.ID{}, 1) || r.Dropped(docs, 2) || r.Dropped(docs, 3) || r.Dropped(testID(1), 1) {
+				t.Error("dropped, and not told")
+			}
 			wantNames(t, fsys, "0000000000000003.keyset", ownKey2, docsKey2, strings.Replace(notesKey, "1.key", "2.key", 1))
 			r = mustOpen(t, fsys, "a")
 			renewed := mustWrite(t, r, addressIn(docs, 4))
@@ -163,7 +169,7 @@ func TestPlainFiles(t *testing.T) {
 			}
 			for range 2 {
 				s, err := r.Reader(addressIn(seal.ID{}, 1), 0)
-				if err != nil || s.Overhead() != 0 {
+				if err != nil || s.Overhead() != 0 || r.Dropped(seal.ID{}, 0) {
 					t.Fatalf("a plain file: %v", err)
 				}
 				if s, err := r.Writer(addressIn(seal.ID{}, 1)); err != nil || s.KeyID() != 1 {
