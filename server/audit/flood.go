@@ -2,7 +2,6 @@ package audit
 
 import (
 	"context"
-	"errors"
 	"time"
 )
 
@@ -27,9 +26,9 @@ func (l *Log) flooded(e Event) bool {
 	if e.Kind != Authentication {
 		key.principal, key.action, key.reason = e.Principal, e.Action, e.Reason
 	}
-	second := l.now().Unix()
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	second := l.now().Unix()
 	c := l.flood[key]
 	if c == nil && len(l.flood) >= maxFlood {
 		key = flooding{kind: string(e.Kind)}
@@ -51,31 +50,49 @@ func (l *Log) flooded(e Event) bool {
 
 // Tick writes what was counted in seconds that are over. It is called once a
 // second.
-func (l *Log) Tick(ctx context.Context) error { return l.writeCounted(ctx, l.now().Unix()) }
+func (l *Log) Tick(ctx context.Context) error { return l.writeCounted(ctx, false) }
 
-// writeCounted writes what was counted before a second.
-func (l *Log) writeCounted(ctx context.Context, second int64) (err error) {
-	var due []Event
+// writeCounted writes what was counted, of the present second only if all is
+// asked for. What cannot be written stays counted. Another second is over also
+// when it is later: the clock was set back.
+func (l *Log) writeCounted(ctx context.Context, all bool) error {
+	due := map[flooding]counted{}
 	l.mu.Lock()
+	second := l.now().Unix()
 	for key, c := range l.flood {
-		if c.second >= second {
-			continue
+		switch {
+		case c.second == second && !all:
+		case c.more == 0:
+			delete(l.flood, key)
+		default:
+			due[key] = *c
 		}
-		if c.more > 0 {
-			e := c.last
-			e.Time, e.Rows, e.Request = time.Time{}, c.more, "" // it is of when it is written
-			if e.Kind == Authentication {
-				e.Reason, e.Key, e.Principal, e.Method = "repeated", "", "", ""
-			}
-			due = append(due, e)
-		}
-		delete(l.flood, key)
 	}
 	l.mu.Unlock()
-	for _, e := range due {
-		err = errors.Join(err, l.write(ctx, e, true))
+	for key, c := range due {
+		e := c.last
+		e.Time, e.Rows, e.Request = time.Time{}, c.more, "" // it is of when it is written
+		if e.Kind == Authentication {
+			e.Reason, e.Key, e.Principal, e.Method = "repeated", "", "", ""
+		}
+		if err := l.try(ctx, e, true); err != nil {
+			return err // the others would fare no better
+		}
+		l.wrote(key, c.more)
 	}
-	return err
+	return nil
+}
+
+// wrote forgets what was counted and is in the log. More may have come
+// meanwhile.
+func (l *Log) wrote(key flooding, n int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if c := l.flood[key]; c != nil && c.more > n {
+		c.more -= n
+		return
+	}
+	delete(l.flood, key)
 }
 
 // Run calls Tick every second, and tend every minute and once at the
@@ -83,6 +100,9 @@ func (l *Log) writeCounted(ctx context.Context, second int64) (err error) {
 func (l *Log) Run(ctx context.Context, tend func(ctx context.Context, now time.Time) error, failed func(error)) {
 	every := time.NewTicker(time.Second)
 	defer every.Stop()
+	// Writing ends by itself: with ctx an event could be in the log, and its
+	// error say that it is in doubt.
+	write, well := context.WithoutCancel(ctx), true
 	for n := 0; ; n++ {
 		if n%60 == 0 {
 			if err := tend(ctx, l.now()); err != nil && ctx.Err() == nil {
@@ -92,14 +112,16 @@ func (l *Log) Run(ctx context.Context, tend func(ctx context.Context, now time.T
 		select {
 		case <-ctx.Done():
 			// Also of this second: there is no next one.
-			if err := l.writeCounted(context.WithoutCancel(ctx), l.now().Unix()+1); err != nil {
+			if err := l.writeCounted(write, true); err != nil {
 				failed(err)
 			}
 			return
 		case <-every.C:
 		}
-		if err := l.Tick(ctx); err != nil {
+		err := l.Tick(write)
+		if err != nil && well { // it is tried again every second, and told once
 			failed(err)
 		}
+		well = err == nil
 	}
 }

@@ -19,11 +19,11 @@ type Log struct {
 	config Config
 	now    func() time.Time
 
-	records, failures atomic.Int64
-	failing           atomic.Bool // the last event could not be written
+	records, failures, lost atomic.Int64
+	failing                 atomic.Bool // the last event could not be written
 
 	mu    sync.Mutex
-	seen  map[Login]time.Time // who authenticated, and until when that needs no event
+	seen  map[Login]*entry // who has authenticated
 	flood map[flooding]*counted
 
 	listening sync.RWMutex
@@ -38,7 +38,7 @@ const (
 
 // New makes a log.
 func New(store Store, config Config) *Log {
-	return &Log{store: store, config: config, now: time.Now, seen: map[Login]time.Time{}, flood: map[flooding]*counted{}}
+	return &Log{store: store, config: config, now: time.Now, seen: map[Login]*entry{}, flood: map[flooding]*counted{}}
 }
 
 // Subscribe has listen called with every event after it was stored. It must
@@ -85,10 +85,26 @@ func (l *Log) Record(ctx context.Context, e Event) error {
 	return l.write(ctx, e, true)
 }
 
-func (l *Log) write(ctx context.Context, e Event, durable bool) error {
+// Try is Record for who comes again with what could not be written, so that
+// it is not counted as lost.
+func (l *Log) Try(ctx context.Context, e Event) error {
 	if l == nil {
 		return nil
 	}
+	l.show(&e)
+	return l.try(ctx, e, true)
+}
+
+// write is try for what nobody comes again with.
+func (l *Log) write(ctx context.Context, e Event, durable bool) error {
+	err := l.try(ctx, e, durable)
+	if err != nil {
+		l.lost.Add(1)
+	}
+	return err
+}
+
+func (l *Log) try(ctx context.Context, e Event, durable bool) error {
 	if e.Time.IsZero() {
 		e.Time = l.now().UTC()
 	}
@@ -113,7 +129,7 @@ func (l *Log) Ready(ctx context.Context, class Class) error {
 	if l == nil || !l.failing.Load() || !l.config.keeps(class) || class == Read && l.config.ReadsGoOn {
 		return nil
 	}
-	return l.Record(ctx, Event{Kind: System, Action: "audit:resume", Outcome: Allowed})
+	return l.Try(ctx, Event{Kind: System, Action: "audit:resume", Outcome: Allowed})
 }
 
 // GoesOn tells whether acts of a class are done while no event can be written.
@@ -165,16 +181,43 @@ func (l *Log) Refused(ctx context.Context, e Event) error {
 // Login is a way in.
 type Login struct{ Method, Principal, Key, Address string }
 
+// entry is that somebody came in.
+type entry struct {
+	until   time.Time     // and needs no further event
+	decided chan struct{} // closed when the event is on disk, or is known not to be
+	err     error         // why it is not
+}
+
+// wait returns when the event of who came first is on disk.
+func (e *entry) wait(ctx context.Context) error {
+	select {
+	case <-e.decided:
+		return e.err
+	case <-ctx.Done():
+		return fmt.Errorf("audit log: %w", context.Cause(ctx))
+	}
+}
+
 // Knows tells whether Entered has written of a login in the last hour.
 func (l *Log) Knows(who Login) bool {
 	now := l.now()
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	return now.Before(l.seen[who])
+	s := l.seen[who]
+	l.mu.Unlock()
+	if s == nil || !now.Before(s.until) {
+		return false
+	}
+	select {
+	case <-s.decided:
+		return s.err == nil
+	default:
+		return false // Entered waits
+	}
 }
 
 // Entered writes that somebody has shown who he is: the first time in an hour
-// with this method from this address.
+// with this method from this address. Who comes while that is being written
+// waits for it, and gets its error.
 func (l *Log) Entered(ctx context.Context, e Event) error {
 	if l == nil {
 		return nil
@@ -183,31 +226,37 @@ func (l *Log) Entered(ctx context.Context, e Event) error {
 	who := Login{e.Method, e.Principal, e.Key, e.Address}
 	now := l.now()
 	l.mu.Lock()
-	known := now.Before(l.seen[who])
-	if !known {
+	s := l.seen[who]
+	first := s == nil || !now.Before(s.until)
+	if first {
 		if len(l.seen) >= maxSeen {
 			clear(l.seen)
 		}
-		l.seen[who] = now.Add(loginEvery)
+		s = &entry{until: now.Add(loginEvery), decided: make(chan struct{})}
+		l.seen[who] = s
 	}
 	l.mu.Unlock()
-	if known {
-		return nil
+	if !first {
+		return s.wait(ctx)
 	}
 	l.show(&e)
-	err := l.write(ctx, e, true)
-	if err != nil { // the next time it is the first
+	s.err = l.write(ctx, e, true)
+	if s.err != nil { // the next time it is the first
 		l.mu.Lock()
-		delete(l.seen, who)
+		if l.seen[who] == s {
+			delete(l.seen, who)
+		}
 		l.mu.Unlock()
 	}
-	return err
+	close(s.decided)
+	return s.err
 }
 
 // Stats are figures since the start.
 type Stats struct {
 	Records  int64 // events that were written
 	Failures int64 // that could not be
+	Lost     int64 // of these, those that nobody comes again with
 	Failing  bool  // the last one could not be
 }
 
@@ -216,5 +265,5 @@ func (l *Log) Stats() Stats {
 	if l == nil {
 		return Stats{}
 	}
-	return Stats{l.records.Load(), l.failures.Load(), l.failing.Load()}
+	return Stats{l.records.Load(), l.failures.Load(), l.lost.Load(), l.failing.Load()}
 }

@@ -16,9 +16,14 @@ type kept struct {
 	lines   []Event
 	durable int
 	full    bool
+	delay   time.Duration // of the disk
 }
 
-func (k *kept) AppendAudit(_ context.Context, b []byte, durable bool) (uint64, error) {
+func (k *kept) AppendAudit(ctx context.Context, b []byte, durable bool) (uint64, error) {
+	if ctx.Err() != nil {
+		return 0, ctx.Err()
+	}
+	time.Sleep(k.delay)
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.full {
