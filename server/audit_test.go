@@ -273,3 +273,34 @@ func TestAuditClasses(t *testing.T) {
 		}
 	}
 }
+
+// vanishing is a store from which a collection goes as soon as it was looked up.
+type vanishing struct{ Store }
+
+func (v vanishing) Collection(ctx context.Context, at Place, name string) (Collection, error) {
+	c, err := v.Store.Collection(ctx, at, name)
+	if err == nil {
+		err = v.Delete(ctx, at, name)
+	}
+	return c, err
+}
+
+// What get_or_create has made leaves an event, and what it has found leaves
+// none, also when a collection goes in between.
+func TestAuditGetOrCreate(t *testing.T) {
+	m := newMatrix(t)
+	m.config.Audit = audit.New(m.db, audit.Defaults())
+	m.store = vanishing{m.store}
+	last := m.ids["acme/main"]
+	for _, name := range []string{"docs", "docs", "fresh", "fresh"} {
+		_, at := m.lines(0)
+		answer := m.as(200, "admin", "POST", "/api/v2/tenants/acme/databases/main/collections", `{"name":"`+name+`","get_or_create":true}`)
+		made := !strings.Contains(answer, last)
+		got, _ := m.lines(at)
+		if recorded := slices.Contains(got, "access db:create_collection allowed 200 admin@key acme/main/"+name+" 0"); recorded != made {
+			t.Errorf("%s: made %v, recorded %v: %q", name, made, recorded, got)
+		}
+		_, id, _ := strings.Cut(answer, `{"id":"`)
+		last = id[:36]
+	}
+}

@@ -111,26 +111,30 @@ func (c *call) makeCollection(at Place, name string, spec engine.Spec, getOrCrea
 	if err := c.permit(access.CreateCollection, target); err != nil {
 		return err
 	}
-	create := s.store.Create
 	if getOrCreate {
 		if err := c.permit(access.GetCollection, target); err != nil {
 			return err
 		}
-		create = s.store.GetOrCreate
-		_, absent := s.store.Collection(c.ctx(), at, name)
-		c.got = absent == nil
 	}
 	done, err := c.mayMake(at.Tenant, at.Database)
 	if err != nil && getOrCreate {
 		// One that is there already is not made.
 		if made, e := s.store.Collection(c.ctx(), at, name); e == nil {
+			c.got = true
 			return c.answer(made, nil)
 		}
 	}
 	if err != nil {
 		return err
 	}
-	made, err := create(c.toTheEnd(), at, name, spec)
+	var made Collection
+	if getOrCreate {
+		created := false
+		made, created, err = s.store.GetOrCreate(c.toTheEnd(), at, name, spec)
+		c.got = err == nil && !created
+	} else {
+		made, err = s.store.Create(c.toTheEnd(), at, name, spec)
+	}
 	done()
 	if err != nil {
 		if missing(err, "") != err {

@@ -20,7 +20,7 @@ type Store interface {
 	DeleteDatabase(ctx context.Context, tenant, name string) error
 
 	Create(ctx context.Context, at Place, name string, spec engine.Spec) (Collection, error)
-	GetOrCreate(ctx context.Context, at Place, name string, spec engine.Spec) (Collection, error)
+	GetOrCreate(ctx context.Context, at Place, name string, spec engine.Spec) (c Collection, created bool, err error)
 	Collection(ctx context.Context, at Place, name string) (Collection, error)
 	CollectionByID(ctx context.Context, at Place, id engine.ID) (Collection, error)
 	Collections(ctx context.Context, at Place) iter.Seq2[engine.Info, error]
@@ -84,9 +84,10 @@ func (s engineStore) Create(ctx context.Context, at Place, name string, spec eng
 	return found(s.at(at).Create(ctx, name, spec))
 }
 
-func (s engineStore) GetOrCreate(ctx context.Context, at Place, name string, spec engine.Spec) (Collection, error) {
-	c, _, err := s.at(at).GetOrCreate(ctx, name, spec)
-	return found(c, err)
+func (s engineStore) GetOrCreate(ctx context.Context, at Place, name string, spec engine.Spec) (Collection, bool, error) {
+	made, created, err := s.at(at).GetOrCreate(ctx, name, spec)
+	c, err := found(made, err)
+	return c, created, err
 }
 
 func (s engineStore) Collection(ctx context.Context, at Place, name string) (Collection, error) {
