@@ -70,7 +70,7 @@ func (j *jobs) start(db *DB) {
 	j.wg.Go(func() { j.flusher(db) })
 	j.wg.Go(func() { j.compacter(db) })
 	j.wg.Go(func() { j.eraser(db) })
-	j.wg.Go(func() { j.expirer(db) })
+	j.startExpirer(db)
 	if db.ring != nil && !db.opts.convert {
 		j.wg.Go(func() { j.rotater(db) })
 	}

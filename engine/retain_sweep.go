@@ -23,6 +23,8 @@ const (
 type expiring struct {
 	wake  chan struct{} // a retention or a hold was changed
 	total atomic.Int64  // records since the store was opened
+	stop  context.CancelFunc
+	ended chan struct{} // closed when the expirer has ended
 }
 
 func (e *expiring) wakeUp() {
@@ -32,11 +34,44 @@ func (e *expiring) wakeUp() {
 	}
 }
 
+// startExpirer begins the background's deletion; it ends with the jobs, or
+// before them when somebody says so.
+func (j *jobs) startExpirer(db *DB) {
+	ctx, stop := context.WithCancel(j.ctx)
+	ended := make(chan struct{})
+	db.expiry.stop, db.expiry.ended = stop, ended
+	j.wg.Go(func() {
+		defer close(ended)
+		defer stop()
+		db.expirer(ctx)
+	})
+}
+
+// StopExpiring ends the deletion of what is over in the background, until the
+// store is opened again. When it returns nil, all that was deleted so has been
+// told of (Events.Expired): for who writes that down before he closes the store.
+func (db *DB) StopExpiring(ctx context.Context) error {
+	if db.opts.ReadOnly {
+		return nil
+	}
+	if err := db.enter(ctx); err != nil {
+		return err
+	}
+	defer db.leave()
+	db.expiry.stop()
+	select {
+	case <-db.expiry.ended:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
 // expirer deletes what is over, every Options.ExpireEvery. Where nothing expires
 // it sleeps until that changes.
-func (j *jobs) expirer(db *DB) {
-	for j.ctx.Err() == nil {
-		some := db.expireAll(j.ctx)
+func (db *DB) expirer(ctx context.Context) {
+	for ctx.Err() == nil {
+		some := db.expireAll(ctx)
 		var tick <-chan time.Time
 		var timer *time.Timer
 		if some && db.opts.ExpireEvery > 0 {
@@ -46,7 +81,7 @@ func (j *jobs) expirer(db *DB) {
 		select {
 		case <-tick:
 		case <-db.expiry.wake:
-		case <-j.ctx.Done():
+		case <-ctx.Done():
 		}
 		if timer != nil {
 			timer.Stop()
@@ -90,10 +125,14 @@ func (c *Collection) Expire(ctx context.Context) (int, error) {
 	if err := c.db.enterWrite(ctx); err != nil {
 		return 0, err
 	}
-	defer c.db.leave()
-	n, err := c.expire(ctx)
-	c.expired(n)
-	return n, err
+	var told atomic.Int64 // what is deleted after the caller has left is told of all the same
+	err := c.db.await(ctx, func() error {
+		n, err := c.expire(ctx)
+		told.Store(int64(n))
+		c.expired(n)
+		return err
+	})
+	return int(told.Load()), err
 }
 
 // expired counts records that were deleted because they were over.
@@ -145,10 +184,11 @@ func (c *Collection) expireSome(ctx context.Context, k *keeping, e *expireEntry)
 	}
 	c.writeMu.Unlock()
 	if err == nil && queued {
-		err = t.wait(ctx)
+		// To its end, however ctx fares: what is deleted has to be told of.
+		err = t.wait(context.WithoutCancel(ctx))
 	}
 	if err != nil {
-		return 0, err // it may be under way still
+		return 0, err
 	}
 	return t.deleted, nil
 }
