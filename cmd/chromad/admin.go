@@ -72,6 +72,7 @@ type changeFlags struct {
 	keys             *string
 	expectGeneration uint64
 	make             bool // a store, where there is none
+	look             bool // nothing is to be changed
 }
 
 func newChangeFlags(p *flagPage) *changeFlags {
@@ -80,12 +81,20 @@ func newChangeFlags(p *flagPage) *changeFlags {
 	return c
 }
 
+// offlineOptions are those for a store that no server has open. To open it is
+// no reason to delete what has expired, since a legal hold may be on its way and
+// nobody would record it, nor to erase: within what time is up to the server.
+func offlineOptions(op engine.OperatorKey, generation uint64) engine.Options {
+	return engine.Options{Keys: op, MinGeneration: generation, ExpireEvery: -1, EraseWithin: -1}
+}
+
 func (c *changeFlags) reach(ctx context.Context, dir string) (*engine.DB, *admin.Client, error) {
 	op, err := openKey(ctx, *c.keys)
 	if err != nil {
 		return nil, nil, err
 	}
-	opts := engine.Options{Keys: op, MinGeneration: c.expectGeneration}
+	opts := offlineOptions(op, c.expectGeneration)
+	opts.ReadOnly = c.look
 	if c.make && storeIn(dir) != nil {
 		if err := notChromas(dir); err != nil {
 			return nil, nil, err

@@ -34,12 +34,14 @@ func (r recordedPolicy) Run(ctx context.Context, c access.Command) (access.Resul
 	return result, nil
 }
 
-// recordedRetention runs a command about retention.
-func recordedRetention(ctx context.Context, db *engine.DB, c admin.RetentionCommand) (admin.KeptCollection, error) {
+// recordedRetention runs a command about retention; over has what it deletes
+// because its time is over by the terms of before.
+func recordedRetention(ctx context.Context, db *engine.DB, over *expiries, c admin.RetentionCommand) (admin.KeptCollection, error) {
 	k, err := admin.RunRetention(ctx, db, c)
 	if c.Do == admin.ShowOne {
 		return k, err
 	}
+	err = errors.Join(err, over.record(ctx, db, audit.New(db, audit.Defaults())))
 	return k, offlineAct(ctx, db, audit.Event{Action: "retention:" + c.Do, Tenant: c.Tenant, Database: c.Database, Collection: c.Collection}, err)
 }
 
@@ -50,7 +52,8 @@ func recordedRules(ctx context.Context, db *engine.DB, k *privacy.Keeper, r *pri
 
 // recordIn writes an event to a store that is opened for it alone.
 func recordIn(ctx context.Context, path string, op engine.OperatorKey, e audit.Event) error {
-	db, err := engine.Open(path, &engine.Options{Keys: op, ExpireEvery: -1, EraseWithin: -1})
+	opts := offlineOptions(op, 0)
+	db, err := engine.Open(path, &opts)
 	if err != nil {
 		return err
 	}

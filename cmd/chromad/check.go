@@ -78,7 +78,8 @@ More: docs/operations.md
 // storeOptions open a store that is looked at.
 func storeOptions(ctx context.Context, uri string) (*engine.Options, error) {
 	key, err := openKey(ctx, uri)
-	return &engine.Options{Keys: key}, err
+	opts := offlineOptions(key, 0)
+	return &opts, err
 }
 
 // unable tells why nothing is known about the store, and what to do.

@@ -114,7 +114,8 @@ func encrypt(ctx context.Context, path, uri string, show *progress) error {
 	if keyBeside(path, op) {
 		return fmt.Errorf("the key file is in the store's own directory, where a copy of the store has it too: move it out of %s first", path)
 	}
-	err = engine.Encrypt(ctx, path, &engine.Options{Keys: op}, func(r engine.RotateProgress) { show.show(admin.Rotated(r)) })
+	opts := offlineOptions(op, 0)
+	err = engine.Encrypt(ctx, path, &opts, func(r engine.RotateProgress) { show.show(admin.Rotated(r)) })
 	if errors.Is(err, engine.ErrKey) {
 		err = explainKeys(path, op, err)
 	}

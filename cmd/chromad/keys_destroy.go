@@ -92,7 +92,8 @@ func (s *shred) wholeStore(ctx context.Context, op engine.OperatorKey) error {
 }
 
 func (s *shred) oneCollection(ctx context.Context, op engine.OperatorKey, id engine.ID) error {
-	db, err := engine.Open(s.path, &engine.Options{Keys: op})
+	opts := offlineOptions(op, 0)
+	db, err := engine.Open(s.path, &opts)
 	if errors.Is(err, engine.ErrLocked) {
 		return fmt.Errorf("%s: %w; a server that runs destroys the key when the collection is deleted through its API", s.path, err)
 	}

@@ -81,7 +81,10 @@ func (k keptHere) RotatePseudonyms(ctx context.Context) (int, error) {
 
 func (k keptHere) Reveal(ctx context.Context, collection, field string, pseudonyms []string) ([]privacy.Revealed, error) {
 	out, err := k.Keeper.Reveal(ctx, collection, field, pseudonyms)
-	return out, offlineAct(ctx, k.db, audit.Event{Action: "privacy:reveal", Collection: collection}, err)
+	if err = offlineAct(ctx, k.db, audit.Event{Action: "privacy:reveal", Collection: collection}, err); err != nil {
+		return nil, err
+	}
+	return out, nil
 }
 
 // kept calls do with the rules of the store in dir.
@@ -103,6 +106,7 @@ func (c *changeFlags) kept(ctx context.Context, dir string, do func(keeperOf) er
 func privacyShow(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	p := newFlagPage("privacy show", "PATH", "Write the rules about what may be stored as YAML, which set reads.", "")
 	flags := newChangeFlags(p)
+	flags.look = true
 	path, err := p.readPath(args)
 	if err != nil {
 		return p.refuse(err, stdout, stderr)
@@ -209,6 +213,9 @@ Example:
 			found, err = k.Reveal(ctx, rest[1], rest[2], asked)
 			return err
 		})
+	}
+	if err != nil {
+		return p.fail(err, stderr)
 	}
 	for i, r := range found {
 		if !r.Known {

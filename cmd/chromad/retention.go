@@ -99,14 +99,17 @@ type retentionOf interface {
 	Retention(ctx context.Context, c admin.RetentionCommand) (admin.KeptCollection, error)
 }
 
-type ownRetention struct{ *engine.DB }
+type ownRetention struct {
+	*engine.DB
+	over *expiries
+}
 
 func (o ownRetention) Retentions(ctx context.Context) ([]admin.KeptCollection, error) {
 	return admin.ListRetention(ctx, o.DB)
 }
 
 func (o ownRetention) Retention(ctx context.Context, c admin.RetentionCommand) (admin.KeptCollection, error) {
-	return recordedRetention(ctx, o.DB, c)
+	return recordedRetention(ctx, o.DB, o.over, c)
 }
 
 // with calls do with the store in dir, which is only read when nothing is to change.
@@ -115,15 +118,17 @@ func (p *retentionPage) with(ctx context.Context, dir string, read bool, do func
 	if err != nil {
 		return err
 	}
-	// Opening the store is no reason to delete what has expired: a hold may be on its way.
-	db, server, err := reach(ctx, dir, engine.Options{Keys: op, MinGeneration: p.expectGeneration, ReadOnly: read, ExpireEvery: -1})
+	var over expiries
+	opts := offlineOptions(op, p.expectGeneration)
+	opts.ReadOnly, opts.Events = read, &engine.Events{Expired: func(e engine.ExpireEvent) { over.add(e.Collection, e.Records) }}
+	db, server, err := reach(ctx, dir, opts)
 	if err != nil {
 		return err
 	}
 	if server != nil {
 		return do(server)
 	}
-	return errors.Join(do(ownRetention{db}), db.Close())
+	return errors.Join(do(ownRetention{db, &over}), db.Close())
 }
 
 // run makes the change of one collection, and tells what holds then.

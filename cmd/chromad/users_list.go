@@ -88,6 +88,7 @@ func (p *usersPage) show(ctx context.Context, args []string, stdout, stderr io.W
 	if err != nil {
 		return p.refuse(err, stdout, stderr)
 	}
+	p.look = true
 	err = p.with(ctx, rest[0], func(from policyOf) error {
 		policy, err := from.Policy(ctx)
 		if err != nil {
