@@ -74,16 +74,18 @@ func readAudit(o *options, n *yaml.Node) error {
 // auditing is the audit log of a running server.
 type auditing struct {
 	log   *audit.Log // nil: off
+	db    *engine.DB
+	over  *expiries
+	lost  int64 // events of which the log says that they were
 	end   context.CancelFunc
 	ended chan struct{}
 	told  *telling
-	rest  func(ctx context.Context) error // writes what only tending would
 }
 
 // record begins to write the audit log of the store, and tells exporters and
 // rules what is in it from now on.
 func (o *options) record(ctx context.Context, db *engine.DB, over *expiries, log *slog.Logger) (*auditing, error) {
-	a := &auditing{ended: make(chan struct{}), rest: func(context.Context) error { return nil }}
+	a := &auditing{db: db, over: over, ended: make(chan struct{})}
 	var err error
 	if o.audit.off {
 		log.Warn("the audit log is off: nothing says later who did what")
@@ -91,15 +93,7 @@ func (o *options) record(ctx context.Context, db *engine.DB, over *expiries, log
 		a.end = func() { close(a.ended) }
 		return a, err
 	}
-	lost := uint64(0)
 	tend := func(ctx context.Context, now time.Time) error {
-		// Events that nobody waited for, and that a full disk refused.
-		if n := db.AuditStats().Lost; n > lost {
-			if err := a.log.Record(ctx, audit.Event{Kind: audit.System, Action: "audit:lost", Outcome: audit.Failed, Rows: int64(n - lost)}); err != nil {
-				return err
-			}
-			lost = n
-		}
 		if err := a.rest(ctx); err != nil {
 			return err
 		}
@@ -114,7 +108,6 @@ func (o *options) record(ctx context.Context, db *engine.DB, over *expiries, log
 		return nil, err
 	}
 	a.log = audit.New(db, o.audit.config)
-	a.rest = func(ctx context.Context) error { return over.record(ctx, db, a.log) }
 	a.log.Subscribe(a.told.exports.Event)
 	a.log.Watch(a.told.watcher.Event)
 	// A full disk keeps no server from answering reads: what needs an event is refused.
@@ -144,17 +137,43 @@ func past(ctx context.Context, db *engine.DB) func(func(audit.Event)) error {
 	}
 }
 
+// rest writes what is in no event yet: how many events could not be written,
+// those that nobody waited for too, and what has expired.
+func (a *auditing) rest(ctx context.Context) error {
+	ctx = context.WithoutCancel(ctx) // as audit.Log.Run does
+	if n := int64(a.db.AuditStats().Lost) + a.log.Stats().Lost; n > a.lost {
+		if err := a.log.Try(ctx, audit.Event{Kind: audit.System, Action: "audit:lost", Outcome: audit.Failed, Rows: n - a.lost}); err != nil {
+			return err
+		}
+		a.lost = n
+	}
+	return a.over.record(ctx, a.db, a.log)
+}
+
 // close writes that the server has ended, and tells those who listen.
 func (a *auditing) close(log *slog.Logger) {
-	a.end()
-	<-a.ended
 	ctx, cancel := context.WithTimeout(context.Background(), adminTimeout)
 	defer cancel()
-	err := a.rest(ctx)
-	if err = errors.Join(err, a.log.Record(ctx, audit.Event{Kind: audit.System, Action: "server:stop", Outcome: audit.Allowed})); err != nil {
+	err := a.db.StopExpiring(ctx) // nobody would record what goes from here on
+	a.end()
+	<-a.ended
+	if a.log != nil {
+		err = errors.Join(err, a.rest(ctx), a.log.Record(ctx, audit.Event{Kind: audit.System, Action: "server:stop", Outcome: audit.Allowed}), anchor(ctx, a.db))
+	}
+	if err != nil {
 		log.Error("the audit log", "error", err.Error())
 	}
 	a.told.close(log)
+}
+
+// anchor has the store remember how far the audit log goes, so that its end
+// cannot be cut off unseen. It removes nothing.
+func anchor(ctx context.Context, db *engine.DB) error {
+	_, err := db.TendAudit(ctx, engine.AuditKeep{Now: time.Now()})
+	if errors.Is(err, engine.ErrDiskFull) { // the events are there, and are anchored the next time
+		return nil
+	}
+	return err
 }
 
 // offlineAct writes what a command has done to a store that no server has
@@ -164,8 +183,12 @@ func offlineAct(ctx context.Context, db *engine.DB, e audit.Event, err error) er
 	if err != nil {
 		e.Outcome = audit.Failed
 	}
-	if wrong := audit.New(db, audit.Defaults()).Record(context.WithoutCancel(ctx), e); wrong != nil {
+	ctx = context.WithoutCancel(ctx)
+	if wrong := audit.New(db, audit.Defaults()).Record(ctx, e); wrong != nil {
 		return errors.Join(err, fmt.Errorf("it is not in the audit log: %w", wrong))
+	}
+	if wrong := anchor(ctx, db); wrong != nil {
+		return errors.Join(err, fmt.Errorf("the end of the audit log could not be noted: %w", wrong))
 	}
 	return err
 }

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
+	"log/slog"
 	"maps"
 	"sync"
 
@@ -34,18 +36,24 @@ func (x *expiries) take() map[engine.ID]int {
 	return of
 }
 
+func (x *expiries) any() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return len(x.of) > 0
+}
+
 // record writes an event for every collection. What could not be written is
 // kept for the next time.
 func (x *expiries) record(ctx context.Context, db *engine.DB, log *audit.Log) error {
 	of := x.take()
-	ctx = context.WithoutCancel(ctx) // else an event could be in the log, and its error say that it is in doubt
+	ctx = context.WithoutCancel(ctx) // as audit.Log.Run does
 	for id, n := range maps.Clone(of) {
 		e := audit.Event{Kind: audit.System, Action: "retention:expired", Outcome: audit.Allowed, Collection: id.String(), Rows: int64(n)}
 		if c, err := db.CollectionByID(ctx, id); err == nil { // else it was deleted meanwhile, and has no name
 			i := c.Info()
 			e.Tenant, e.Database, e.Collection = i.Tenant, i.Database, i.Name
 		}
-		if err := log.Record(ctx, e); err != nil {
+		if err := log.Try(ctx, e); err != nil {
 			for id, n := range of {
 				x.add(id, n)
 			}
@@ -54,4 +62,18 @@ func (x *expiries) record(ctx context.Context, db *engine.DB, log *audit.Log) er
 		delete(of, id)
 	}
 	return nil
+}
+
+// recordLast writes what has expired in a store whose server did not come to
+// write its audit log, for want of users say. Else that was done.
+func (o *options) recordLast(db *engine.DB, over *expiries, log *slog.Logger) {
+	ctx, cancel := context.WithTimeout(context.Background(), adminTimeout)
+	defer cancel()
+	err := db.StopExpiring(ctx)
+	if over.any() && !o.audit.off {
+		err = errors.Join(err, over.record(ctx, db, audit.New(db, audit.Defaults())), anchor(ctx, db))
+	}
+	if err != nil {
+		log.Error("the audit log", "error", err.Error())
+	}
 }

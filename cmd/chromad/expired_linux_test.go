@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -13,7 +12,6 @@ import (
 
 	"github.com/chromad/chromad/engine"
 	"github.com/chromad/chromad/filter"
-	"github.com/chromad/chromad/server/audit"
 )
 
 // What the background deletes because its time is over is in the audit log,
@@ -39,14 +37,8 @@ func TestExpiredAudited(t *testing.T) {
 		}
 	}
 	s.finish(t)
-	var lines []string
-	for line := range strings.Lines(works(t, "audit", "search", "--json", "--action", "retention:expired", path)) {
-		var l audit.Line
-		must(t, json.Unmarshal([]byte(line), &l))
-		lines = append(lines, fmt.Sprintf("%s %s %s/%s/%s %d", l.Kind, l.Outcome, l.Tenant, l.Database, l.Collection, l.Rows))
-	}
-	if want := []string{"system allowed default_tenant/default_database/docs 3"}; !slices.Equal(lines, want) {
-		t.Errorf("%q, want %q", lines, want)
+	if got, want := recordedExpiries(t, path), []string{"system allowed default_tenant/default_database/docs 3"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
 	}
 }
 

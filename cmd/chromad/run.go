@@ -48,7 +48,10 @@ func run(ctx context.Context, o *options, stderr io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, closeStore(db, path, log)) }()
+	defer func() {
+		o.recordLast(db, &over, log)
+		err = errors.Join(err, closeStore(db, path, log))
+	}()
 	who, err := o.openAccess(ctx, db)
 	if err == nil {
 		err = o.mayServe(who.Open())
