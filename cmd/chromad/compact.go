@@ -20,6 +20,8 @@ Examples:
   chromad compact /var/lib/chroma --keys /etc/chromad/key    an encrypted store, without one
   chromad compact /var/lib/chroma --erase-now                what was deleted, updated or overwritten leaves the files now
 
+Without a server nothing is deleted that has expired, and so nothing of it erased: a legal hold may be on its way.
+
 chromad run erases by itself within --erase-within; chromad receipts shows what was erased from encrypted stores.
 Free blocks of the disk, snapshots, copies and backups are out of reach: docs/security.md.
 
