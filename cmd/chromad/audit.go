@@ -152,11 +152,11 @@ func (a *auditing) rest(ctx context.Context) error {
 
 // close writes that the server has ended, and tells those who listen.
 func (a *auditing) close(log *slog.Logger) {
-	ctx, cancel := context.WithTimeout(context.Background(), adminTimeout)
-	defer cancel()
-	err := a.db.StopExpiring(ctx) // nobody would record what goes from here on
+	err := stopExpiring(a.db)
 	a.end()
 	<-a.ended
+	ctx, cancel := context.WithTimeout(context.Background(), adminTimeout)
+	defer cancel()
 	if a.log != nil {
 		err = errors.Join(err, a.rest(ctx), a.log.Record(ctx, audit.Event{Kind: audit.System, Action: "server:stop", Outcome: audit.Allowed}), anchor(ctx, a.db))
 	}

@@ -64,12 +64,19 @@ func (x *expiries) record(ctx context.Context, db *engine.DB, log *audit.Log) er
 	return nil
 }
 
+// stopExpiring ends what the background deletes, since nobody would record what
+// goes from here on.
+func stopExpiring(db *engine.DB) error {
+	ctx, cancel := context.WithTimeout(context.Background(), adminTimeout)
+	defer cancel()
+	return db.StopExpiring(ctx)
+}
+
 // recordLast writes what has expired in a store whose server did not come to
 // write its audit log, for want of users say. Else that was done.
 func (o *options) recordLast(db *engine.DB, over *expiries, log *slog.Logger) {
-	ctx, cancel := context.WithTimeout(context.Background(), adminTimeout)
-	defer cancel()
-	err := db.StopExpiring(ctx)
+	ctx := context.Background()
+	err := stopExpiring(db)
 	if over.any() && !o.audit.off {
 		err = errors.Join(err, over.record(ctx, db, audit.New(db, audit.Defaults())), anchor(ctx, db))
 	}
