@@ -111,7 +111,7 @@ func TestExpiredUnserved(t *testing.T) {
 	var over expiries
 	var said bytes.Buffer
 	log := slog.New(slog.NewTextHandler(&said, nil))
-	db, err := o.openStore(path, nil, memoryPlan{}, events(log, func() {}, &over))
+	db, err := o.openStore(path, nil, planMemory(0), events(log, func() {}, &over))
 	must(t, err)
 	for end := time.Now().Add(20 * time.Second); db.Stats().Expired < 3; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
