@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"sync/atomic"
+
+	"github.com/chromad/chromad/internal/kernel"
 )
 
 // Build makes the graph of v. It returns ctx's error soon after ctx is done.
@@ -12,24 +14,36 @@ func Build(ctx context.Context, v Vectors, p Params) (*Graph, error) {
 	if err != nil {
 		return nil, err
 	}
-	levels := make([]uint8, v.Rows)
+	return b.build()
+}
+
+// build makes the graph of a builder that is prepared.
+func (b *builder) build() (*Graph, error) {
+	levels := make([]uint8, b.v.Rows)
 	b.drawLevels(b.rows, levels)
 	b.g = newGraph(levels, b.p.M)
 	b.g.uneven = b.uneven
 	return b.finish(nil)
 }
 
-// A builder is one run of Build or Extend.
+// A builder is one run of Build or Extend, or builds a tight group of one.
 type builder struct {
 	ctx     context.Context
-	v       Vectors
+	v       Vectors // without data in the builder of a group, which has a view
+	view    *view   // how rows are seen; nil: as they are
 	p       Params
 	g       *Graph
 	squares []float64 // |x|² of every row
+	most    float64   // the greatest of them, for the inner product
 	uneven  bool      // see drawLevels
 	equal   equals
 	rows    []uint32 // those with a place in the graph, that hang below no other
+	points  *transform
 	grid    *grid
+	depth   int      // of how many groups it builds the inside
+	coarse  float32  // inverse step of the builder around it, if any
+	heads   []uint32 // of the groups around
+	ways    []uint8  // of each row's links, how many lead out of groups; nil: none
 	workers []*worker
 	done    int // rows' worth of work that was reported
 }
@@ -67,13 +81,21 @@ func newBuilder(ctx context.Context, v Vectors, p Params) (*builder, error) {
 	for range p.Workers {
 		b.workers = append(b.workers, new(worker))
 	}
-	if err := b.findEquals(); err != nil {
-		return nil, err
+	return b, b.prepare()
+}
+
+// prepare makes points of the rows.
+func (b *builder) prepare() error {
+	// Equal rows never come into a group, only such of one direction.
+	if b.depth == 0 || b.view.of.v.Metric == kernel.Cosine {
+		if err := b.findEquals(); err != nil {
+			return err
+		}
 	}
 	b.listRows()
 	b.findUneven()
-	b.grid, err = b.newGrid()
-	return b, err
+	b.calibrate()
+	return b.fillGrid()
 }
 
 // listRows lists the rows that hang below no other.
@@ -215,7 +237,13 @@ func (b *builder) finish(asks func(level int, node uint32) bool) (*Graph, error)
 			return nil, err
 		}
 	}
-	b.grid, b.squares = nil, nil
+	b.dropGrid()
+	b.squares = nil
+	if b.depth == 0 {
+		for _, w := range b.workers {
+			*w = worker{} // codes need none of it, but memory
+		}
+	}
 	if err := b.attach(); err != nil {
 		return nil, err
 	}
