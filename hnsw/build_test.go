@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -255,5 +256,47 @@ func TestCancel(t *testing.T) {
 			t.Errorf("stopped at %d: %v, %d more batches", stopAt, err, calls)
 		}
 		cancel()
+	}
+}
+
+// TestExtendPreparesOnce: where Extend builds anew, it looks at all rows as often
+// as Build does.
+func TestExtendPreparesOnce(t *testing.T) {
+	const n, dim = 3000, 8
+	long := clustered(28, n, dim)
+	for _, x := range long[:n/100] {
+		for j := range x {
+			x[j] *= 9
+		}
+	}
+	short := make([][]float32, n)
+	for i, x := range long {
+		norm := kernel.InvNorm(x)
+		short[i] = make([]float32, dim)
+		for j := range x {
+			short[i][j] = x[j] * norm
+		}
+	}
+	tight, _ := tightRows(29, n, dim, n, 100, 0.001)
+	old := make([]uint32, n)
+	for r := range old {
+		old[r] = uint32(r)
+	}
+	for name, tc := range map[string]struct{ was, now [][]float32 }{
+		"grouped": {tight, tight}, "of another shape": {short, long},
+	} {
+		base := mustBuild(t, matrix(kernel.IP, tc.was, dim, 0), Params{})
+		v := matrix(kernel.IP, tc.now, dim, 0)
+		var begun atomic.Int32
+		p := Params{Workers: 2, Guard: func(work func()) { begun.Add(1); work() }}
+		want, _ := mustBuild(t, v, p).AppendBinary(nil)
+		built := begun.Swap(0)
+		g, err := Extend(t.Context(), base, old, v, p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, _ := g.AppendBinary(nil); !bytes.Equal(got, want) || begun.Load() != built {
+			t.Errorf("%s: %d pieces of work, a build has %d", name, begun.Load(), built)
+		}
 	}
 }
