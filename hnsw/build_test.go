@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -298,5 +299,49 @@ func TestExtendPreparesOnce(t *testing.T) {
 		if got, _ := g.AppendBinary(nil); !bytes.Equal(got, want) || begun.Load() != built {
 			t.Errorf("%s: %d pieces of work, a build has %d", name, begun.Load(), built)
 		}
+	}
+}
+
+// TestYield: no more workers leave than may, and all are back for the next part of
+// a step.
+func TestYield(t *testing.T) {
+	const workers = 4
+	var leaving atomic.Bool
+	b := &builder{ctx: t.Context(), p: Params{Yield: func(left int) bool { return leaving.Load() && left < 2 }}}
+	for range workers {
+		b.workers = append(b.workers, new(worker))
+	}
+	// meeting waits until so many workers are at work at once.
+	meeting := func(want int) func(w *worker, i int) {
+		var mu sync.Mutex
+		met, here := make(chan bool), map[*worker]bool{}
+		return func(w *worker, i int) {
+			mu.Lock()
+			if here[w] = true; len(here) == want {
+				close(met)
+				want = -1
+			}
+			mu.Unlock()
+			select {
+			case <-met:
+			case <-time.After(5 * time.Second):
+				t.Errorf("%d workers do not meet", want)
+			}
+		}
+	}
+	const piece = 8 * workers * 4
+	leaving.Store(true)
+	if err := b.each(piece, meeting(workers-2)); err != nil {
+		t.Fatal(err)
+	}
+	back := meeting(workers)
+	if err := b.each(2*piece, func(w *worker, i int) {
+		if i >= piece {
+			back(w, i)
+		} else if i == piece-1 {
+			leaving.Store(false)
+		}
+	}); err != nil {
+		t.Fatal(err)
 	}
 }
