@@ -301,22 +301,15 @@ func (b *builder) oneOfPieces(groups []tightGroup, all int) []tightGroup {
 	return slices.DeleteFunc(groups, func(t tightGroup) bool { return t.rows == nil })
 }
 
-// narrow reports whether a grid of the rows' own would be finer: whether they
-// are near to one of three. One alone may be the farthest of all.
+// narrow reports whether a grid of the rows' own would be finer.
 func (b *builder) narrow(rows []uint32) bool {
-	w, some := b.workers[0], sampleOf(rows, b.p.Seed)
-	limit := float64(b.tightLimit(tightReach)) * float64(len(some))
-	for _, at := range []int{0, len(rows) / 2, len(rows) - 1} {
-		w.aim(b.grid, rows[at])
-		sum := 0.0
-		for _, d := range w.distances(some) {
-			sum += float64(d)
-		}
-		if sum <= limit {
-			return true
-		}
+	w := b.workers[0]
+	w.aim(b.grid, rows[0])
+	sum, some := 0.0, sampleOf(rows, b.p.Seed)
+	for _, d := range w.distances(some) {
+		sum += float64(d)
 	}
-	return false
+	return sum <= float64(b.tightLimit(tightReach))*float64(len(some))
 }
 
 // hide leaves only the heads of groups among the rows that have a place.

@@ -74,8 +74,10 @@ func TestTightEnds(t *testing.T) {
 		{"many scales of eight", 5000, 8, func(i int) []float32 { return scaled(8, func() float64 { return math.Exp2(-70 * r.Float64()) }) }, 0.9},
 		{"one direction", 5000, 4, func(i int) []float32 {
 			s := float32(math.Exp2(-60 * r.Float64()))
-			return []float32{s, -s, 2 * s, s}
-		}, 0.9},
+			return []float32{s, 2 * s, 3 * s, 4 * s}
+		}, 0.95},
+		// Joined from one to the next, all of them.
+		{"one number", 5000, 1, func(i int) []float32 { return []float32{float32(math.Exp2(-20 * r.Float64()))} }, 0.95},
 		// One row each that is far from all the others.
 		{"outliers", 5000, 3, func(i int) []float32 {
 			if i < 40 {
