@@ -7,6 +7,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -188,5 +189,58 @@ func TestTightHeads(t *testing.T) {
 	g := buildSoon(t, "six scales", v, Params{})
 	if got := recall(t, walkOnly, g, v, rows[:100], 10, 60, nil); got < 0.97 {
 		t.Errorf("recall %.3f", got)
+	}
+}
+
+// TestTightLarge: a group that takes more memory than a worker may is linked by
+// all of them, to the same links.
+func TestTightLarge(t *testing.T) {
+	const n, dim, size = 7000, 1024, 6500
+	rows, near := tightRows(96, n, dim, size, size, 0.001)
+	v := matrix(kernel.L2, rows, dim, 0)
+	if size <= tightMany/(tightRow+dim) {
+		t.Fatal("not large")
+	}
+	g := buildSoon(t, "large", v, Params{Workers: 3})
+	if got := recall(t, walkOnly, g, v, near[:20], 10, 100, nil); got < 0.85 { // of so many numbers
+		t.Errorf("recall %.3f", got)
+	}
+	one, _ := mustBuild(t, v, Params{Workers: 1}).AppendBinary(nil)
+	if three, _ := g.AppendBinary(nil); !bytes.Equal(one, three) {
+		t.Error("three workers write other bytes than one")
+	}
+}
+
+// TestTightCancel ends builds of groups within groups anywhere: no worker is left,
+// and what one goroutine does alone looks at the context too.
+func TestTightCancel(t *testing.T) {
+	const n, dim = 3000, 16
+	rows, _ := tightRows(97, n, dim, n, 300, 1e-5)
+	v := matrix(kernel.L2, rows, dim, 0)
+	for stop := int32(1); stop < 1000; stop += 60 {
+		ctx, cancel := context.WithCancel(t.Context())
+		var begun, running atomic.Int32
+		g, err := Build(ctx, v, Params{Workers: 3, Guard: func(work func()) {
+			running.Add(1)
+			defer running.Add(-1)
+			if begun.Add(1) == stop {
+				cancel()
+			}
+			work()
+		}})
+		if stopped := ctx.Err() != nil; stopped != errors.Is(err, context.Canceled) || stopped != (g == nil) || running.Load() != 0 {
+			t.Errorf("stopped at %d: %v, %d workers still run", stop, err, running.Load())
+		}
+		cancel()
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	b, err := newBuilder(ctx, v, Params{Workers: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.g = newGraph(make([]uint8, n), b.p.M)
+	cancel()
+	if _, err := b.joined(make([]bool, n), 1); !errors.Is(err, context.Canceled) {
+		t.Error(err)
 	}
 }
