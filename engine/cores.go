@@ -9,12 +9,13 @@ import (
 
 // cores counts what keeps the processors busy. A search takes more goroutines
 // only for processors that nobody uses: on a busy machine they would wait for
-// each other, and every search for all of its own. Background work leaves a
-// processor to queries while they come, since Go's scheduler knows no
+// each other, and every search for all of its own. Background work leaves
+// processors to queries while they come, since Go's scheduler knows no
 // priorities and would let a query wait for it.
 type cores struct {
 	max   int32
-	busy  atomic.Int32  // goroutines that search, and work in the background
+	busy  atomic.Int32  // goroutines that search, and jobs of the background
+	jobs  atomic.Int32  // of these, the jobs
 	asked atomic.Uint64 // searches that began
 }
 
@@ -30,8 +31,12 @@ func (c *cores) end() { c.busy.Add(-1) }
 
 // work counts a job of the background until done is called.
 func (c *cores) work() (done func()) {
+	c.jobs.Add(1)
 	c.busy.Add(1)
-	return c.end
+	return func() {
+		c.busy.Add(-1)
+		c.jobs.Add(-1)
+	}
 }
 
 // take gives the caller at most n idle processors, each to be given back with
@@ -50,10 +55,10 @@ func (c *cores) take(n int) int {
 }
 
 // quiet is how long no query comes before background work takes the processor
-// that it leaves to them.
+// that it leaves to the next.
 const quiet = 50 * time.Millisecond
 
-// manners decide for one job whether it leaves a processor to queries.
+// manners decide for one job how many processors it leaves to queries.
 type manners struct {
 	cores *cores
 	mu    sync.Mutex
@@ -63,8 +68,13 @@ type manners struct {
 
 func (c *cores) manners() *manners { return &manners{cores: c, seen: c.asked.Load()} }
 
-// yield is hnsw.Params.Yield: true while queries come.
-func (m *manners) yield() bool {
+// yield is hnsw.Params.Yield: true while queries come, until one processor was
+// left to them, or as many as they are at work on.
+func (m *manners) yield(left int) bool {
+	searching := m.cores.busy.Load() - m.cores.jobs.Load()
+	if left > 0 && int32(left) >= searching {
+		return false
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	n := m.cores.asked.Load()

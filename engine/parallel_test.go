@@ -254,22 +254,29 @@ func TestManners(t *testing.T) {
 		c := cores{max: 2}
 		c.begin()
 		m := c.manners()
-		if m.yield() {
+		if m.yield(0) {
 			t.Error("it yields to a query of before")
 		}
 		c.begin()
 		for range 5 {
-			if !m.yield() {
-				t.Error("it does not yield to a query")
+			if !m.yield(0) || !m.yield(1) || m.yield(2) {
+				t.Error("it does not yield a processor to each of two queries")
 			}
 			time.Sleep(quiet / 6)
 		}
 		c.begin()
-		if !m.yield() {
+		if !m.yield(0) {
 			t.Error("it does not yield to the next one")
 		}
+		for range 3 {
+			c.end()
+		}
+		defer c.work()()
+		if !m.yield(0) || m.yield(1) {
+			t.Error("it does not leave one processor to the next query")
+		}
 		time.Sleep(quiet)
-		if m.yield() {
+		if m.yield(0) {
 			t.Error("it yields when no queries come")
 		}
 	})

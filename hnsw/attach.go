@@ -19,7 +19,7 @@ func (b *builder) attach() error {
 	if v.Rows == 0 || v.Dim == 0 {
 		return nil
 	}
-	for bits := b.p.Bits; bits <= widestCode; bits = 2 * g.codes.Bits {
+	for bits := b.p.Bits; bits <= widestCode; {
 		if err := b.encode(bits); err != nil {
 			return err
 		}
@@ -28,8 +28,10 @@ func (b *builder) attach() error {
 			g.setLong()
 			return nil
 		}
+		bits = 2 * g.codes.Bits
+		g.codec, g.codes = nil, kernel.Codes{} // not beside the next ones
 	}
-	g.plain, g.codec, g.codes = true, nil, kernel.Codes{}
+	g.plain = true
 	g.setLong()
 	return nil
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"sync/atomic"
+
+	"github.com/chromad/chromad/internal/kernel"
 )
 
 // Build makes the graph of v. It returns ctx's error soon after ctx is done.
@@ -12,24 +14,36 @@ func Build(ctx context.Context, v Vectors, p Params) (*Graph, error) {
 	if err != nil {
 		return nil, err
 	}
-	levels := make([]uint8, v.Rows)
+	return b.build()
+}
+
+// build makes the graph of a builder that is prepared.
+func (b *builder) build() (*Graph, error) {
+	levels := make([]uint8, b.v.Rows)
 	b.drawLevels(b.rows, levels)
 	b.g = newGraph(levels, b.p.M)
 	b.g.uneven = b.uneven
 	return b.finish(nil)
 }
 
-// A builder is one run of Build or Extend.
+// A builder is one run of Build or Extend, or builds a tight group of one.
 type builder struct {
 	ctx     context.Context
-	v       Vectors
+	v       Vectors // without data in the builder of a group, which has a view
+	view    *view   // how rows are seen; nil: as they are
 	p       Params
 	g       *Graph
 	squares []float64 // |x|² of every row
+	most    float64   // the greatest of them, for the inner product
 	uneven  bool      // see drawLevels
 	equal   equals
 	rows    []uint32 // those with a place in the graph, that hang below no other
+	points  *transform
 	grid    *grid
+	depth   int      // of how many groups it builds the inside
+	coarse  float32  // inverse step of the builder around it, if any
+	heads   []uint32 // of the groups around
+	ways    []uint8  // of each row's links, how many lead out of groups; nil: none
 	workers []*worker
 	done    int // rows' worth of work that was reported
 }
@@ -67,13 +81,21 @@ func newBuilder(ctx context.Context, v Vectors, p Params) (*builder, error) {
 	for range p.Workers {
 		b.workers = append(b.workers, new(worker))
 	}
-	if err := b.findEquals(); err != nil {
-		return nil, err
+	return b, b.prepare()
+}
+
+// prepare makes points of the rows.
+func (b *builder) prepare() error {
+	// Equal rows never come into a group, only such of one direction.
+	if b.depth == 0 || b.view.of.v.Metric == kernel.Cosine {
+		if err := b.findEquals(); err != nil {
+			return err
+		}
 	}
 	b.listRows()
 	b.findUneven()
-	b.grid, err = b.newGrid()
-	return b, err
+	b.calibrate()
+	return b.fillGrid()
 }
 
 // listRows lists the rows that hang below no other.
@@ -93,19 +115,57 @@ func (b *builder) each(n int, f func(w *worker, i int)) error { return b.shares(
 // shares is each, where workers take so many i at a time: as many as take a
 // millisecond or two at most, for the context is looked at in between.
 func (b *builder) shares(n, share int, f func(w *worker, i int)) error {
-	var next atomic.Int64
+	return b.pieces(n, share, f, func(int) {})
+}
+
+// told is shares, and tells the progress: all of it is worth so many rows.
+func (b *builder) told(n, share, worth int, f func(w *worker, i int)) error {
+	done := b.done
+	return b.pieces(n, share, f, func(end int) {
+		b.tell(done + int(int64(worth)*int64(end)/int64(n)))
+	})
+}
+
+// parts of a step is how often its progress is told, and a worker that has left
+// comes back.
+const parts = 16
+
+// pieces does a step piece by piece.
+func (b *builder) pieces(n, share int, f func(w *worker, i int), after func(end int)) error {
+	piece := max(share*len(b.workers)*4, (n+parts-1)/parts)
+	for from := 0; from < n; from += piece {
+		end := min(from+piece, n)
+		if err := b.piece(from, end, share, f); err != nil {
+			return err
+		}
+		after(end)
+	}
+	return b.ctx.Err()
+}
+
+// piece has all workers work, but for those that leave to who wants their
+// processors.
+func (b *builder) piece(from, end, share int, f func(w *worker, i int)) error {
+	var next, left atomic.Int64
+	leaves := func(w *worker) bool {
+		if w == b.workers[0] || b.p.Yield == nil {
+			return false
+		}
+		n := left.Load()
+		return b.p.Yield(int(n)) && left.CompareAndSwap(n, n+1)
+	}
 	run := func(w *worker) {
-		for b.ctx.Err() == nil && (w == b.workers[0] || b.p.Yield == nil || !b.p.Yield()) {
-			from := int(next.Add(int64(share))) - share
-			if from >= n {
+		for b.ctx.Err() == nil && !leaves(w) {
+			at := from + int(next.Add(int64(share))) - share
+			if at >= end {
 				return
 			}
-			for i := from; i < min(from+share, n); i++ {
+			for i := at; i < min(at+share, end); i++ {
 				f(w, i)
 			}
 		}
 	}
-	if helpers := min(len(b.workers), (n+share-1)/share); helpers > 1 {
+	if helpers := min(len(b.workers), (end-from+share-1)/share); helpers > 1 {
 		var wg sync.WaitGroup
 		for _, w := range b.workers[:helpers] {
 			wg.Go(func() {
@@ -119,23 +179,6 @@ func (b *builder) shares(n, share int, f func(w *worker, i int)) error {
 		wg.Wait()
 	} else {
 		run(b.workers[0])
-	}
-	return b.ctx.Err()
-}
-
-// parts of a step is how often its progress is told.
-const parts = 16
-
-// told is shares, and tells the progress: all of it is worth so many rows.
-func (b *builder) told(n, share, worth int, f func(w *worker, i int)) error {
-	piece := max(share*len(b.workers)*4, (n+parts-1)/parts)
-	done := b.done
-	for from := 0; from < n; from += piece {
-		some := min(piece, n-from)
-		if err := b.shares(some, share, func(w *worker, i int) { f(w, from+i) }); err != nil {
-			return err
-		}
-		b.tell(done + int(int64(worth)*int64(from+some)/int64(n)))
 	}
 	return b.ctx.Err()
 }
@@ -215,7 +258,13 @@ func (b *builder) finish(asks func(level int, node uint32) bool) (*Graph, error)
 			return nil, err
 		}
 	}
-	b.grid, b.squares = nil, nil
+	b.dropGrid()
+	b.squares = nil
+	if b.depth == 0 {
+		for _, w := range b.workers {
+			*w = worker{} // codes need none of it, but memory
+		}
+	}
 	if err := b.attach(); err != nil {
 		return nil, err
 	}

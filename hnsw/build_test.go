@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -255,5 +257,91 @@ func TestCancel(t *testing.T) {
 			t.Errorf("stopped at %d: %v, %d more batches", stopAt, err, calls)
 		}
 		cancel()
+	}
+}
+
+// TestExtendPreparesOnce: where Extend builds anew, it looks at all rows as often
+// as Build does.
+func TestExtendPreparesOnce(t *testing.T) {
+	const n, dim = 3000, 8
+	long := clustered(28, n, dim)
+	for _, x := range long[:n/100] {
+		for j := range x {
+			x[j] *= 9
+		}
+	}
+	short := make([][]float32, n)
+	for i, x := range long {
+		norm := kernel.InvNorm(x)
+		short[i] = make([]float32, dim)
+		for j := range x {
+			short[i][j] = x[j] * norm
+		}
+	}
+	tight, _ := tightRows(29, n, dim, n, 100, 0.001)
+	old := make([]uint32, n)
+	for r := range old {
+		old[r] = uint32(r)
+	}
+	for name, tc := range map[string]struct{ was, now [][]float32 }{
+		"grouped": {tight, tight}, "of another shape": {short, long},
+	} {
+		base := mustBuild(t, matrix(kernel.IP, tc.was, dim, 0), Params{})
+		v := matrix(kernel.IP, tc.now, dim, 0)
+		var begun atomic.Int32
+		p := Params{Workers: 2, Guard: func(work func()) { begun.Add(1); work() }}
+		want, _ := mustBuild(t, v, p).AppendBinary(nil)
+		built := begun.Swap(0)
+		g, err := Extend(t.Context(), base, old, v, p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, _ := g.AppendBinary(nil); !bytes.Equal(got, want) || begun.Load() != built {
+			t.Errorf("%s: %d pieces of work, a build has %d", name, begun.Load(), built)
+		}
+	}
+}
+
+// TestYield: no more workers leave than may, and all are back for the next part of
+// a step.
+func TestYield(t *testing.T) {
+	const workers = 4
+	var leaving atomic.Bool
+	b := &builder{ctx: t.Context(), p: Params{Yield: func(left int) bool { return leaving.Load() && left < 2 }}}
+	for range workers {
+		b.workers = append(b.workers, new(worker))
+	}
+	// meeting waits until so many workers are at work at once.
+	meeting := func(want int) func(w *worker, i int) {
+		var mu sync.Mutex
+		met, here := make(chan bool), map[*worker]bool{}
+		return func(w *worker, i int) {
+			mu.Lock()
+			if here[w] = true; len(here) == want {
+				close(met)
+				want = -1
+			}
+			mu.Unlock()
+			select {
+			case <-met:
+			case <-time.After(5 * time.Second):
+				t.Errorf("%d workers do not meet", want)
+			}
+		}
+	}
+	const piece = 8 * workers * 4
+	leaving.Store(true)
+	if err := b.each(piece, meeting(workers-2)); err != nil {
+		t.Fatal(err)
+	}
+	back := meeting(workers)
+	if err := b.each(2*piece, func(w *worker, i int) {
+		if i >= piece {
+			back(w, i)
+		} else if i == piece-1 {
+			leaving.Store(false)
+		}
+	}); err != nil {
+		t.Fatal(err)
 	}
 }

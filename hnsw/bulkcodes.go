@@ -35,10 +35,29 @@ const (
 	gridCopies = 64
 )
 
-// newGrid makes points of all rows. Those that are nowhere are in the middle.
-func (b *builder) newGrid() (*grid, error) {
-	t := newTransform(b)
-	t.calibrate(sampleOf(b.rows, b.p.Seed))
+// calibrate chooses how rows become points.
+func (b *builder) calibrate() {
+	t, some := newTransform(b), sampleOf(b.rows, b.p.Seed)
+	t.calibrate(some)
+	if t.isFar() {
+		b.lookFrom(some)
+		t = newTransform(b)
+		t.calibrate(some)
+	}
+	b.points = t
+}
+
+// dropGrid gives back the memory of the grid, which fillGrid makes again.
+func (b *builder) dropGrid() {
+	b.grid = nil
+	for _, w := range b.workers {
+		w.grid = nil
+	}
+}
+
+// fillGrid makes points of all rows. Those that are nowhere are in the middle.
+func (b *builder) fillGrid() error {
+	t := b.points
 	g := &grid{stride: (t.width*t.copies + 63) &^ 63}
 	g.codes = make([]byte, b.v.Rows*g.stride)
 	g.norm = make([]int32, b.v.Rows)
@@ -49,7 +68,8 @@ func (b *builder) newGrid() (*grid, error) {
 			code[i] = 128
 		}
 	}
-	err := b.each(b.v.Rows, func(w *worker, i int) {
+	b.grid = g
+	return b.each(b.v.Rows, func(w *worker, i int) {
 		r := uint32(i)
 		if b.equal.isLost(r) {
 			return
@@ -65,7 +85,6 @@ func (b *builder) newGrid() (*grid, error) {
 		}
 		g.norm[r], g.bias[r] = norm, norm+256*sum
 	})
-	return g, err
 }
 
 // sampleOf chooses gridSample of rows, or all of them.
@@ -93,27 +112,18 @@ func sampleOf(rows []uint32, seed uint64) []uint32 {
 //
 // All are rotated then, so that one step suits all coordinates.
 type transform struct {
-	v       *Vectors
-	squares []float64 // |x|² of every row
-	most    float64   // the greatest of them
+	b       *builder
 	width   int
 	copies  int
 	signs   []uint64
 	centre  []float32
+	reach   float32 // how far rows are from the centre, along one coordinate
 	inverse float32 // 1/step
 	limit   float32 // greatest magnitude of a number, in units of the centre
 }
 
 func newTransform(b *builder) *transform {
-	t := &transform{v: &b.v, squares: b.squares, width: b.v.Dim, copies: 1}
-	if b.v.Metric == kernel.IP {
-		t.width++
-		for _, s := range b.squares {
-			if s > t.most && s <= farthest*farthest {
-				t.most = s
-			}
-		}
-	}
+	t := &transform{b: b, width: b.width(), copies: 1}
 	if t.width > 0 {
 		t.copies = max(1, gridCopies/t.width)
 	}
@@ -125,21 +135,31 @@ func newTransform(b *builder) *transform {
 	return t
 }
 
+// width is how many numbers a row has in the space that the graph is built in.
+func (b *builder) width() int {
+	if b.v.Metric == kernel.IP {
+		return b.v.Dim + 1
+	}
+	return b.v.Dim
+}
+
 // point returns the row's point, around the centre.
 func (t *transform) point(dst []float32, row uint32) []float32 {
-	x := t.v.row(row)
+	b := t.b
 	dst = slices.Grow(dst[:0], t.width)[:t.width]
-	switch t.v.Metric {
-	case kernel.Cosine:
-		inverse := 1 / math.Sqrt(t.squares[row])
-		for i, f := range x {
-			dst[i] = float32(float64(f) * inverse)
+	switch {
+	case b.view != nil:
+		dst = b.view.row(dst, row)
+	case b.v.Metric == kernel.Cosine:
+		factor := b.factor(row)
+		for i, f := range b.v.row(row) {
+			dst[i] = float32(float64(f) * factor)
 		}
-	case kernel.IP:
-		copy(dst, x)
-		dst[t.width-1] = float32(math.Sqrt(t.most - t.squares[row]))
+	case b.v.Metric == kernel.IP:
+		copy(dst, b.v.row(row))
+		dst[t.width-1] = float32(b.lift(row))
 	default:
-		copy(dst, x)
+		copy(dst, b.v.row(row))
 	}
 	kernel.Rotate(dst, t.signs)
 	kernel.Subtract(dst, t.centre)
@@ -180,6 +200,7 @@ func (t *transform) calibrate(rows []uint32) {
 	if !(reach > 0) {
 		reach = sizes[len(sizes)-1]
 	}
+	t.reach = reach
 	most := float32(gridMost)
 	if t.width > gridWide {
 		most = gridMostWide
@@ -188,6 +209,21 @@ func (t *transform) calibrate(rows []uint32) {
 		t.inverse = 1
 	}
 	t.limit = most / t.inverse
+}
+
+// farFrom is how many times farther than they reach rows are from zero when
+// rotating them rounds by a step of the grid or so.
+const farFrom = 1 << 16
+
+// isFar reports whether rows are so far from zero that their points tell little
+// of how they differ.
+func (t *transform) isFar() bool {
+	for _, c := range t.centre {
+		if max(c, -c) > farFrom*t.reach {
+			return true
+		}
+	}
+	return false
 }
 
 // encode writes the point as bytes.

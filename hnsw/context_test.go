@@ -35,3 +35,32 @@ func TestContext(t *testing.T) {
 		}
 	}
 }
+
+// TestContextMany: a search for many rows reads them some hundreds at a time, and
+// looks at its context in between.
+func TestContextMany(t *testing.T) {
+	const n, dim = 30000, 4
+	v := matrix(kernel.L2, clustered(4, n, dim), dim, 0)
+	g := mustBuild(t, v, Params{M: 4, EFConstruction: 20})
+	for _, k := range []int{3000, 6000} {
+		q := Query{Vector: v.row(9), K: k, EF: k}
+		calls := 0
+		seen := v
+		seen.Touch = func([]uint32) error { calls++; return nil }
+		want := all(Exact(nil, v, q, nil))
+		got, err := g.Search(nil, seen, q, nil)
+		if err != nil || len(got) != k || calls > k/scanBlock+40 {
+			t.Errorf("k %d: %d rows after %d calls, %v", k, len(got), calls, err)
+		}
+		if got[k-1].Distance > want[k-1].Distance*1.1 {
+			t.Errorf("k %d: the last is %v, not %v", k, got[k-1], want[k-1])
+		}
+		over, end := context.WithCancel(t.Context())
+		calls = 0
+		seen.Touch = func([]uint32) error { calls++; end(); return nil }
+		q.Context = over
+		if got, err := g.Search(nil, seen, q, nil); !errors.Is(err, context.Canceled) || len(got) > 0 || calls > 1 {
+			t.Errorf("k %d: %d rows after %d calls, %v", k, len(got), calls, err)
+		}
+	}
+}

@@ -153,7 +153,7 @@ func mustBuild(t testing.TB, v Vectors, p Params) *Graph {
 }
 
 // mustReach fails unless every row can be reached from the entry at level 0
-// and every seat at its levels, and the graph passes its own decoder.
+// and every seat at its levels, and the graph passes its own decoder and check.
 func mustReach(t testing.TB, g *Graph) {
 	t.Helper()
 	b, err := g.AppendBinary(nil)
@@ -161,6 +161,9 @@ func mustReach(t testing.TB, g *Graph) {
 		t.Fatal(err)
 	}
 	if _, err := Decode(b, g.rows); err != nil {
+		t.Fatal(err)
+	}
+	if err := g.Check(); err != nil {
 		t.Fatal(err)
 	}
 	if g.rows == 0 {

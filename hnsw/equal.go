@@ -44,8 +44,8 @@ func (b *builder) findEquals() error {
 	v := &b.v
 	keys := make([]uint64, v.Rows)
 	b.squares = make([]float64, v.Rows)
-	err := b.each(v.Rows, func(_ *worker, i int) {
-		x := v.row(uint32(i))
+	err := b.each(v.Rows, func(w *worker, i int) {
+		x := b.row(&w.point, uint32(i))
 		keys[i] = hash(x)&^math.MaxUint32 | uint64(i)
 		b.squares[i] = square(x)
 	})
@@ -61,6 +61,8 @@ func (b *builder) findEquals() error {
 		if nowhere {
 			e.lost = append(e.lost, uint32(r))
 			keys[r] = math.MaxUint64
+		} else if v.Metric == kernel.IP {
+			b.most = max(b.most, s)
 		}
 	}
 	slices.Sort(keys)
@@ -71,7 +73,7 @@ func (b *builder) findEquals() error {
 			end++
 		}
 		if end-from > 1 {
-			e.split(v, keys[from:end])
+			b.splitEquals(keys[from:end])
 		}
 		from = end
 	}
@@ -109,12 +111,15 @@ func square(x []float32) float64 {
 	return s[0] + s[1] + (s[2] + s[3])
 }
 
-// split adds the groups among rows of one hash, the low halves of keys.
-func (e *equals) split(v *Vectors, keys []uint64) {
+// splitEquals adds the groups among rows of one hash, the low halves of keys.
+func (b *builder) splitEquals(keys []uint64) {
 	var groups [][]uint32
+	var one, other []float32
+	e := &b.equal
 	for _, key := range keys {
 		row := uint32(key)
-		at := slices.IndexFunc(groups, func(g []uint32) bool { return slices.Equal(v.row(g[0]), v.row(row)) })
+		x := b.row(&one, row)
+		at := slices.IndexFunc(groups, func(g []uint32) bool { return slices.Equal(b.row(&other, g[0]), x) })
 		if at >= 0 {
 			groups[at] = append(groups[at], row)
 		} else if len(groups) < mostCompared {

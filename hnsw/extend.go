@@ -15,8 +15,8 @@ const NoRow = math.MaxUint32
 // base are kept, rows that had links to dropped ones take over those of the
 // dropped, and only the rows of v that are not in base, or lost a third of their
 // links, look for neighbours among all. When base gives less than two thirds of
-// v's rows, or was built with another M, Extend is Build: that costs some twice as
-// much then, and rows of base look for neighbours too.
+// v's rows, was built with another M or has tight groups, Extend is Build: that costs
+// some twice as much then, and rows of base look for neighbours too.
 func Extend(ctx context.Context, base *Graph, old []uint32, v Vectors, p Params) (*Graph, error) {
 	kept, err := checkMap(base, old, v.Rows)
 	if err != nil {
@@ -25,15 +25,15 @@ func Extend(ctx context.Context, base *Graph, old []uint32, v Vectors, p Params)
 	if p.M == 0 {
 		p.M = base.m
 	}
-	if kept == 0 || kept < 2*(v.Rows-kept) || p.M != base.m {
+	if kept == 0 || kept < 2*(v.Rows-kept) || p.M != base.m || base.grouped {
 		return Build(ctx, v, p)
 	}
 	b, err := newBuilder(ctx, v, p)
 	if err != nil {
 		return nil, err
 	}
-	if b.uneven != base.uneven || base.grouped {
-		return Build(ctx, v, p)
+	if b.uneven != base.uneven {
+		return b.build()
 	}
 	e := extension{builder: b, base: base, old: old}
 	if err := e.keep(); err != nil {

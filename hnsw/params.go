@@ -64,9 +64,10 @@ type Params struct {
 	// that did not come to its end is followed by the end of ctx.
 	Guard func(work func())
 	// Yield, when set, is asked by all workers but the first before each
-	// millisecond or so of work: true ends the worker's share of what is being
-	// done, and the others do the rest. It may be called concurrently.
-	Yield func() bool
+	// millisecond or so of work: true ends the worker's share of a part of what is
+	// being done, and the others do the rest. So many have left that part before,
+	// and all are back for the next. It may be called concurrently.
+	Yield func(left int) bool
 }
 
 const (

@@ -24,7 +24,8 @@ const (
 func (g *Graph) rerank(s *Scratch) (sure bool) {
 	s.dist = slices.Grow(s.dist[:0], scanBlock)[:scanBlock]
 	s.rows = s.rows[:0]
-	size, step := min(max(rerankBlock, s.best.k), scanBlock), float32(0)
+	size, step := s.best.block(), float32(0)
+	many := size == scanBlock // so that it is worth a look at the context
 	m := g.margin(s)
 	keys := s.pool.keys[:s.pool.n]
 	for _, key := range keys {
@@ -36,7 +37,10 @@ func (g *Graph) rerank(s *Scratch) (sure bool) {
 		}
 		if s.rows = append(s.rows, row); len(s.rows) == size {
 			s.rerankRows()
-			m, size = g.margin(s), rerankBlock
+			if many && !s.goesOn() {
+				return true
+			}
+			m, size = g.margin(s), s.best.block()
 		}
 	}
 	s.rerankRows()
@@ -140,6 +144,16 @@ type nearest struct {
 
 func (t *nearest) reset(k int) {
 	t.k, t.keys, t.worst = k, slices.Grow(t.keys[:0], max(2*k, scanBlock)), math.MaxUint64
+}
+
+// block is how many vectors to read next: all that it takes without a look at
+// their distances, and few where each may tell that others need not be read.
+func (t *nearest) block() int {
+	room := t.k - len(t.keys)
+	if t.k > widest {
+		room = scanBlock // the worst is known after a cut only
+	}
+	return min(max(rerankBlock, room), scanBlock)
 }
 
 // insert keeps keys in order, each once, which is right for few.

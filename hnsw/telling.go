@@ -67,16 +67,20 @@ func (t *teller) tells(row uint32) bool {
 		t.hop.Add(r)
 	}
 	keys, rows := t.hop.Score(float32(math.Inf(1)))
-	limit, found, at := t.smallest(keys, tellOf), 0, 0
+	limit, found, best, at := t.smallest(keys, tellOf), 0, 0, 0
 	for i, r := range rows { // some may be missing whose key is no number
 		for t.rows[at] != r {
 			at++
 		}
-		if keys[i] <= limit && t.dist[at] <= worst {
+		if keys[i] > limit {
+			continue
+		}
+		if best++; t.dist[at] <= worst {
 			found++
 		}
 	}
-	return float64(found) >= tellShare*tellK
+	// Codes that are equal where vectors are not tell nothing.
+	return float64(found) >= tellShare*tellK && best-found <= tellOf
 }
 
 // smallest is the k-th smallest of list, the greatest of fewer.

@@ -3,8 +3,6 @@ package hnsw
 import (
 	"math"
 	"slices"
-
-	"github.com/chromad/chromad/internal/kernel"
 )
 
 // A tight group is rows that lie so near to each other that the grid of a
@@ -15,10 +13,17 @@ import (
 // So one of them, the head, is placed in the graph among all other rows. The
 // whole group is linked as a graph of its own, over a grid of its own, which
 // may find tight groups again. Every row of it keeps some links for ways out:
-// to the head, and to what the head has links to.
+// to the head, and to what that has links to. What lies deeper has them to the
+// two groups around it only, or there would be no room for its own.
+//
+// No row is the head of a group within its group, since it has no room for links
+// into three.
 type tightGroup struct {
-	rows []uint32 // ascending; the head is the first
-	own  *Graph   // of the rows, by their places in the group
+	rows  []uint32 // ascending
+	head  uint32
+	heads []uint32 // of the pieces that it was made of, its own first
+	first []uint32 // links of the head among other rows
+	out   []uint32 // what the others have links to, beside the head
 }
 
 const (
@@ -31,112 +36,172 @@ const (
 	// tightReach is how far from the head its group reaches along one coordinate, in
 	// steps: farther, and the grid of its own would not be much finer.
 	tightReach = 12
-	// tightMany rows of a group are linked by all workers together.
-	tightMany = 1 << 14
+	// tightMany is the memory of a build, in bytes, from which on a group is
+	// linked by all workers together: each of them might have one.
+	tightMany = 8 << 20
+	// tightRow is what a build needs of it for a row, beside the grid.
+	tightRow = 400
 	// tightShare is the share of the rows from which on groups are worth a
 	// second build: one in so many.
 	tightShare = 200
-	// waysOut is the share of the links of a row of a group that lead out.
-	waysOut = 8
+	// waysOut is the share of the links of a row of a group that lead out, and
+	// waysMost how much of them, where groups lie in groups.
+	waysOut  = 8
+	waysMost = 4
+	// tightDepth is how deep groups lie within groups: each has a tenth or so of
+	// the width of that around it, and what is nearer than 1e-23 has the distance
+	// zero where vectors have lengths of about 1. Rows that differ by such scales
+	// cost as many builds.
+	tightDepth = 24
+	// tightFiner is how much finer than the grid around it that of a group is
+	// where groups in it may be wider than a step. There would be many, each a little
+	// smaller than the one around it.
+	tightFiner = 4
+	// lookEvery is how many rows one goroutine goes through in a millisecond or so.
+	lookEvery = 1 << 10
 )
 
 // regroup makes the graph again, if there are tight groups in it.
 func (b *builder) regroup() error {
+	if b.depth >= tightDepth || b.depth > 0 && !(b.points.inverse > b.coarse) {
+		return nil // the group that it is might find itself again
+	}
 	groups, err := b.tightGroups()
 	if err != nil || len(groups) == 0 {
 		return err
 	}
+	all := len(b.rows)
 	b.hide(groups)
 	levels := make([]uint8, b.v.Rows)
 	b.drawLevels(b.rows, levels)
 	for _, t := range groups {
-		levels[t.rows[0]] = max(levels[t.rows[0]], 1)
+		levels[t.head] = max(levels[t.head], 1)
 	}
 	b.g = newGraph(levels, b.p.M)
 	b.g.uneven, b.g.grouped = b.uneven, true
 	if err := b.link(nil); err != nil {
 		return err
 	}
-	groups = b.oneOfPieces(groups)
+	groups = b.oneOfPieces(groups, all)
+	if err := b.shares(len(groups), 8, func(w *worker, i int) { b.findWays(w, &groups[i]) }); err != nil {
+		return err
+	}
+	b.ways = make([]uint8, b.v.Rows)
+	// The groups have grids of their own: there is never more than one of a row.
+	few := tightMany / (tightRow + b.grid.stride)
+	b.dropGrid()
+	if err := b.linkGroups(groups, few); err != nil {
+		return err
+	}
+	return b.fillGrid()
+}
+
+// linkGroups links the rows of groups, those of up to so many rows side by side.
+func (b *builder) linkGroups(groups []tightGroup, few int) error {
 	errs := make([]error, len(groups))
-	if err := b.shares(len(groups), 1, func(_ *worker, i int) {
-		if len(groups[i].rows) < tightMany {
-			errs[i] = b.linkWithin(&groups[i], 1)
+	if err := b.shares(len(groups), 1, func(w *worker, i int) {
+		if len(groups[i].rows) <= few {
+			errs[i] = b.linkWithin(&groups[i], []*worker{w})
 		}
 	}); err != nil {
 		return err
 	}
 	for i := range groups {
-		if t := &groups[i]; len(t.rows) >= tightMany {
-			errs[i] = b.linkWithin(t, b.p.Workers)
+		if t := &groups[i]; len(t.rows) > few {
+			errs[i] = b.linkWithin(t, b.workers)
 		}
 		if errs[i] != nil {
 			return errs[i]
 		}
-		b.hang(&groups[i])
-		groups[i].own = nil
 	}
 	return nil
 }
 
-// tightGroups finds the groups along the links of level 0.
+// tightGroups finds the groups along the links of level 0. What is joined so may
+// reach far, from one row to the next: of that, only rows that are equal to the
+// grid are groups.
 func (b *builder) tightGroups() ([]tightGroup, error) {
 	limit := b.tightLimit(tightStep)
-	near := make([]bool, b.v.Rows)
+	if b.points.inverse < tightFiner*b.coarse {
+		limit = 0
+	}
+	near, same := make([]bool, b.v.Rows), make([]bool, b.v.Rows)
 	err := b.each(len(b.rows), func(w *worker, i int) {
 		r := b.rows[i]
 		w.aim(b.grid, r)
 		for _, d := range w.distances(b.g.neighbours(0, r)) {
-			if d <= limit {
-				near[r] = true
-			}
+			near[r] = near[r] || d <= limit
+			same[r] = same[r] || d == 0
 		}
 	})
 	if err != nil || !slices.Contains(near, true) {
 		return nil, err
 	}
-	groups := b.joined(near, limit)
-	all := len(b.rows)
-	groups = slices.DeleteFunc(groups, func(t tightGroup) bool {
-		return len(t.rows) < tightLeast || len(t.rows) == all || !b.narrow(t.rows)
-	})
+	joined, err := b.joined(near, limit)
+	if err != nil {
+		return nil, err
+	}
+	var groups []tightGroup
+	clear(near)
+	all, some := len(b.rows), false
+	for _, t := range joined {
+		switch {
+		case len(t.rows) < tightLeast:
+		case len(t.rows) < all && (limit == 0 || b.narrow(t.rows)):
+			groups = append(groups, t)
+		default:
+			for _, r := range t.rows {
+				near[r] = same[r]
+				some = some || same[r]
+			}
+		}
+	}
+	if some && limit > 0 {
+		if joined, err = b.joined(near, 0); err != nil {
+			return nil, err
+		}
+		for _, t := range joined {
+			if len(t.rows) >= tightLeast && len(t.rows) < all {
+				groups = append(groups, t)
+			}
+		}
+		slices.SortFunc(groups, func(t, u tightGroup) int { return int(t.rows[0]) - int(u.rows[0]) })
+	}
+	return b.withHeads(groups, all), b.ctx.Err()
+}
+
+// withHeads chooses the heads of groups, unless these have too few of all rows.
+func (b *builder) withHeads(groups []tightGroup, all int) []tightGroup {
 	sum := 0
-	for _, t := range groups {
+	for i := range groups {
+		t := &groups[i]
 		sum += len(t.rows)
+		// A small group deep within others may have no other row.
+		at := slices.IndexFunc(t.rows, func(r uint32) bool { return !slices.Contains(b.heads, r) })
+		t.head = t.rows[max(at, 0)]
+		t.heads = []uint32{t.head}
 	}
 	if sum*tightShare < all {
-		groups = nil
+		return nil
 	}
-	return groups, b.ctx.Err()
+	return groups
 }
 
 // tightLimit is the squared distance in the grid of rows that are so many
 // steps apart along each coordinate. Copies of a coordinate that are rounded at
 // other places are as good as smaller steps.
 func (b *builder) tightLimit(steps float64) int32 {
-	width := b.v.Dim
-	if b.v.Metric == kernel.IP {
-		width++
-	}
-	copies := max(1, gridCopies/max(width, 1))
-	return int32(min(steps*steps*float64(width)*float64(copies), math.MaxInt32))
+	return int32(min(steps*steps*float64(b.points.width)*float64(b.points.copies), math.MaxInt32))
 }
 
 // joined puts rows that are linked and at most limit apart into one group.
-func (b *builder) joined(near []bool, limit int32) []tightGroup {
-	parent := make([]uint32, b.v.Rows)
-	for r := range parent {
-		parent[r] = uint32(r)
-	}
-	find := func(r uint32) uint32 {
-		for parent[r] != r {
-			parent[r] = parent[parent[r]]
-			r = parent[r]
+func (b *builder) joined(near []bool, limit int32) ([]tightGroup, error) {
+	parent := sets(b.v.Rows)
+	find, w := parent.find, b.workers[0]
+	for i, r := range b.rows {
+		if i%lookEvery == 0 && b.ctx.Err() != nil {
+			return nil, b.ctx.Err()
 		}
-		return r
-	}
-	w := b.workers[0]
-	for _, r := range b.rows {
 		if !near[r] {
 			continue
 		}
@@ -161,40 +226,72 @@ func (b *builder) joined(near []bool, limit int32) []tightGroup {
 			groups = append(groups, tightGroup{rows: []uint32{r}})
 		}
 	}
-	return groups
+	return groups, nil
+}
+
+// disjoint sets, each known by its least member.
+type disjoint []uint32
+
+// sets is n sets of one.
+func sets(n int) disjoint {
+	d := make(disjoint, n)
+	for i := range d {
+		d[i] = uint32(i)
+	}
+	return d
+}
+
+func (d disjoint) find(i uint32) uint32 {
+	for d[i] != i {
+		d[i] = d[d[i]]
+		i = d[i]
+	}
+	return i
 }
 
 // oneOfPieces joins groups whose heads are as near to each other as the rows of
 // one: a bulk that compares thousands of equal points does so in pieces, and
-// there need be no link from one to the other.
-func (b *builder) oneOfPieces(groups []tightGroup) []tightGroup {
-	heads := make(map[uint32]int, len(groups))
-	to := make([]int, len(groups)) // the group that one became a part of, or itself
-	for i, t := range groups {
-		heads[t.rows[0]], to[i] = i, i
+// there need be no link from one to the other. Where that would make one of all
+// rows they stay apart, since it would be made again within itself.
+func (b *builder) oneOfPieces(groups []tightGroup, all int) []tightGroup {
+	heads := make(map[uint32]uint32, len(groups))
+	for i := range groups {
+		heads[groups[i].head] = uint32(i)
 	}
+	to := sets(len(groups))
 	limit, w := b.tightLimit(tightStep), b.workers[0]
-	for i, t := range groups {
-		w.aim(b.grid, t.rows[0])
-		list := b.g.neighbours(0, t.rows[0])
-		for j, d := range w.distances(list) {
+	for i := range uint32(len(groups)) {
+		if i%lookEvery == 0 && b.ctx.Err() != nil {
+			return groups // whoever goes on sees that too
+		}
+		w.aim(b.grid, groups[i].head)
+		list := b.g.neighbours(0, groups[i].head)
+		for j, d := range slices.Clone(w.distances(list)) {
 			other, ok := heads[list[j]]
 			if !ok || d > limit {
 				continue
 			}
-			a, c := i, other
-			for to[a] != a {
-				a = to[a]
+			// Links from one to the next may go far: the first heads decide.
+			from, into := to.find(i), to.find(other)
+			w.aim(b.grid, groups[from].head)
+			if from != into && w.distances(groups[into].heads[:1])[0] <= limit {
+				to[max(from, into)] = min(from, into)
 			}
-			for to[c] != c {
-				c = to[c]
-			}
-			to[max(a, c)] = min(a, c)
 		}
 	}
-	for i := len(groups) - 1; i >= 0; i-- {
-		if into := to[i]; into != i {
+	rows := 0
+	for i := range uint32(len(groups)) {
+		if to.find(i) == 0 {
+			rows += len(groups[i].rows)
+		}
+	}
+	if rows == all {
+		return groups
+	}
+	for i := range groups {
+		if into := to.find(uint32(i)); int(into) != i {
 			groups[into].rows = append(groups[into].rows, groups[i].rows...)
+			groups[into].heads = append(groups[into].heads, groups[i].heads...)
 			groups[i].rows = nil
 		}
 	}
@@ -219,95 +316,73 @@ func (b *builder) narrow(rows []uint32) bool {
 func (b *builder) hide(groups []tightGroup) {
 	hidden := make([]bool, b.v.Rows)
 	for _, t := range groups {
-		for _, r := range t.rows[1:] {
-			hidden[r] = true
+		for _, r := range t.rows {
+			hidden[r] = r != t.head
 		}
 	}
 	b.rows = slices.DeleteFunc(b.rows, func(r uint32) bool { return hidden[r] })
 }
 
-// linkWithin builds the graph of a group. Its rows are moved so that the head
-// is at zero: what remains of them is small and exact. They are copied for it.
-func (b *builder) linkWithin(t *tightGroup, workers int) (err error) {
-	width := b.v.Dim
-	if b.v.Metric == kernel.IP {
-		width++
-	}
-	v := Vectors{Metric: kernel.L2, Rows: len(t.rows), Dim: width, Stride: width, Data: make([]float32, len(t.rows)*width)}
-	head, most := make([]float64, width), b.longest()
-	b.exactPoint(head, t.rows[0], most)
-	point := make([]float64, width)
-	for i, r := range t.rows {
-		b.exactPoint(point, r, most)
-		for j, x := range point {
-			v.Data[i*width+j] = float32(x - head[j])
-		}
-	}
-	p := b.p
-	p.Bits, p.Workers, p.Progress, p.Guard = plainBits, workers, nil, nil
-	t.own, err = Build(b.ctx, v, p)
-	return err
-}
-
-// longest is the greatest square of a row's length, for the inner product.
-func (b *builder) longest() float64 {
-	most := 0.0
-	for _, s := range b.squares {
-		if s > most && s <= farthest*farthest {
-			most = s
-		}
-	}
-	return most
-}
-
-// exactPoint is the row in the space that the graph is built in, see transform.
-func (b *builder) exactPoint(dst []float64, row uint32, most float64) {
-	x, factor := b.v.row(row), 1.0
-	switch b.v.Metric {
-	case kernel.Cosine:
-		factor = 1 / math.Sqrt(b.squares[row])
-	case kernel.IP:
-		dst[len(x)] = math.Sqrt(max(0, most-b.squares[row]))
-	}
-	for i, f := range x {
-		dst[i] = float64(f) * factor
-	}
-}
-
-// hang gives the rows of a group their links: first those that lead out, then
-// those of the group's own graph.
-func (b *builder) hang(t *tightGroup) {
-	g, head := b.g, t.rows[0]
-	width := g.width(0)
-	out := slices.Clone(g.neighbours(0, head))
-	w := b.workers[0]
-	var list []uint32
-	next := 0
-	for i, r := range t.rows {
-		list = list[:0]
-		if i == 0 {
-			list = append(list, b.nearestFew(w, head, out, width/2)...)
-		} else {
-			list = append(list, head)
-			for range min(max(1, width/waysOut)-1, len(out)) {
-				list = append(list, out[next%len(out)])
-				next++
+// findWays finds the links of a group that lead out: those of the heads of its
+// pieces, but for those to each other.
+func (b *builder) findWays(w *worker, t *tightGroup) {
+	width := b.g.width(0)
+	for _, h := range t.heads {
+		for _, n := range b.g.neighbours(0, h) {
+			if _, own := slices.BinarySearch(t.rows, n); !own && !slices.Contains(t.out, n) {
+				t.out = append(t.out, n)
 			}
 		}
-		for _, n := range t.own.neighbours(0, uint32(i)) {
-			if r := t.rows[n]; len(list) < width && !slices.Contains(list, r) {
-				list = append(list, r)
-			}
+		if len(t.out) >= width {
+			break
 		}
-		g.setNeighbours(0, r, list)
+	}
+	if t.first = t.out; len(t.first) > width/2 {
+		w.aim(b.grid, t.head)
+		t.first = b.choose(w, 0, t.out, width/2, nil)
 	}
 }
 
-// nearestFew chooses links among list.
-func (b *builder) nearestFew(w *worker, row uint32, list []uint32, most int) []uint32 {
-	if len(list) <= most {
-		return list
+// linkWithin builds the graph of a group, and links its rows by it.
+func (b *builder) linkWithin(t *tightGroup, workers []*worker) error {
+	in := b.inner(t, workers)
+	if err := in.prepare(); err != nil {
+		return err
 	}
-	w.aim(b.grid, row)
-	return b.choose(w, 0, list, most, nil)
+	own, err := in.build()
+	if err != nil {
+		return err
+	}
+	return in.each(len(t.rows), func(w *worker, i int) {
+		ways := 0
+		if in.ways != nil {
+			ways = int(in.ways[i])
+		}
+		w.list = b.hang(t, own, i, ways, w.list[:0])
+	})
+}
+
+// hang gives the i-th row of a group its links: first those that lead out, then
+// those of the group's own graph, of which so many lead out of groups within.
+func (b *builder) hang(t *tightGroup, own *Graph, i, ways int, list []uint32) []uint32 {
+	row, width := t.rows[i], b.g.width(0)
+	if row == t.head {
+		list = append(list, t.first...)
+	} else {
+		if ways < max(1, width/waysMost) {
+			list = append(list, t.head)
+			few := min(max(1, width/waysOut)-1, len(t.out))
+			for next := range few {
+				list = append(list, t.out[(i*few+next)%len(t.out)])
+			}
+		}
+		b.ways[row] = uint8(ways + len(list))
+	}
+	for _, n := range own.neighbours(0, uint32(i)) {
+		if r := t.rows[n]; len(list) < width && !slices.Contains(list, r) {
+			list = append(list, r)
+		}
+	}
+	b.g.setNeighbours(0, row, list)
+	return list
 }

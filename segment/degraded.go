@@ -68,7 +68,7 @@ func ofSection(err error, s *disk.Section) bool {
 
 // remade is the id table made anew from the ids, in memory: 6 bytes a row.
 func (r *Reader) remade() ([]uint32, error) {
-	return r.ownTable.get(func() ([]uint32, error) {
+	return r.ownTable.get(context.Background(), func() ([]uint32, error) {
 		mask := uint32(1)<<bits.Len32(r.rows) - 1
 		table := make([]uint32, slotCount(r.rows)) // rows is bounded by the file's sections
 		for row := range r.rows {

@@ -55,7 +55,7 @@ func (r *Reader) filtered(ctx context.Context, e *filter.Expr) (*roaring.Bitmap,
 }
 
 func (r *Reader) indexed(ctx context.Context, e *filter.Expr) (*roaring.Bitmap, error) {
-	ix, err := r.filterIndex()
+	ix, err := r.filterIndex(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -72,8 +72,8 @@ func (r *Reader) indexDamage(err error) error {
 	return damaged(s, 0, "%w", err)
 }
 
-func (r *Reader) filterIndex() (*filter.Index, error) {
-	return r.index.get(func() (*filter.Index, error) {
+func (r *Reader) filterIndex(ctx context.Context) (*filter.Index, error) {
+	return r.index.get(ctx, func() (*filter.Index, error) {
 		s, ok := r.file.Section(sectionFilter)
 		if !ok {
 			return nil, &disk.CorruptError{Err: errors.New("no filter index")}

@@ -1,6 +1,7 @@
 package segment
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync"
@@ -63,8 +64,9 @@ func damaged(s *disk.Section, at int, format string, args ...any) error {
 // lazy is a part that is decoded when it is first asked for. Damage is final;
 // after any other error the next call tries again.
 type lazy[T any] struct {
-	done atomic.Pointer[outcome[T]]
-	mu   sync.Mutex // held while loading
+	done    atomic.Pointer[outcome[T]]
+	mu      sync.Mutex
+	loading chan struct{} // closed when who loads it is through; guarded by mu
 }
 
 type outcome[T any] struct {
@@ -72,15 +74,40 @@ type outcome[T any] struct {
 	err   error
 }
 
-func (l *lazy[T]) get(load func() (T, error)) (T, error) {
-	if o := l.done.Load(); o != nil {
-		return o.value, o.err
+// get loads the part unless it is there. Who waits for another's load waits until
+// ctx is done; a load that has begun goes on to its end.
+func (l *lazy[T]) get(ctx context.Context, load func() (T, error)) (value T, err error) {
+	for {
+		if o := l.done.Load(); o != nil {
+			return o.value, o.err
+		}
+		l.mu.Lock()
+		loading := l.loading
+		if loading == nil && l.done.Load() == nil {
+			l.loading = make(chan struct{})
+			l.mu.Unlock()
+			return l.load(load)
+		}
+		l.mu.Unlock()
+		if loading == nil {
+			continue
+		}
+		select {
+		case <-loading:
+		case <-ctx.Done():
+			return value, ctx.Err()
+		}
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if o := l.done.Load(); o != nil {
-		return o.value, o.err
-	}
+}
+
+// load is for the one that has set loading.
+func (l *lazy[T]) load(load func() (T, error)) (T, error) {
+	defer func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		close(l.loading)
+		l.loading = nil
+	}()
 	value, err := load()
 	if err == nil || errors.Is(err, disk.ErrCorrupt) {
 		l.done.Store(&outcome[T]{value, err})

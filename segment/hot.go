@@ -16,14 +16,14 @@ type hot struct {
 	own   bool        // it lies in memory of the process's own (disk.Section.Resident)
 }
 
-// usableGraph is the graph, nil when there is none or it is damaged: then
-// searches scan.
-func (r *Reader) usableGraph() *hnsw.Graph {
-	h, err := r.graph.get(r.loadGraph)
+// usableGraph is the graph, nil when there is none or it cannot be used: then
+// searches scan. The error is that of ctx.
+func (r *Reader) usableGraph(ctx context.Context) (*hnsw.Graph, error) {
+	h, err := r.graph.get(ctx, r.loadGraph)
 	if err != nil {
-		return nil
+		return nil, ctx.Err()
 	}
-	return h.graph
+	return h.graph, nil
 }
 
 func (r *Reader) loadGraph() (h hot, err error) {

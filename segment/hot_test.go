@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/RoaringBitmap/roaring/v2"
 
@@ -164,5 +165,55 @@ func TestIDs(t *testing.T) {
 	}
 	if err := r.IDs([]uint32{1, 300}, make([]string, 2)); err == nil {
 		t.Error("a row that is not there has an id")
+	}
+}
+
+// TestLoadDeadline: who waits for the load of a graph by another waits no longer
+// than until its deadline, and gets its error, not a scan of all rows.
+func TestLoadDeadline(t *testing.T) {
+	fs, _ := tempFS(t)
+	spec := testSpec(1, 8, kernel.L2)
+	spec.GraphMin = 1
+	rows := bareRows(2, 1500, 8)
+	r := mustOpen(t, fs, seal.Plain(), spec, mustWrite(t, fs, seal.Plain(), spec, rows))
+	release, begun, loaded := make(chan struct{}), make(chan struct{}), make(chan error)
+	go func() {
+		loaded <- r.guard(func() error {
+			_, err := r.graph.get(t.Context(), func() (hot, error) {
+				close(begun)
+				<-release
+				return r.loadGraph()
+			})
+			return err
+		})
+	}()
+	<-begun
+	ctx, end := context.WithCancel(t.Context())
+	waiting := make(chan error)
+	go func() {
+		q := Query{Vector: rows[5].Vector, K: 3}
+		got, err := r.Search(ctx, q, nil)
+		if len(got) > 0 {
+			err = fmt.Errorf("%d rows, %w", len(got), err)
+		}
+		waiting <- err
+	}()
+	time.AfterFunc(20*time.Millisecond, end)
+	select {
+	case err := <-waiting:
+		if !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("the search waits for the load")
+	}
+	close(release)
+	if err := <-loaded; err != nil {
+		t.Error(err)
+	}
+	var trace Trace
+	got, err := r.Search(t.Context(), Query{Vector: rows[5].Vector, K: 3, Trace: &trace}, nil)
+	if err != nil || len(got) != 3 || trace.Bits == 0 {
+		t.Errorf("%v, %v, %+v", got, err, trace)
 	}
 }

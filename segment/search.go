@@ -95,7 +95,10 @@ func (r *Reader) search(ctx context.Context, q *Query, dst []hnsw.Neighbor) ([]h
 	if q.Allowed != nil {
 		allowed = s.bitset(q.Allowed, r.rows)
 	}
-	g := r.graphFor(q, m)
+	g, err := r.graphFor(ctx, q, m)
+	if err != nil {
+		return dst, err
+	}
 	v, err := r.matrix()
 	if err != nil {
 		return dst, err
@@ -127,11 +130,11 @@ func (r *Reader) matches(q *Query) (int, error) {
 // graphFor is the graph if a query with m allowed rows is to be asked of it.
 // Of a few rows the vectors are nearer than their codes, and a segment that
 // nobody has searched yet need not be loaded for them.
-func (r *Reader) graphFor(q *Query, m int) *hnsw.Graph {
+func (r *Reader) graphFor(ctx context.Context, q *Query, m int) (*hnsw.Graph, error) {
 	if q.Exact || m <= min(max(exactRows, 2*q.K), int(r.rows)/2) {
-		return nil
+		return nil, nil
 	}
-	return r.usableGraph()
+	return r.usableGraph(ctx)
 }
 
 // bitset is the rows in b as a bit for each of n, nil for nil.

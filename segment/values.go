@@ -36,7 +36,7 @@ func (r *Reader) Values(ctx context.Context, key string, begin func(), visit fun
 }
 
 func (r *Reader) indexedValues(ctx context.Context, key string, visit func(filter.Kind, filter.Value, []uint32) error) error {
-	ix, err := r.filterIndex()
+	ix, err := r.filterIndex(ctx)
 	if err != nil {
 		return err
 	}

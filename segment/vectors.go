@@ -1,6 +1,7 @@
 package segment
 
 import (
+	"context"
 	"encoding/binary"
 	"math"
 	"unsafe"
@@ -70,7 +71,7 @@ func (r *Reader) matrix() (hnsw.Vectors, error) {
 		return v, err
 	}
 	if !aliased(b) {
-		return r.copied.get(r.copyMatrix)
+		return r.copied.get(context.Background(), r.copyMatrix)
 	}
 	v.Data = floats(b)
 	if !r.vectors.Whole() {
