@@ -36,6 +36,11 @@ const (
 	// tightReach is how far from the head its group reaches along one coordinate, in
 	// steps: farther, and the grid of its own would not be much finer.
 	tightReach = 12
+	// A group stands apart: no more than one in tightBeside of its links leads to
+	// other rows within tightAround steps. Where rows are dense here and less so there,
+	// groups would cut what belongs together.
+	tightAround = 6
+	tightBeside = 32
 	// tightMany is the memory of a build, in bytes, from which on a group is
 	// linked by all workers together: each of them might have one.
 	tightMany = 8 << 20
@@ -118,8 +123,8 @@ func (b *builder) linkGroups(groups []tightGroup, few int) error {
 }
 
 // tightGroups finds the groups along the links of level 0. What is joined so may
-// reach far, from one row to the next: of that, only rows that are equal to the
-// grid are groups.
+// reach far, from one row to the next, or not stand apart: of that, only rows that
+// are equal to the grid are groups.
 func (b *builder) tightGroups() ([]tightGroup, error) {
 	limit := b.tightLimit(tightStep)
 	if b.points.inverse < tightFiner*b.coarse {
@@ -141,13 +146,17 @@ func (b *builder) tightGroups() ([]tightGroup, error) {
 	if err != nil {
 		return nil, err
 	}
+	apart, err := b.apart(joined)
+	if err != nil {
+		return nil, err
+	}
 	var groups []tightGroup
 	clear(near)
 	all, some := len(b.rows), false
-	for _, t := range joined {
+	for i, t := range joined {
 		switch {
 		case len(t.rows) < tightLeast:
-		case len(t.rows) < all && (limit == 0 || b.narrow(t.rows)):
+		case len(t.rows) < all && (limit == 0 || apart[i] && b.narrow(t.rows)):
 			groups = append(groups, t)
 		default:
 			for _, r := range t.rows {
@@ -168,6 +177,39 @@ func (b *builder) tightGroups() ([]tightGroup, error) {
 		slices.SortFunc(groups, func(t, u tightGroup) int { return int(t.rows[0]) - int(u.rows[0]) })
 	}
 	return b.withHeads(groups, all), b.ctx.Err()
+}
+
+// apart reports which groups stand apart.
+func (b *builder) apart(groups []tightGroup) ([]bool, error) {
+	limit := b.tightLimit(tightAround)
+	of, beside := make([]uint32, b.v.Rows), make([]uint8, b.v.Rows)
+	for i, t := range groups {
+		for _, r := range t.rows {
+			of[r] = uint32(i + 1)
+		}
+	}
+	err := b.each(len(b.rows), func(w *worker, i int) {
+		r := b.rows[i]
+		if g := of[r]; g > 0 && len(groups[g-1].rows) >= tightLeast {
+			w.aim(b.grid, r)
+			list := b.g.neighbours(0, r)
+			for j, d := range w.distances(list) {
+				if d <= limit && of[list[j]] != g {
+					beside[r]++
+				}
+			}
+		}
+	})
+	apart := make([]bool, len(groups))
+	for i, t := range groups {
+		out, all := 0, 0
+		for _, r := range t.rows {
+			out += int(beside[r])
+			all += len(b.g.neighbours(0, r))
+		}
+		apart[i] = out*tightBeside <= all
+	}
+	return apart, err
 }
 
 // withHeads chooses the heads of groups, unless these have too few of all rows.

@@ -244,3 +244,19 @@ func TestTightCancel(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestTightStandApart: where rows are dense here and less so there, as those of
+// few numbers are, groups would cut what belongs together.
+func TestTightStandApart(t *testing.T) {
+	const n, queries = 10000, 100
+	for _, dim := range []int{3, 4, 5} {
+		rows, held := split(clustered(9, n+queries, dim), queries)
+		for _, m := range metrics {
+			v := matrix(m, rows, dim, 0)
+			g := mustBuild(t, v, Params{})
+			if got := recall(t, walkOnly, g, v, held, 10, 50, nil); got < 0.99 || m == kernel.L2 && g.grouped {
+				t.Errorf("%d numbers, %v: recall %.3f, grouped %v", dim, m, got, g.grouped)
+			}
+		}
+	}
+}
