@@ -303,9 +303,11 @@ func (db *DB) removeOldAudit() error {
 		}
 		f := auditFile{name: auditDir + "/" + i.Name, first: first}
 		var s salvaged
-		if err := s.whole(db, f); errors.Is(err, ErrCorrupt) { // what the newer one has of it is not all
+		err := s.whole(db, f)
+		switch {
+		case errors.Is(err, ErrCorrupt): // what the newer one has of it is not all
 			err = db.moveAside(auditDir, i.Name)
-		} else if err == nil {
+		case err == nil:
 			err = db.fs.Remove(f.name)
 		}
 		if err != nil && !isNotExist(err) {
