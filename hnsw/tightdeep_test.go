@@ -17,7 +17,7 @@ import (
 // buildSoon builds within seconds or fails: what does not end takes all memory.
 func buildSoon(t *testing.T, name string, v Vectors, p Params) *Graph {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	start := time.Now()
 	g, err := Build(ctx, v, p)
@@ -87,6 +87,9 @@ func TestTightEnds(t *testing.T) {
 			return scaled(3, func() float64 { return 1e-20 })
 		}, 0.9},
 	} {
+		if testing.Short() && tc.n > 10_000 {
+			continue // under the race detector, which sees no more in many rows
+		}
 		rows := make([][]float32, tc.n)
 		for i := range rows {
 			rows[i] = tc.row(i)
