@@ -94,14 +94,13 @@ func (o *options) record(ctx context.Context, db *engine.DB, over *expiries, log
 		return a, err
 	}
 	tend := func(ctx context.Context, now time.Time) error {
-		if err := a.rest(ctx); err != nil {
-			return err
-		}
+		// What it cannot write on a full disk must not keep from removing what makes room.
+		wrong := a.rest(ctx)
 		removed, err := db.TendAudit(ctx, engine.AuditKeep{Now: now, Age: o.audit.keepFor, Bytes: o.audit.keep})
 		if removed.Files > 0 {
 			log.Info("audit records removed", "through", removed.Through, "files", removed.Files, "bytes", removed.Bytes)
 		}
-		return err
+		return errors.Join(wrong, err)
 	}
 	failed := func(err error) { log.Error("the audit log", "error", err.Error()) }
 	if a.told, err = o.tell(ctx, log, past(ctx, db)); err != nil {
