@@ -35,17 +35,9 @@ func BenchmarkAccess(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	db, err := engine.Open(b.TempDir(), nil)
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() {
-		if err := db.Close(); err != nil {
-			b.Error(err)
-		}
-	})
-	open := &wire{address: serveOver(b, db, nil), set: s}
-	closed := &wire{address: serveOver(b, db, who), set: s}
+	db := openFresh(b)
+	open := &wire{address: serveOver(b, db, server.Config{Audit: audit.New(db, audit.Defaults())}), set: s}
+	closed := &wire{address: serveOver(b, db, server.Config{Access: who, Audit: audit.New(db, audit.Defaults())}), set: s}
 	path := open.fill(b, *httpRows)
 	requests := open.queries(path, `"include":["distances"]`)
 	with := make([][]byte, len(requests))
@@ -99,19 +91,32 @@ func manyUsers(b *testing.B, n int) (p *access.Policy, key string) {
 	return p, key
 }
 
-// serveOver starts a server over a store until the benchmark ends.
-func serveOver(b *testing.B, db *engine.DB, who *access.Directory) string {
+// openFresh opens a new store until the benchmark ends.
+func openFresh(b *testing.B) *engine.DB {
 	b.Helper()
+	db, err := engine.Open(b.TempDir(), nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		if err := db.Close(); err != nil {
+			b.Error(err)
+		}
+	})
+	return db
+}
+
+// serveOver starts a server over a store until the benchmark ends.
+func serveOver(b *testing.B, db *engine.DB, c server.Config) string {
+	b.Helper()
+	c.Store, c.Log = server.EngineStore(db), slog.New(slog.NewTextHandler(io.Discard, nil))
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		b.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error)
-	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	go func() {
-		done <- server.New(server.Config{Store: server.EngineStore(db), Log: log, Access: who, Audit: audit.New(db, audit.Defaults())}).Serve(ctx, l)
-	}()
+	go func() { done <- server.New(c).Serve(ctx, l) }()
 	b.Cleanup(func() {
 		stop()
 		if err := <-done; err != nil {

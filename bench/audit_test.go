@@ -1,15 +1,10 @@
 package main
 
 import (
-	"context"
-	"io"
-	"log/slog"
-	"net"
 	"slices"
 	"testing"
 	"time"
 
-	"github.com/chromad/chromad/engine"
 	"github.com/chromad/chromad/server"
 	"github.com/chromad/chromad/server/audit"
 )
@@ -25,15 +20,7 @@ func BenchmarkAudit(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	db, err := engine.Open(b.TempDir(), nil)
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() {
-		if err := db.Close(); err != nil {
-			b.Error(err)
-		}
-	})
+	db := openFresh(b)
 	names := []string{"none", "off", "acts", "all"}
 	var wires []*wire
 	for _, name := range names {
@@ -50,7 +37,7 @@ func BenchmarkAudit(b *testing.B) {
 				}
 			})
 		}
-		wires = append(wires, &wire{address: serveAudited(b, db, log), set: s})
+		wires = append(wires, &wire{address: serveOver(b, db, server.Config{Audit: log}), set: s})
 	}
 	path := wires[0].fill(b, *httpRows)
 	requests := wires[0].queries(path, `"include":["distances"]`)
@@ -71,25 +58,4 @@ func BenchmarkAudit(b *testing.B) {
 			b.ReportMetric(took[0][len(took[0])/2]/took[i][len(took[i])/2], name+"-ratio")
 		}
 	}
-}
-
-func serveAudited(b *testing.B, db *engine.DB, record *audit.Log) string {
-	b.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		b.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	done := make(chan error)
-	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	go func() {
-		done <- server.New(server.Config{Store: server.EngineStore(db), Log: log, Audit: record}).Serve(ctx, l)
-	}()
-	b.Cleanup(func() {
-		stop()
-		if err := <-done; err != nil {
-			b.Error(err)
-		}
-	})
-	return l.Addr().String()
 }

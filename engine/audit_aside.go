@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"path"
 	"strconv"
 	"strings"
@@ -132,21 +131,10 @@ func (db *DB) resealOneAside(base string, newest uint32) error {
 
 // rawBytes reads a file as it is.
 func (db *DB) rawBytes(name string) ([]byte, error) {
-	f, err := db.fs.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	size, err := f.Size()
-	if err == nil && size > maxAuditFile {
-		err = fmt.Errorf("%s has %d bytes: %w", name, size, ErrTooLarge)
-	}
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	b := make([]byte, size)
-	n, err := f.ReadAt(b, 0)
-	if err == io.EOF {
-		err = nil
-	}
-	return b[:n], errors.Join(err, f.Close())
+	return disk.ReadWhole(db.fs, name, func(size int64) error {
+		if size > maxAuditFile {
+			return fmt.Errorf("%s has %d bytes: %w", name, size, ErrTooLarge)
+		}
+		return nil
+	})
 }

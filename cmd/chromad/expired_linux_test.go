@@ -2,8 +2,6 @@ package main
 
 import (
 	"fmt"
-	"io"
-	"net/http"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -31,7 +29,7 @@ func TestExpiredAudited(t *testing.T) {
 	must(t, db.Close())
 	time.Sleep(time.Until(time.Unix(over, 0)))
 	s := start(t, "--path", path)
-	for end := time.Now().Add(20 * time.Second); !strings.Contains(answerOf(t, s.address+"/metrics"), "chromad_expired_records_total 3"); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(20 * time.Second); !strings.Contains(ask(t, "GET", s.address+"/metrics", ""), "chromad_expired_records_total 3"); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("the background deletes nothing")
 		}
@@ -40,15 +38,4 @@ func TestExpiredAudited(t *testing.T) {
 	if got, want := recordedExpiries(t, path), []string{"system allowed default_tenant/default_database/docs 3"}; !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}
-}
-
-// answerOf is what the server answers.
-func answerOf(t *testing.T, url string) string {
-	t.Helper()
-	res, err := http.Get(url)
-	must(t, err)
-	defer res.Body.Close()
-	body, err := io.ReadAll(res.Body)
-	must(t, err)
-	return string(body)
 }

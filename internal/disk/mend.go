@@ -71,15 +71,26 @@ type memory []byte
 func (m memory) Bytes() []byte { return m }
 func (m memory) Close() error  { return nil }
 
-// readWhole copies a file into memory.
+// readWhole copies a file into memory that may have sections.
 func readWhole(fs vfs.FS, name string) ([]byte, error) {
+	return ReadWhole(fs, name, func(size int64) error {
+		if size < HeaderSize+tableHead+footerSize || size != int64(int(size)) {
+			return &CorruptError{File: name, Offset: size, Err: fmt.Errorf("file ends after %d bytes", size)}
+		}
+		return nil
+	})
+}
+
+// ReadWhole copies a file into memory, unless fits says that it has too many
+// bytes, or too few.
+func ReadWhole(fs vfs.FS, name string, fits func(size int64) error) ([]byte, error) {
 	f, err := fs.Open(name)
 	if err != nil {
 		return nil, err
 	}
 	size, err := f.Size()
-	if err == nil && (size < HeaderSize+tableHead+footerSize || size != int64(int(size))) {
-		err = &CorruptError{File: name, Offset: size, Err: fmt.Errorf("file ends after %d bytes", size)}
+	if err == nil {
+		err = fits(size)
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
