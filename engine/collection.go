@@ -159,6 +159,12 @@ func (c *Collection) infoLocked() Info {
 // ID is the collection's identity, which survives renaming.
 func (c *Collection) ID() ID { return c.id }
 
+func (c *Collection) metric() Metric {
+	c.db.mu.RLock()
+	defer c.db.mu.RUnlock()
+	return c.spec.Metric
+}
+
 // usable returns why the collection cannot be used, if so.
 func (c *Collection) usable() error {
 	if c.dropped.Load() {

@@ -120,7 +120,7 @@ func (c *Collection) writeOn(ctx context.Context, g *Guarded, kind writeKind, re
 		return err
 	}
 	dim, size, err := checkRecords(recs, kind, &c.db.opts.Limits)
-	if err == nil && c.spec.Metric == Cosine && was == nil {
+	if err == nil && was == nil && c.metric() == Cosine {
 		err = checkLengths(recs)
 	}
 	if err != nil {
