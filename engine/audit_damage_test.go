@@ -206,13 +206,14 @@ func TestAuditAside(t *testing.T) {
 // Power is cut at a random operation of a change of keys that meets a damaged
 // file. The next one ends it, the log goes on, and nothing is lost that was not.
 func TestAuditRotateDamagedPowerCut(t *testing.T) {
+	heavy(t)
 	stores := map[bool]*faultfs.FS{}
 	for _, encrypted := range []bool{false, true} {
 		fs, files := wide(t, encrypted)
 		lastBlock(t, fs, wideAudit(encrypted), files[1])
 		stores[encrypted] = fs
 	}
-	runSeeds(t, func(seed uint64) error {
+	powerCuts(t, 40, func(seed uint64) error {
 		ctx := context.Background()
 		r := rand.New(rand.NewPCG(seed, 3))
 		o := wideAudit(true)
@@ -391,7 +392,7 @@ func TestAuditGapPowerCut(t *testing.T) {
 			stores = append(stores, found{fs, last})
 		}
 	}
-	runSeeds(t, func(seed uint64) error {
+	powerCuts(t, 40, func(seed uint64) error {
 		ctx := context.Background()
 		r := rand.New(rand.NewPCG(seed, 5))
 		from := stores[r.IntN(len(stores))]

@@ -19,6 +19,7 @@ var bitStep = flag.Int("damage.step", 20011, "TestEveryBit flips every so many b
 // Each bit of each file of a store flips, alone: nothing that was not written
 // is read, and Check finds it, but for the last frame of the log.
 func TestEveryBit(t *testing.T) {
+	heavy(t)
 	for name, op := range map[string]OperatorKey{"plain": nil, "encrypted": operator("a")} {
 		t.Run(name, func(t *testing.T) {
 			fs, before, after := spoilt(t, op)

@@ -337,6 +337,7 @@ func (a *aviary) life() {
 // moment later. The same life of a plain store shows that every kind of canary
 // would be found.
 func TestCanaries(t *testing.T) {
+	heavy(t)
 	kinds := []string{
 		"collection metadata", "collection name", "database", "document", "extension", "id",
 		"metadata key", "metadata value", "resource", "tenant", "uri", "vector",

@@ -131,6 +131,7 @@ func TestCheckKeys(t *testing.T) {
 // A byte of each section, of log and checkpoint: the finding names the place
 // and the collection, and says whether something is lost.
 func TestCheckNamesThePlace(t *testing.T) {
+	heavy(t)
 	fs, _ := lived(t, nil)
 	before := fs.Ops()
 	r := checked(t, fs, nil)

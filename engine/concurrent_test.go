@@ -32,6 +32,18 @@ func rounds(n int) int {
 	return n
 }
 
+// heavy marks a test of much work in one order. The race detector makes it ten
+// times as slow and sees nothing in it that it does not see in smaller ones, so
+// its run (-short) leaves it out; in the other run it shares the time of others
+// like it.
+func heavy(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("heavy: not with -short")
+	}
+	t.Parallel()
+}
+
 // Readers see batches whole, never a part, whatever is flushed or merged
 // meanwhile; and a writer reads what it wrote.
 func TestWholeBatches(t *testing.T) { bothWays(t, batchesAreWhole) }

@@ -154,8 +154,10 @@ func sector(r *rand.Rand, b []byte) []byte {
 // ever read, what is refused is refused as damage, and Check finds all of it,
 // but for the last frame of the log, which a power cut may have torn.
 func TestDamage(t *testing.T) {
+	heavy(t)
 	for name, op := range map[string]OperatorKey{"plain": nil, "encrypted": operator("a")} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			fs, before, after := spoilt(t, op)
 			names := slices.DeleteFunc(fs.Files(), func(n string) bool {
 				b, _ := fs.Content(n)

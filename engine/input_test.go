@@ -261,6 +261,7 @@ func TestDegenerateVectors(t *testing.T) {
 
 // Conditions as deep and as wide as they come end, and say what they mean.
 func TestLargeConditions(t *testing.T) {
+	heavy(t)
 	ctx := t.Context()
 	var recs []Record
 	for i := range 100 {

@@ -14,7 +14,10 @@ import (
 // The k-th read of each kind fails, is short, or has a bit flipped, while a
 // store is opened, read and merged: an error or what is right, never anything
 // else, and the next Open finds all of it.
-func TestReadFaults(t *testing.T) { bothWays(t, readFaults) }
+func TestReadFaults(t *testing.T) {
+	heavy(t)
+	bothWays(t, readFaults)
+}
 
 func readFaults(t *testing.T, key OperatorKey) {
 	ctx := t.Context()

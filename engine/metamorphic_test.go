@@ -24,11 +24,7 @@ var metaSeeds = flag.Int("meta.seeds", 10, "seeds of TestMetamorphic")
 // queries to the bit, and the answers of a model that evaluates filters record
 // by record.
 func TestMetamorphic(t *testing.T) {
-	for seed := range uint64(rounds(*metaSeeds)) {
-		if err := metamorphicOne(seed); err != nil {
-			t.Fatalf("seed %d (run with -meta.seeds=%d): %v", seed, seed+1, err)
-		}
-	}
+	runSeeds(t, 0, rounds(*metaSeeds), metamorphicOne, func(seed uint64) string { return fmt.Sprintf("-meta.seeds=%d", seed+1) })
 }
 
 // variant is one way to run the operations.

@@ -119,6 +119,7 @@ func TestPlainLogBehind(t *testing.T) {
 // TestCutKeys cuts the files of keys at every length: refused with an error that
 // names the file, nothing is written.
 func TestCutKeys(t *testing.T) {
+	heavy(t)
 	fs, m := aStore(t, operator("a"))
 	for _, name := range fs.Files() {
 		if !strings.HasPrefix(name, "keys/") {

@@ -26,22 +26,28 @@ var (
 // encrypted from the beginning, and of the others half become so.
 // After each cut the store must be the model before or after the call that
 // was under way, record by record.
-func TestPowerCut(t *testing.T) { runSeeds(t, powerCutOne) }
+func TestPowerCut(t *testing.T) { powerCuts(t, 40, powerCutOne) }
 
 // The same with eight writers that share collections' log and files, each
 // with records of its own.
-func TestPowerCutConcurrent(t *testing.T) { runSeeds(t, powerCutMany) }
+func TestPowerCutConcurrent(t *testing.T) { powerCuts(t, 20, powerCutMany) }
 
-// runSeeds spreads seeds over the cores.
-func runSeeds(t *testing.T, run func(seed uint64) error) {
+func powerCuts(t *testing.T, short int, run func(seed uint64) error) {
+	t.Helper()
+	seeds := *cutSeeds
+	if testing.Short() {
+		seeds = min(seeds, short)
+	}
+	runSeeds(t, *cutFirst, seeds, run, func(seed uint64) string { return fmt.Sprintf("-powercut.first=%d -powercut.seeds=1", seed) })
+}
+
+// runSeeds spreads seeds, from the first on, over the cores; again tells the
+// flags that run one of them again.
+func runSeeds(t *testing.T, first uint64, seeds int, run func(seed uint64) error, again func(seed uint64) string) {
 	t.Helper()
 	enough := int64(5)
 	if f := flag.Lookup("test.failfast"); f.Value.String() == "true" {
 		enough = 1
-	}
-	seeds := int64(*cutSeeds)
-	if testing.Short() {
-		seeds = min(seeds, 40)
 	}
 	var next, bad atomic.Int64
 	var wg sync.WaitGroup
@@ -49,13 +55,13 @@ func runSeeds(t *testing.T, run func(seed uint64) error) {
 		wg.Go(func() {
 			for {
 				n := next.Add(1) - 1
-				if n >= seeds || bad.Load() >= enough {
+				if n >= int64(seeds) || bad.Load() >= enough {
 					return
 				}
-				seed := *cutFirst + uint64(n)
+				seed := first + uint64(n)
 				if err := run(seed); err != nil {
 					bad.Add(1)
-					t.Errorf("seed %d (run with -powercut.first=%d -powercut.seeds=1): %v", seed, seed, err)
+					t.Errorf("seed %d (run with %s): %v", seed, again(seed), err)
 				}
 			}
 		})

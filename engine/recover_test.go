@@ -134,6 +134,7 @@ func TestReplayOnFullDisk(t *testing.T) {
 // Power fails at every operation of opening a store whose log is flushed on
 // the way.
 func TestCrashInReplay(t *testing.T) {
+	heavy(t)
 	disk, m := longLog(t, 240)
 	step := 2
 	if testing.Short() {

@@ -200,6 +200,7 @@ func TestRepairOlderCheckpoint(t *testing.T) {
 // Records whose place in the order is lost are kept: the place follows from
 // their neighbours, or they come last.
 func TestRepairOrders(t *testing.T) {
+	heavy(t)
 	ctx := t.Context()
 	for _, gaps := range []bool{false, true} {
 		fs := faultfs.New(1)
@@ -242,6 +243,7 @@ func TestRepairOrders(t *testing.T) {
 // The same random damage to an encrypted store. Damaged keys end the repair;
 // what they protect is gone.
 func TestRepairRandomEncrypted(t *testing.T) {
+	heavy(t)
 	op := operator("a")
 	fs, m, history := livedHistory(t, op)
 	before := checked(t, fs, op).Findings

@@ -79,6 +79,7 @@ func epochs(t *testing.T) map[string]func(db *DB) error {
 // nothing. Only where log and checkpoints are both put back is it the old store, which
 // who knows the generation refuses.
 func TestPutBack(t *testing.T) {
+	heavy(t)
 	ctx := t.Context()
 	for how, work := range epochs(t) {
 		fs, was := aStore(t, operator("a"))

@@ -432,6 +432,7 @@ var (
 
 // TestRulesTexts holds every text of the project, whatever its language.
 func TestRulesTexts(t *testing.T) {
+	t.Parallel()
 	report(t, checkTexts(project(t).texts))
 }
 

@@ -115,6 +115,7 @@ func visit(ctx context.Context, fs *faultfs.FS, all map[[2]string]model) (refuse
 // under the header that belongs there. Neither the engine takes it, nor would
 // a reader that knows nothing of the file but its name and header.
 func TestSwappedFiles(t *testing.T) {
+	heavy(t)
 	fs, all := village(t, 0)
 	other, _ := village(t, 100)
 	if n, err := visit(t.Context(), fs, all); n != 0 || err != nil {
@@ -217,6 +218,7 @@ func refusedBlocks(t *testing.T, what string, keys seal.Keys, h disk.Header, rig
 // in the place of each, dropped, and all turned round. Even somebody who could
 // write the table, and with it the checksums, would be found out by the seals.
 func TestSwappedBlocks(t *testing.T) {
+	heavy(t)
 	ctx := t.Context()
 	fs := faultfs.New(1)
 	db := openOn(t, fs, Options{Keys: operator("a"), GraphMin: 1 << 20, Workers: 1})

@@ -47,6 +47,7 @@ func tiny(t testing.TB) (*faultfs.FS, model) {
 // reserve, padding, the block size of a file of keys, which has one block). What refuses a sealed byte is a checksum, a root or the
 // seal: no decoder has seen anything that was decrypted.
 func TestTamper(t *testing.T) {
+	heavy(t)
 	fs, m := tiny(t)
 	r := rand.New(rand.NewPCG(1, 31))
 	th := newThief(t, fs, operator("a"))

@@ -9,6 +9,7 @@ import (
 // TestNearCopies: documents that are nearly the same, many kinds of them, are
 // told apart in a segment, after a merge, and when the store is opened again.
 func TestNearCopies(t *testing.T) {
+	heavy(t)
 	const dim, kinds, copies = 24, 8, 150
 	ctx := t.Context()
 	db, fs := newDB(t, Options{GraphMin: 1000, Workers: 2})

@@ -43,6 +43,7 @@ func TestSameBytes(t *testing.T) {
 // TestTraps builds over vectors that break naive graphs. Each must be
 // reachable throughout, find what a scan finds, and be of the usual degree.
 func TestTraps(t *testing.T) {
+	heavy(t)
 	const dim = 6
 	r := rand.New(rand.NewPCG(22, 23))
 	many := func(n int, f func(i int) []float32) (rows [][]float32) {

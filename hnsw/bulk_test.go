@@ -154,6 +154,7 @@ func TestSplit(t *testing.T) {
 // TestSizes builds at the borders of panels, groups and parts, from vectors of
 // so few numbers that the grid holds them several times.
 func TestSizes(t *testing.T) {
+	heavy(t)
 	for _, n := range []int{0, 1, 2, 31, 32, 33, 1000, groupOnly + 1, fewNodes + 1} {
 		for _, dim := range []int{1, 2} {
 			rows := clustered(55, n, dim)
@@ -184,13 +185,9 @@ func TestSizes(t *testing.T) {
 // float32, which the forms add up in different orders.
 func TestSameForms(t *testing.T) {
 	const ask = "CHROMAD_TEST_SUM"
-	dims, metrics := []int{3, 40}, metrics
-	if testing.Short() { // under the race detector, which sees one goroutine here
-		dims, metrics = dims[:1], metrics[:1]
-	}
 	sum := func() string {
 		all := sha256.New()
-		for _, dim := range dims {
+		for _, dim := range []int{3, 40} {
 			rows := clustered(56, groupOnly+500, dim)
 			for _, m := range metrics {
 				g := mustBuild(t, matrix(m, rows, dim, 0), Params{})
@@ -199,13 +196,15 @@ func TestSameForms(t *testing.T) {
 		}
 		return fmt.Sprintf("%x", all.Sum(nil))
 	}
-	if os.Getenv(ask) != "" {
+	if os.Getenv(ask) == "" {
+		heavy(t)
+	} else {
 		fmt.Printf("sum: %s %s\n", kernel.Name(), sum())
 		return
 	}
 	want := sum()
 	for _, form := range []string{"generic", "avx2"} {
-		cmd := exec.Command(os.Args[0], "-test.run=^TestSameForms$", "-test.count=1", fmt.Sprintf("-test.short=%t", testing.Short()))
+		cmd := exec.Command(os.Args[0], "-test.run=^TestSameForms$", "-test.count=1")
 		cmd.Env = append(os.Environ(), ask+"=1", "CHROMAD_KERNEL="+form)
 		out, err := cmd.CombinedOutput()
 		if err != nil {

@@ -13,6 +13,7 @@ import (
 // mapped can be written to by others. Whatever the bytes become after they
 // were checked, searches end, within their memory, and find rows there are.
 func TestChangedAfterDecode(t *testing.T) {
+	heavy(t)
 	const rows, dim, seed = 2500, 12, 71
 	for i := range 2 * len(metrics) {
 		metric, bits := metrics[i/2], []int{0, plainBits}[i%2]

@@ -10,6 +10,18 @@ import (
 
 var metrics = []kernel.Metric{kernel.L2, kernel.Cosine, kernel.IP}
 
+// heavy marks a test of much work in one order. The race detector makes it ten
+// times as slow and sees nothing in it that it does not see in smaller ones, so
+// its run (-short) leaves it out; in the other run it shares the time of others
+// like it.
+func heavy(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("heavy: not with -short")
+	}
+	t.Parallel()
+}
+
 // matrix turns rows of dim numbers into Vectors, with a stride beyond dim
 // when pad > 0.
 func matrix(m kernel.Metric, rows [][]float32, dim, pad int) Vectors {

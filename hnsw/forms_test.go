@@ -21,6 +21,7 @@ func TestForms(t *testing.T) {
 		printAnswers(t, dir)
 		return
 	}
+	heavy(t)
 	dir := t.TempDir()
 	for _, m := range metrics {
 		v, _ := ofForms(m)

@@ -43,6 +43,7 @@ func TestRecall(t *testing.T) {
 // one region, which may be anywhere seen from the query, for the rows nearest
 // to the query and for those farthest from it. It sees every plan.
 func TestRecallFiltered(t *testing.T) {
+	heavy(t)
 	const n, dim, queries = 24000, 32, 30
 	base, held := split(clustered(11, n+queries, dim), queries)
 	for _, m := range metrics {
@@ -98,6 +99,7 @@ func TestRecallFiltered(t *testing.T) {
 
 // TestBound: rows at the bound or beyond are left out, and no others.
 func TestBound(t *testing.T) {
+	heavy(t)
 	const n, dim = 12000, 16
 	base, held := split(clustered(18, n+20, dim), 20)
 	few := make([]uint64, (n+63)/64)
@@ -327,6 +329,7 @@ func TestRescanKeeps(t *testing.T) {
 
 // TestWide: answers and pools of more rows than are kept in order all the time.
 func TestWide(t *testing.T) {
+	heavy(t)
 	const n, dim = 20000, 4
 	base, queries := split(clustered(21, n+4, dim), 4)
 	odd := make([]uint64, n/64+1)

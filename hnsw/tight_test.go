@@ -44,6 +44,7 @@ func tightRows(seed uint64, n, dim, tight, size int, spread float64) (rows, near
 // of that of all rows are searched as well as others, be all rows in such or a
 // tenth of them.
 func TestTightClusters(t *testing.T) {
+	heavy(t)
 	const n, dim = 4000, 64
 	for _, tc := range []struct {
 		metric      kernel.Metric
@@ -137,6 +138,7 @@ func TestTightGroups(t *testing.T) {
 // TestTightPieces: a cluster of more rows than a bulk compares at a time, all of
 // them equal to its grid, is one group all the same.
 func TestTightPieces(t *testing.T) {
+	heavy(t)
 	const n, dim = 12000, 16
 	rows, near := tightRows(91, n, dim, n*5/6, n, 0.0001)
 	v := matrix(kernel.L2, rows, dim, 0)
@@ -150,6 +152,7 @@ func TestTightPieces(t *testing.T) {
 // TestTightIsNotOrdinary: rows as they usually are have codes as they had, and
 // no groups; nor have pairs of near rows, and clusters that are few.
 func TestTightIsNotOrdinary(t *testing.T) {
+	heavy(t)
 	const n = 3000
 	few, _ := tightRows(82, n, 128, 10, 10, 0.001)
 	pairs, _ := tightRows(83, n, 128, n/2, 2, 0.001)

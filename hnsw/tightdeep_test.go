@@ -35,6 +35,7 @@ func buildSoon(t *testing.T, name string, v Vectors, p Params) *Graph {
 // TestTightEnds: rows that no grid tells apart, or none but one of their own,
 // are built in one go, and found.
 func TestTightEnds(t *testing.T) {
+	heavy(t)
 	r := rand.New(rand.NewPCG(92, 9))
 	scaled := func(dim int, scale func() float64) []float32 {
 		x, norm := make([]float64, dim), 0.0
@@ -87,9 +88,6 @@ func TestTightEnds(t *testing.T) {
 			return scaled(3, func() float64 { return 1e-20 })
 		}, 0.9},
 	} {
-		if testing.Short() && tc.n > 10_000 {
-			continue // under the race detector, which sees no more in many rows
-		}
 		rows := make([][]float32, tc.n)
 		for i := range rows {
 			rows[i] = tc.row(i)
@@ -115,6 +113,7 @@ func TestTightEnds(t *testing.T) {
 // TestTightEndsMetrics: by the other metrics too. A distance tells less there, so
 // that many rows are as good as the nearest.
 func TestTightEndsMetrics(t *testing.T) {
+	heavy(t)
 	const n, dim = 5000, 4
 	r := rand.New(rand.NewPCG(93, 9))
 	for name, row := range map[string]func(i int) []float32{
@@ -198,6 +197,7 @@ func TestTightHeads(t *testing.T) {
 // TestTightLarge: a group that takes more memory than a worker may is linked by
 // all of them, to the same links.
 func TestTightLarge(t *testing.T) {
+	heavy(t)
 	const n, dim, size = 7000, 1024, 6500
 	rows, near := tightRows(96, n, dim, size, size, 0.001)
 	v := matrix(kernel.L2, rows, dim, 0)
@@ -251,6 +251,7 @@ func TestTightCancel(t *testing.T) {
 // TestTightStandApart: where rows are dense here and less so there, as those of
 // few numbers are, groups would cut what belongs together.
 func TestTightStandApart(t *testing.T) {
+	heavy(t)
 	const n, queries = 10000, 100
 	for _, dim := range []int{3, 4, 5} {
 		rows, held := split(clustered(9, n+queries, dim), queries)
