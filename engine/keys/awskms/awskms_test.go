@@ -161,6 +161,11 @@ func TestBadAnswers(t *testing.T) {
 	text := func(status int, body string) func(http.ResponseWriter, []byte) {
 		return func(w http.ResponseWriter, _ []byte) { w.WriteHeader(status); io.WriteString(w, body) }
 	}
+	// The SDK closes a request's body as soon as the answer begins. A transport that is
+	// still looking for the body's end then ends the connection, within a long answer.
+	slow := func(answer func(http.ResponseWriter, []byte)) func(http.ResponseWriter, []byte) {
+		return func(w http.ResponseWriter, body []byte) { time.Sleep(20 * time.Millisecond); answer(w, body) }
+	}
 	denied := "User: arn:aws:iam::111122223333:user/a is not authorized to perform: kms:Decrypt on resource: " + arnOne
 	for _, c := range []struct {
 		name   string
@@ -184,7 +189,7 @@ func TestBadAnswers(t *testing.T) {
 		{"gateway", text(502, "<html>Bad Gateway</html>"), keys.ErrUnavailable, "502", 3},
 		{"a page", text(200, "<html>welcome</html>"), keys.ErrUnavailable, "not the key service's", 3},
 		{"empty", text(200, ""), keys.ErrUnavailable, "not the key service's", 3},
-		{"too long", text(200, `{"CiphertextBlob":"`+strings.Repeat("A", 2<<20)+`"}`), keys.ErrUnavailable, "not the key service's", 3},
+		{"too long", slow(text(200, `{"CiphertextBlob":"`+strings.Repeat("A", 2<<20)+`"}`)), keys.ErrUnavailable, "not the key service's", 3},
 		{"no fields", text(200, "{}"), keys.ErrUnavailable, "not the key service's", 3},
 		{"wrong types", text(200, `{"CiphertextBlob":5,"Plaintext":[]}`), keys.ErrUnavailable, "not the key service's", 3},
 		{"not base64", text(200, `{"CiphertextBlob":"!","Plaintext":"!"}`), keys.ErrUnavailable, "not the key service's", 3},
