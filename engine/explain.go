@@ -21,7 +21,7 @@ type SegmentPlan struct {
 	Rows    int    // dead ones included
 	Matches int    // rows that were allowed: alive, and what ids and filter select
 	// Plan is "walk" (along the graph), "sweep" (along the graph, keeping what
-	// is allowed), "scan" (codes of all that is allowed), or "exact" (vectors
+	// is allowed), "subgraph" (along what is allowed of it), "scan" (codes of all that is allowed), or "exact" (vectors
 	// of all that is allowed).
 	Plan      string
 	Expanded  int // rows whose links were followed

@@ -68,7 +68,8 @@ func (g *Graph) walkCost(width int) int {
 // allowed ones among those are the answer if they are enough: then the
 // nearest allowed rows lie within the region that was walked through, however
 // the filter has to do with the query. When they are not, the share of
-// allowed rows near the query says how wide the next walk has to be.
+// allowed rows near the query says how wide the next walk has to be, unless a
+// walk over allowed rows only gives an answer first.
 func (g *Graph) follow(s *Scratch, allowed []uint64, k, ef, matches int) bool {
 	if allowed == nil {
 		if ef > widest || matches <= g.walkCost(ef) {
@@ -78,6 +79,7 @@ func (g *Graph) follow(s *Scratch, allowed []uint64, k, ef, matches int) bool {
 		g.walk(s, ef)
 		return s.pool.n >= k
 	}
+	subgraph := g.mayWalkSubgraph(s, matches)
 	for width := ef + 2*k*(g.rows-matches)/matches; width <= widest && g.walkCost(width) <= matches && s.err == nil; {
 		s.trace.Plan = "sweep"
 		g.walk(s, width)
@@ -86,6 +88,10 @@ func (g *Graph) follow(s *Scratch, allowed []uint64, k, ef, matches int) bool {
 		if found >= k+k/2 {
 			return true
 		}
+		if subgraph && g.subgraph(s, allowed, k, ef) {
+			return true
+		}
+		subgraph = false
 		if found == 0 {
 			break // what is allowed is far away, in one direction or in all
 		}

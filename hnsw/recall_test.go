@@ -91,7 +91,7 @@ func TestRecallFiltered(t *testing.T) {
 		}
 		t.Log(m, plans)
 		// Only the two smallest shares are worth reading all their vectors.
-		if plans["exact"] != 4*2*queries || plans["scan"] == 0 || plans["sweep"] == 0 {
+		if plans["exact"] != 4*2*queries || plans["scan"] == 0 || plans["sweep"] == 0 || (plans["subgraph"] == 0) != (m == kernel.IP) {
 			t.Errorf("%v: plans %v", m, plans)
 		}
 	}
@@ -264,24 +264,33 @@ func TestExact(t *testing.T) {
 	}
 }
 
-// TestSearchAllocations goes all ways: a walk, a sweep, a scan, one that goes
-// on until it is sure, and by vectors.
+// TestSearchAllocations goes all ways: a walk, a sweep, one over what is
+// allowed, a scan, one that goes on until it is sure, and by vectors.
 func TestSearchAllocations(t *testing.T) {
 	const n, dim = 9000, 16
 	for _, m := range metrics {
 		v := matrix(m, clustered(17, n, dim), dim, 0)
 		g := mustBuild(t, v, Params{Bits: 2})
 		q := v.row(9)
-		half, few, far := make([]uint64, (n+63)/64), make([]uint64, (n+63)/64), make([]uint64, (n+63)/64)
+		half, few, far, side := make([]uint64, (n+63)/64), make([]uint64, (n+63)/64), make([]uint64, (n+63)/64), make([]uint64, (n+63)/64)
 		for w := range half {
 			half[w], few[w] = 0x5555555555555555, 0x10001
 		}
 		for _, nb := range exactly(v, q, n, nil, nil)[n/2:] {
 			far[nb.Row>>6] |= 1 << (nb.Row & 63)
 		}
+		other := v.row(n/2 - 1)
+		for _, nb := range exactly(v, other, n, nil, nil)[:n/2] {
+			side[nb.Row>>6] |= 1 << (nb.Row & 63)
+		}
 		var s Scratch
 		dst := make([]Neighbor, 0, 10)
-		for name, query := range map[string]Query{"walk": {}, "sweep": {Allowed: half}, "scan": {Allowed: few}, "rescan": {Allowed: far}, "exact": {Exact: true}} {
+		for name, query := range map[string]Query{
+			"walk": {}, "sweep": {Allowed: half}, "subgraph": {Allowed: side}, "scan": {Allowed: few}, "rescan": {Allowed: far}, "exact": {Exact: true},
+		} {
+			if name == "subgraph" && m == kernel.IP {
+				continue // never goes this way
+			}
 			query.Vector, query.K, query.EF = q, 10, 40
 			dst = all(g.Search(dst[:0], v, query, &s))
 			if trace := s.Trace(); trace.Plan != name && (name != "rescan" || trace.Scored < 2*trace.Matches) {

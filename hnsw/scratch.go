@@ -8,13 +8,14 @@ import (
 	"github.com/chromad/chromad/internal/quant"
 )
 
-// Scratch is the memory of one search at a time: one bit per row and
+// Scratch is the memory of one search at a time: a bit or two per row and
 // some 30 bytes per unit of ef. The zero value is ready. Keeping it for the
 // next search saves the allocations; beside the trace it holds nothing that
 // matters between searches.
 type Scratch struct {
 	query     quant.Query
 	visited   []uint64
+	bridged   []uint64 // rows that are not allowed and whose links were looked at
 	pool      pool
 	hops      [2]kernel.Hop // one is being gathered while the other waits to be scored
 	rows      []uint32
@@ -33,8 +34,9 @@ type Scratch struct {
 // Trace is what a search did.
 type Trace struct {
 	// Plan is the way it took last: "exact" compared vectors only, "scan" all
-	// allowed codes, "walk" went through the graph, and "sweep" did with a
-	// filter. A way that came to nothing before is counted below too.
+	// allowed codes, "walk" went through the graph, "sweep" did with a filter,
+	// and "subgraph" went through the part that is allowed. A way that came to
+	// nothing before is counted below too.
 	Plan     string
 	Matches  int // rows that were allowed
 	Expanded int // rows whose links were followed

@@ -115,7 +115,7 @@ func (g *Graph) walk(s *Scratch, ef int) {
 		}
 	}
 	s.pool.unmark()
-	g.approach(s)
+	g.approach(s, nil)
 }
 
 // Rows that lookElsewhere begins from, spread over all, and those it keeps.
@@ -137,7 +137,7 @@ func (g *Graph) lookElsewhere(s *Scratch) {
 	}
 	s.hops[0].Gather(s.rows)
 	s.offer(&s.hops[0])
-	g.approach(s)
+	g.approach(s, nil)
 	s.elsewhere = append(s.elsewhere, s.pool.keys[:s.pool.n]...)
 }
 
@@ -232,8 +232,9 @@ func (p *pool) unmark() {
 // that was not, until all of them were. Two steps overlap: while the codes of
 // one row's neighbours are on their way from memory, those of the row before
 // are scored. So the next row is chosen before the last one's neighbours are
-// known, which is nearly always the same choice.
-func (g *Graph) approach(s *Scratch) {
+// known, which is nearly always the same choice. With a set of allowed rows, all
+// others marked, it walks over these, see subgraph.
+func (g *Graph) approach(s *Scratch, allowed []uint64) {
 	p := &s.pool
 	next, last := &s.hops[0], &s.hops[1]
 	for at := 0; ; {
@@ -245,7 +246,11 @@ func (g *Graph) approach(s *Scratch) {
 			p.keys[at] |= expanded
 			at++
 			s.trace.Expanded++
-			next.Gather(g.neighbours(0, row))
+			links := g.neighbours(0, row)
+			next.Gather(links)
+			if allowed != nil {
+				g.bridge(s, next, links, allowed)
+			}
 			g.prefetch(p, at)
 		} else if last.Len() == 0 {
 			return
