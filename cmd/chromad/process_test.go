@@ -18,10 +18,6 @@ import (
 
 const collectionsPath = "/api/v2/tenants/default_tenant/databases/default_database/collections"
 
-// quickExit keeps a process under the race detector from waiting a second
-// for further races before it ends.
-const quickExit = "GORACE=atexit_sleep_ms=0"
-
 // process is a chromad in a process of its own: this binary, which TestMain
 // turns into the command.
 type process struct {
@@ -40,7 +36,7 @@ func launch(t testing.TB, path string, args ...string) (p *process, log *bufio.S
 	t.Helper()
 	p = &process{client: &http.Client{Transport: &http.Transport{}}, ended: make(chan struct{})}
 	p.cmd = exec.Command(os.Args[0], append([]string{"run", "--port", "0", "--path", path}, args...)...)
-	p.cmd.Env = append(os.Environ(), "CHROMAD_TEST_MAIN=1", quickExit)
+	p.cmd.Env = append(os.Environ(), "CHROMAD_TEST_MAIN=1")
 	stderr, err := p.cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -143,7 +139,7 @@ func again(t *testing.T, prepare func(cmd *exec.Cmd)) (child bool) {
 			cmd.Args = append(cmd.Args, "-"+f.Name+"="+f.Value.String())
 		}
 	})
-	cmd.Env = append(os.Environ(), variable+"="+t.Name(), "TMPDIR="+t.TempDir(), quickExit)
+	cmd.Env = append(os.Environ(), variable+"="+t.Name(), "TMPDIR="+t.TempDir())
 	if prepare != nil {
 		prepare(cmd)
 	}
