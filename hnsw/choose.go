@@ -11,6 +11,12 @@ import (
 // of equal direction do for the cosine: the heuristic alone leaves one link.
 const fewLinks = 4
 
+// alphaPart is how much nearer to a chosen node than to the row, as squares, a
+// candidate must lie to be passed over: by one part in so many. That is an α of
+// 1.05 (Vamana: Subramanya et al., "DiskANN", 2019, algorithm 2). A few more long
+// links shorten the way.
+const alphaPart = 11
+
 // A picker is the memory of choose.
 type picker struct {
 	d     []int32 // distances of the candidates that are still alive
@@ -22,8 +28,8 @@ type picker struct {
 
 // choose appends up to most of nodes, candidates for links of the row that w is
 // aimed at, each of them once: the nearest first, and then only those that are
-// nearer to the row than to any chosen before (algorithm 4 of the paper).
-// Links lead into different directions that way. A candidate that equals a
+// nearer to the row, or hardly farther, than to any chosen before (algorithm 4
+// of the paper, see alphaPart). Links lead into different directions that way. A candidate that equals a
 // chosen one adds no direction and is passed over too. Of those at the same
 // distance the first in the list counts.
 func (b *builder) choose(w *worker, level int, nodes []uint32, most int, chosen []uint32) []uint32 {
@@ -33,6 +39,11 @@ func (b *builder) choose(w *worker, level int, nodes []uint32, most int, chosen 
 	p.norms = p.norms[:0]
 	for _, r := range p.rows {
 		p.norms = append(p.norms, g.norm[r])
+	}
+	if b.depth == 0 && !b.g.grouped { // groups keep few links for ways out of them
+		for i, d := range p.d {
+			p.d[i] = d - d/alphaPart
+		}
 	}
 	p.dots = slices.Grow(p.dots[:0], len(nodes))[:len(nodes)]
 	p.query = slices.Grow(p.query[:0], g.stride)[:g.stride]
