@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/chromad/chromad/internal/race"
 	"github.com/chromad/chromad/internal/vfs/faultfs"
 )
 
@@ -32,14 +33,13 @@ func rounds(n int) int {
 	return n
 }
 
-// heavy marks a test of much work in one order. The race detector makes it ten
-// times as slow and sees nothing in it that it does not see in smaller ones, so
-// its run (-short) leaves it out; in the other run it shares the time of others
-// like it.
+// heavy marks a test of much work in one order: the race detector sees nothing
+// in it that it does not see in smaller ones. Without it, such tests run side by
+// side.
 func heavy(t *testing.T) {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("heavy: not with -short")
+	if race.Enabled {
+		t.Skip("heavy: not under the race detector")
 	}
 	t.Parallel()
 }

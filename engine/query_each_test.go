@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/chromad/chromad/filter"
+	"github.com/chromad/chromad/internal/race"
 )
 
 // eachOf collects what QueryEach tells, as QueryMany returns it.
@@ -81,7 +82,7 @@ func TestQueryEach(t *testing.T) {
 // Few matches are in memory at a time, however many are asked for, and of long
 // records few bytes.
 func TestQueryEachHolds(t *testing.T) {
-	if testing.Short() {
+	if race.Enabled {
 		t.Skip("what the heap holds, with -race, is not what it holds")
 	}
 	ctx := t.Context()

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/chromad/chromad/internal/race"
 	"github.com/chromad/chromad/internal/vfs/faultfs"
 )
 
@@ -71,7 +72,7 @@ func everyForm(v any) string {
 // TestNoKeyIsTold: no key is in what values of exported types print, in
 // errors, events or profiles.
 func TestNoKeyIsTold(t *testing.T) {
-	if testing.Short() {
+	if race.Enabled {
 		t.Skip("heavy, and it looks at what all goroutines hold")
 	}
 	ctx := t.Context()

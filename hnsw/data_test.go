@@ -6,18 +6,18 @@ import (
 	"testing"
 
 	"github.com/chromad/chromad/internal/kernel"
+	"github.com/chromad/chromad/internal/race"
 )
 
 var metrics = []kernel.Metric{kernel.L2, kernel.Cosine, kernel.IP}
 
-// heavy marks a test of much work in one order. The race detector makes it ten
-// times as slow and sees nothing in it that it does not see in smaller ones, so
-// its run (-short) leaves it out; in the other run it shares the time of others
-// like it.
+// heavy marks a test of much work in one order: the race detector sees nothing
+// in it that it does not see in smaller ones. Without it, such tests run side by
+// side.
 func heavy(t *testing.T) {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("heavy: not with -short")
+	if race.Enabled {
+		t.Skip("heavy: not under the race detector")
 	}
 	t.Parallel()
 }
@@ -92,6 +92,23 @@ func walkOnly(g *Graph, v Vectors, q []float32, k, ef int, _ []uint64, s *Scratc
 	s.aimCodes(g)
 	s.best.reset(k)
 	g.walk(s, max(k, ef))
+	if g.plain {
+		s.collect()
+	} else {
+		g.rerank(s)
+	}
+	return s.best.appendTo(nil)
+}
+
+// subgraphOnly is a walk over all rows, and one over those that are allowed,
+// whether or not it is believed.
+func subgraphOnly(g *Graph, v Vectors, q []float32, k, ef int, allowed []uint64, s *Scratch) []Neighbor {
+	s.aim(v, &Query{Vector: q})
+	s.aimCodes(g)
+	s.best.reset(k)
+	g.walk(s, ef+20)
+	s.pool.keep(allowed)
+	g.subgraph(s, allowed, ef)
 	if g.plain {
 		s.collect()
 	} else {

@@ -88,7 +88,7 @@ func (g *Graph) follow(s *Scratch, allowed []uint64, k, ef, matches int) bool {
 		if found >= k+k/2 {
 			return true
 		}
-		if subgraph && g.subgraph(s, allowed, k, ef) {
+		if subgraph && g.subgraph(s, allowed, ef) {
 			return true
 		}
 		subgraph = false

@@ -25,9 +25,10 @@ const (
 )
 
 // mayWalkSubgraph reports whether a walk over so many allowed rows only is worth
-// trying. Distances by inner product do not say what lies on a shell.
+// trying. Distances by inner product do not say what lies on a shell. From one
+// tight group to the next it may be that no way leads over allowed rows.
 func (g *Graph) mayWalkSubgraph(s *Scratch, matches int) bool {
-	return matches >= g.rows/subgraphFrom && matches <= g.rows-g.rows/subgraphTo && s.vectors.Metric != kernel.IP
+	return matches >= g.rows/subgraphFrom && matches <= g.rows-g.rows/subgraphTo && s.vectors.Metric != kernel.IP && !g.grouped
 }
 
 // subgraph walks over allowed rows only, from those in the pool and from some
@@ -35,7 +36,7 @@ func (g *Graph) mayWalkSubgraph(s *Scratch, matches int) bool {
 // Of a row that has few links to allowed rows it takes those of the others that
 // it leads to (ACORN-1: Patel et al., "ACORN: Performant and Predicate-Agnostic
 // Search Over Vector Embeddings and Structured Data", 2024, section 5).
-func (g *Graph) subgraph(s *Scratch, allowed []uint64, k, ef int) bool {
+func (g *Graph) subgraph(s *Scratch, allowed []uint64, ef int) bool {
 	s.trace.Plan = "subgraph"
 	p := &s.pool
 	p.limit, p.n = ef, min(p.n, ef) // the walk before was as wide at least
@@ -48,10 +49,7 @@ func (g *Graph) subgraph(s *Scratch, allowed []uint64, k, ef int) bool {
 	s.hops[0].Gather(s.rows)
 	s.offer(&s.hops[0])
 	g.approach(s, allowed)
-	if p.n < k {
-		return false
-	}
-	return !g.shell(s)
+	return p.n == ef && !g.shell(s) // fewer are all of a part that nothing leads out of
 }
 
 // shell reports whether the rows of the pool are all about as far.
