@@ -11,11 +11,10 @@ import (
 // of equal direction do for the cosine: the heuristic alone leaves one link.
 const fewLinks = 4
 
-// alphaPart is how much nearer to a chosen node than to the row, as squares, a
-// candidate must lie to be passed over: by one part in so many. That is an α of
-// 1.05 (Vamana: Subramanya et al., "DiskANN", 2019, algorithm 2). A few more long
-// links shorten the way.
-const alphaPart = 11
+// shrink is a squared distance divided by α² = 1.1. A candidate must lie nearer to
+// a chosen node than that is to be passed over: a few more long links shorten
+// the way (Vamana: Subramanya et al., "DiskANN", 2019, algorithm 2).
+func shrink(d int32) int32 { return d - d>>4 - d>>5 }
 
 // A picker is the memory of choose.
 type picker struct {
@@ -29,7 +28,7 @@ type picker struct {
 // choose appends up to most of nodes, candidates for links of the row that w is
 // aimed at, each of them once: the nearest first, and then only those that are
 // nearer to the row, or hardly farther, than to any chosen before (algorithm 4
-// of the paper, see alphaPart). Links lead into different directions that way. A candidate that equals a
+// of the paper, see shrink). Links lead into different directions that way. A candidate that equals a
 // chosen one adds no direction and is passed over too. Of those at the same
 // distance the first in the list counts.
 func (b *builder) choose(w *worker, level int, nodes []uint32, most int, chosen []uint32) []uint32 {
@@ -42,7 +41,7 @@ func (b *builder) choose(w *worker, level int, nodes []uint32, most int, chosen 
 	}
 	if b.depth == 0 && !b.g.grouped { // groups keep few links for ways out of them
 		for i, d := range p.d {
-			p.d[i] = d - d/alphaPart
+			p.d[i] = shrink(d)
 		}
 	}
 	p.dots = slices.Grow(p.dots[:0], len(nodes))[:len(nodes)]

@@ -135,10 +135,23 @@ func (b *builder) splitEquals(keys []uint64) {
 
 // hash mixes the bits of a vector, in which -0 is 0; the high half is used.
 func hash(x []float32) uint64 {
+	next := func(h, bits uint64) uint64 {
+		h = (h ^ bits) * 0x9fb21c651e98df25
+		return h ^ h>>29
+	}
 	h := uint64(len(x))
+	lanes := [4]uint64{h, h + 1, h + 2, h + 3} // one product does not wait for the one before
+	for ; len(x) >= 4; x = x[4:] {
+		lanes[0] = next(lanes[0], uint64(math.Float32bits(x[0]+0)))
+		lanes[1] = next(lanes[1], uint64(math.Float32bits(x[1]+0)))
+		lanes[2] = next(lanes[2], uint64(math.Float32bits(x[2]+0)))
+		lanes[3] = next(lanes[3], uint64(math.Float32bits(x[3]+0)))
+	}
 	for _, f := range x {
-		h = (h ^ uint64(math.Float32bits(f+0))) * 0x9fb21c651e98df25
-		h ^= h >> 29
+		h = next(h, uint64(math.Float32bits(f+0)))
+	}
+	for _, l := range lanes {
+		h = next(h, l)
 	}
 	return mix(h)
 }
