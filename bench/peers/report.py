@@ -179,12 +179,20 @@ def notes(results: list[dict]) -> str:
     return table(["peer", "how it is measured"], [[c.replace("|", "\\|").replace("\n", " ") for c in line] for line in lines])
 
 
+def commits(results: list[dict]) -> str:
+    """The commit, or which sets were measured at which."""
+    sets: dict[str, list[str]] = {}
+    for r in results:
+        sets.setdefault(r["context"]["commit"], []).append(r["set"])
+    return next(iter(sets)) if len(sets) == 1 else "; ".join(f"{', '.join(names)}: {commit}" for commit, names in sets.items())
+
+
 def text(results: list[dict], http: dict | None, images: list[str]) -> str:
     c = results[0]["context"]
     least = min(r["rounds"] for r in results)
     parts = [
         BEGIN,
-        table(["", ""], [["machine", c["machine"]], ["system", c["system"]], ["compilers", c["compilers"]], ["commit", c["commit"]], ["versions", ", ".join(c["versions"])],
+        table(["", ""], [["machine", c["machine"]], ["system", c["system"]], ["compilers", c["compilers"]], ["commit", commits(results)], ["versions", ", ".join(c["versions"])],
                          ["commands", "<br>".join(f"`{re.sub(r'(?<=[ =])/[^ ]*/', '', c)}`" for c in dict.fromkeys(r.get("command", "run.py") for r in [*results, *([http] if http else [])]))], ["rounds", f"{least}; load of the machine before: " + ", ".join(f"{r['set']} {r['load_before'][0]:.1f}" for r in results)]]),
         "### What was to be reached\n\n" + goals(results, http),
         "### Queries a second, one core\n\nIn brackets how many times as many chromad answers: the median of the ratios of each round.\n\n"
