@@ -5,8 +5,8 @@ import "testing"
 // TestSubgraphManyLinks: where a row has more links, and they have more, than are
 // scored at once, and few lead to allowed rows, a walk over these takes some.
 func TestSubgraphManyLinks(t *testing.T) {
-	const n, dim, m = 6000, 8, 64
-	base, held := split(clustered(31, n+20, dim), 20)
+	const n, dim, m = 4000, 48, 64
+	base, held := split(latent(31, n+20, dim), 20)
 	third := make([]uint64, (n+63)/64)
 	for w := range third {
 		third[w] = 0x9249249249249249 << (w % 3)
