@@ -33,16 +33,7 @@ func rounds(n int) int {
 	return n
 }
 
-// heavy marks a test of much work in one order: the race detector sees nothing
-// in it that it does not see in smaller ones. Without it, such tests run side by
-// side.
-func heavy(t *testing.T) {
-	t.Helper()
-	if race.Enabled {
-		t.Skip("heavy: not under the race detector")
-	}
-	t.Parallel()
-}
+var heavy = race.Heavy
 
 // Readers see batches whole, never a part, whatever is flushed or merged
 // meanwhile; and a writer reads what it wrote.

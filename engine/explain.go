@@ -21,8 +21,8 @@ type SegmentPlan struct {
 	Rows    int    // dead ones included
 	Matches int    // rows that were allowed: alive, and what ids and filter select
 	// Plan is "walk" (along the graph), "sweep" (along the graph, keeping what
-	// is allowed), "subgraph" (along what is allowed of it), "scan" (codes of all that is allowed), or "exact" (vectors
-	// of all that is allowed).
+	// is allowed), "subgraph" (along what is allowed of it), "scan" (codes of all
+	// that is allowed), or "exact" (vectors of all that is allowed).
 	Plan      string
 	Expanded  int // rows whose links were followed
 	Scored    int // rows whose distance was estimated from their codes

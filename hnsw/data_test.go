@@ -11,16 +11,7 @@ import (
 
 var metrics = []kernel.Metric{kernel.L2, kernel.Cosine, kernel.IP}
 
-// heavy marks a test of much work in one order: the race detector sees nothing
-// in it that it does not see in smaller ones. Without it, such tests run side by
-// side.
-func heavy(t *testing.T) {
-	t.Helper()
-	if race.Enabled {
-		t.Skip("heavy: not under the race detector")
-	}
-	t.Parallel()
-}
+var heavy = race.Heavy
 
 // matrix turns rows of dim numbers into Vectors, with a stride beyond dim
 // when pad > 0.
