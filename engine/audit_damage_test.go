@@ -213,7 +213,7 @@ func TestAuditRotateDamagedPowerCut(t *testing.T) {
 		lastBlock(t, fs, wideAudit(encrypted), files[1])
 		stores[encrypted] = fs
 	}
-	powerCuts(t, 40, func(seed uint64) error {
+	powerCuts(t, func(seed uint64) error {
 		ctx := context.Background()
 		r := rand.New(rand.NewPCG(seed, 3))
 		o := wideAudit(true)
@@ -392,7 +392,7 @@ func TestAuditGapPowerCut(t *testing.T) {
 			stores = append(stores, found{fs, last})
 		}
 	}
-	powerCuts(t, 40, func(seed uint64) error {
+	powerCuts(t, func(seed uint64) error {
 		ctx := context.Background()
 		r := rand.New(rand.NewPCG(seed, 5))
 		from := stores[r.IntN(len(stores))]

@@ -172,7 +172,7 @@ func TestAuditConcurrent(t *testing.T) {
 // closed, signed, removed and put under new keys. What was acknowledged as
 // durable is there, in order, and the chain is whole.
 func TestAuditPowerCut(t *testing.T) {
-	powerCuts(t, 40, func(seed uint64) error {
+	powerCuts(t, func(seed uint64) error {
 		ctx := context.Background()
 		r := rand.New(rand.NewPCG(seed, 7))
 		fs := faultfs.New(seed)

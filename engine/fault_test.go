@@ -128,7 +128,7 @@ func crashEverywhere(t *testing.T, key OperatorKey) {
 }
 
 // Recovery is cut short five times in a row, and finds the same in the end.
-func TestCrashInRecovery(t *testing.T) { powerCuts(t, 40, crashInRecovery) }
+func TestCrashInRecovery(t *testing.T) { powerCuts(t, crashInRecovery) }
 
 func crashInRecovery(seed uint64) error {
 	r := rand.New(rand.NewPCG(seed, 3))

@@ -26,17 +26,17 @@ var (
 // encrypted from the beginning, and of the others half become so.
 // After each cut the store must be the model before or after the call that
 // was under way, record by record.
-func TestPowerCut(t *testing.T) { powerCuts(t, 40, powerCutOne) }
+func TestPowerCut(t *testing.T) { powerCuts(t, powerCutOne) }
 
 // The same with eight writers that share collections' log and files, each
 // with records of its own.
-func TestPowerCutConcurrent(t *testing.T) { powerCuts(t, 20, powerCutMany) }
+func TestPowerCutConcurrent(t *testing.T) { powerCuts(t, powerCutMany) }
 
-func powerCuts(t *testing.T, short int, run func(seed uint64) error) {
+func powerCuts(t *testing.T, run func(seed uint64) error) {
 	t.Helper()
 	seeds := *cutSeeds
 	if testing.Short() {
-		seeds = min(seeds, short)
+		seeds = min(seeds, 40)
 	}
 	runSeeds(t, *cutFirst, seeds, run, func(seed uint64) string { return fmt.Sprintf("-powercut.first=%d -powercut.seeds=1", seed) })
 }

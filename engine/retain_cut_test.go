@@ -20,7 +20,7 @@ import (
 // and flushes, compactions and checkpoints go on. After the cut records, retention
 // and hold are those before or those after the call that was under way. Times are
 // long past or far off, so the hour decides nothing.
-func TestRetentionPowerCut(t *testing.T) { powerCuts(t, 40, retentionCutOne) }
+func TestRetentionPowerCut(t *testing.T) { powerCuts(t, retentionCutOne) }
 
 const farOff = 200000000000
 
