@@ -13,7 +13,7 @@ import (
 // The bytes of a codec, little endian:
 //
 //	offset size field
-//	0      1    version   1
+//	0      1    version   1; 2 where the last numbers of a point are not in its code
 //	1      1    metric    0 l2, 1 cosine, 2 ip
 //	2      1    bits      2, 4 or 8
 //	3      1    unit      binary logarithm, signed
@@ -25,7 +25,8 @@ import (
 //
 // The signs of the rotation are numbers of splitmix64 from the seed on.
 const (
-	codecVersion = 1
+	wholeVersion = 1
+	codedVersion = 2
 	headerBytes  = 24
 )
 
@@ -35,7 +36,11 @@ func (c *Codec) EncodedLen() int { return headerBytes + 4*c.dim }
 // AppendBinary appends the bytes of the codec to b. The error is always nil.
 func (c *Codec) AppendBinary(b []byte) ([]byte, error) {
 	b = slices.Grow(b, c.EncodedLen())
-	b = append(b, codecVersion, byte(c.metric), byte(c.bits), byte(int8(math.Ilogb(float64(c.unit)))))
+	version := byte(wholeVersion)
+	if c.coded() < c.dim {
+		version = codedVersion
+	}
+	b = append(b, version, byte(c.metric), byte(c.bits), byte(int8(math.Ilogb(float64(c.unit)))))
 	b = binary.LittleEndian.AppendUint32(b, uint32(c.dim))
 	b = binary.LittleEndian.AppendUint64(b, c.seed)
 	for _, x := range append([]float32{c.noise.row, c.noise.query}, c.mean...) {
@@ -62,7 +67,7 @@ func decode(b []byte) (*Codec, error) {
 	metric, bits, unit := kernel.Metric(b[1]), int(b[2]), int(int8(b[3]))
 	dim := binary.LittleEndian.Uint32(b[4:])
 	switch {
-	case b[0] != codecVersion:
+	case b[0] != wholeVersion && b[0] != codedVersion:
 		return nil, fmt.Errorf("version %d", b[0])
 	case metric > kernel.IP:
 		return nil, fmt.Errorf("unknown metric %d", metric)
@@ -76,6 +81,9 @@ func decode(b []byte) (*Codec, error) {
 		return nil, fmt.Errorf("%d bytes for vectors of %d numbers", len(b), dim)
 	}
 	c := newCodec(Options{Metric: metric, Dim: int(dim), Bits: bits, Seed: binary.LittleEndian.Uint64(b[8:])})
+	if c.whole = b[0] == wholeVersion; !c.whole && c.coded() == c.dim {
+		return nil, fmt.Errorf("version %d for %d numbers of %d bits", b[0], dim, bits)
+	}
 	c.unit = float32(math.Ldexp(1, unit))
 	float := func(at int) float32 { return math.Float32frombits(binary.LittleEndian.Uint32(b[at:])) }
 	c.noise = noise{row: float(16), query: float(20)}

@@ -138,7 +138,7 @@ func (c *Codec) calibrate(s *sample, list []trial) (recall float64) {
 
 // encodeAll encodes the sample and sets the noise that its grids promise.
 func (c *Codec) encodeAll(s *sample) *encoded {
-	e := &encoded{stride: len(c.ones)}
+	e := &encoded{stride: c.levels()}
 	e.levels = make([]byte, s.rows*e.stride)
 	e.meta, e.rows = make([]kernel.Meta, s.rows), make([]uint32, s.rows)
 	code := make([]byte, c.Stride())

@@ -27,6 +27,7 @@ type Codec struct {
 	signs  []uint64  // of the rotation, from the seed
 	ones   []byte    // a row of ones, to add up a query's numbers
 	noise  noise
+	whole  bool // all numbers are in the code, see coded
 }
 
 // noise says how far estimates are off, in steps (B) of the row's grid.
@@ -68,8 +69,26 @@ func (c *Codec) Metric() kernel.Metric { return c.metric }
 // Dim is the length of the vectors.
 func (c *Codec) Dim() int { return c.dim }
 
+// fewLeftOut is one over the greatest share of the numbers that are left out of
+// a code.
+const fewLeftOut = 32
+
+// coded is how many numbers of a point are in its code, from the first on. Of
+// codes of 2 bits a few are left out where these would begin a block of their
+// own. The rotation makes all numbers alike, so that the others speak for them:
+// what they do not say is little beside the error of such a grid, of more than a tenth.
+func (c *Codec) coded() int {
+	if rest := c.dim % (8 * block / c.bits); c.bits == 2 && !c.whole && rest*fewLeftOut <= c.dim {
+		return c.dim - rest
+	}
+	return c.dim
+}
+
+// levels is the length of a code with a byte for every level, in whole blocks.
+func (c *Codec) levels() int { return (c.coded() + block - 1) / block * block }
+
 // Stride is the length of a code in bytes, a multiple of 64.
-func (c *Codec) Stride() int { return (c.dim*c.bits + 8*block - 1) / (8 * block) * block }
+func (c *Codec) Stride() int { return (c.coded()*c.bits + 8*block - 1) / (8 * block) * block }
 
 // Width is the number of levels in a code, those of the padding included.
 func (c *Codec) Width() int { return c.Stride() * 8 / c.bits }
@@ -77,16 +96,22 @@ func (c *Codec) Width() int { return c.Stride() * 8 / c.bits }
 // Unit is the length that stands for 1 in code space: 1 for cosine.
 func (c *Codec) Unit() float32 { return c.unit }
 
-// Point writes x in code space to dst, which it makes Width numbers long and
-// returns: scaled, rotated, moved by the mean, zeros behind. Differences of
+// Point writes x in code space to dst, which it makes as long as a vector and as
+// a code and returns: scaled, rotated, moved by the mean, zeros behind. Differences of
 // points are differences of vectors, rotated and divided by Unit.
 func (c *Codec) Point(dst, x []float32) []float32 {
-	width := c.Width()
-	dst = slices.Grow(dst[:0], width)[:width]
-	clear(dst[c.dim:])
+	dst = c.room(dst)
 	point := dst[:c.dim]
 	c.rotate(point, x, c.metric == kernel.Cosine)
 	kernel.Subtract(point, c.mean)
+	return dst
+}
+
+// room makes dst as long as a point, with zeros behind the numbers of the vector.
+func (c *Codec) room(dst []float32) []float32 {
+	n := max(c.Width(), c.dim)
+	dst = slices.Grow(dst[:0], n)[:n]
+	clear(dst[c.dim:])
 	return dst
 }
 
@@ -169,6 +194,7 @@ func (c *Codec) encode(code []byte, y []float32) (kernel.Meta, fit) {
 		clear(code)
 		return m, fit{}
 	}
+	y = y[:c.coded()]
 	tries := multiples[:]
 	if c.bits == 8 {
 		tries = tries[:1]

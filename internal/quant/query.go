@@ -52,14 +52,13 @@ func (c *Codec) Aim(dst *Query, x []float32) {
 
 // round sets what follows from the point and the gain.
 func (c *Codec) round(dst *Query) {
-	if cap(dst.Codes) < len(dst.point) {
-		dst.Codes = make([]int8, len(dst.point))
-	}
-	dst.Codes = dst.Codes[:len(dst.point)]
-	scale := kernel.Quantize8(dst.point, dst.Codes)
+	n := min(len(dst.point), c.Width())
+	dst.Codes = slices.Grow(dst.Codes[:0], n)[:n]
+	scale := kernel.Quantize8(dst.point[:n], dst.Codes)
 	step := dst.gain * scale
 	top := float32(int(1)<<c.bits - 1) // v = 2l - top
-	kernel.Dot8Rows(dst.Codes[:len(c.ones)], c.ones, len(c.ones), dst.first[:], dst.sum[:])
+	ones := c.ones[:c.levels()]
+	kernel.Dot8Rows(dst.Codes[:len(ones)], ones, len(ones), dst.first[:], dst.sum[:])
 	dst.Mul, dst.Sub = -2*step, step*top*float32(dst.sum[0])
 
 	// Two errors that know nothing of each other: of the row's grid along the
@@ -95,9 +94,7 @@ func (c *Codec) aimPoint(dst *Query, x []float32) {
 
 // direction writes x, of length 1 and rotated, to dst, zeros behind.
 func (c *Codec) direction(dst, x []float32) []float32 {
-	width := c.Width()
-	dst = slices.Grow(dst[:0], width)[:width]
-	clear(dst[c.dim:])
+	dst = c.room(dst)
 	c.rotate(dst[:c.dim], x, true)
 	return dst
 }
