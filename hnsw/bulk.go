@@ -24,6 +24,8 @@ type bulk struct {
 	near  int      // nearest nodes that it takes from each, at least
 	most  int      // and at most
 	asks  []bool   // which of nodes look for links; nil: all
+	width int      // coordinates by which the nodes of a group are compared
+	norm  []int32  // of these, of every row
 
 	groupOf []uint32 // fan of each node, that of the nearest leader first
 	first   []int    // one more than groups: where the members of a group begin
@@ -68,6 +70,9 @@ func (b *builder) bulkLink(level int, nodes []uint32, asks []bool) error {
 		return err
 	}
 	k.most = k.near + k.near/4
+	if err := k.narrow(); err != nil {
+		return err
+	}
 	n, parts := len(nodes), 1
 	if n > fewNodes {
 		parts = bulkParts
@@ -114,7 +119,7 @@ func (k *bulk) compareGroup(w *worker, group uint32) {
 	if len(w.asking) == 0 {
 		return
 	}
-	w.panel.fill(k.grid, w.rows)
+	w.panel.fill(k.grid, w.rows, k.width, k.norm)
 	for i := 0; i < len(w.asking); i += 4 {
 		if i%64 == 0 && k.ctx.Err() != nil {
 			return
@@ -124,7 +129,7 @@ func (k *bulk) compareGroup(w *worker, group uint32) {
 		for _, at := range four {
 			w.list = append(w.list, w.rows[at])
 		}
-		w.quad.aim(k.grid, w.list)
+		w.quad.aim(k.grid, w.list, k.width)
 		w.quad.score(&w.panel, 0, 0, w.panel.size)
 		for j, at := range four {
 			keys := w.quad.of(j)[:len(members)]
@@ -156,31 +161,32 @@ type panel struct {
 	norm  []int32
 }
 
-func (p *panel) fill(g *grid, rows []uint32) {
+// fill takes the first coordinates of rows, so many and their norms.
+func (p *panel) fill(g *grid, rows []uint32, width int, norm []int32) {
 	p.size = (len(rows) + 31) &^ 31
-	p.bytes = slices.Grow(p.bytes[:0], p.size*g.stride)[:p.size*g.stride]
+	p.bytes = slices.Grow(p.bytes[:0], p.size*width)[:p.size*width]
 	p.norm = slices.Grow(p.norm[:0], p.size)[:p.size]
-	kernel.Pack8(p.bytes, g.codes, g.stride, rows)
+	kernel.Pack8(p.bytes, g.codes, g.stride, width, rows)
 	for i := range p.norm {
-		p.norm[i] = g.norm[rows[min(i, len(rows)-1)]]
+		p.norm[i] = norm[rows[min(i, len(rows)-1)]]
 	}
 }
 
 // A quad compares rows, four at a time, with those of a panel.
 type quad struct {
-	stride  int
+	stride  int // coordinates that are compared
 	queries []int8
 	keys    []int32
 	width   int // keys of each of the four
 }
 
-// aim takes rows as queries.
-func (q *quad) aim(g *grid, rows []uint32) {
-	n := (len(rows) + 3) &^ 3 * g.stride
-	q.stride = g.stride
+// aim takes the first coordinates of rows as queries.
+func (q *quad) aim(g *grid, rows []uint32, width int) {
+	n := (len(rows) + 3) &^ 3 * width
+	q.stride = width
 	q.queries = slices.Grow(q.queries[:0], n)[:n]
 	for i, r := range rows {
-		kernel.Signed8(q.queries[i*g.stride:(i+1)*g.stride], g.code(r))
+		kernel.Signed8(q.queries[i*width:(i+1)*width], g.code(r)[:width])
 	}
 }
 

@@ -77,14 +77,19 @@ func (b *builder) fillGrid() error {
 		code := g.code(r)
 		w.point = t.point(w.point, r)
 		t.encode(code, w.point)
-		norm, sum := int32(0), int32(0)
-		for _, u := range code {
-			s := int32(u) - 128
-			norm += s * s
-			sum += s
-		}
+		norm, sum := sumsOf(code)
 		g.norm[r], g.bias[r] = norm, norm+256*sum
 	})
+}
+
+// sumsOf adds up the squares of coordinates, and the coordinates.
+func sumsOf(code []byte) (squares, sum int32) {
+	for _, u := range code {
+		s := int32(u) - 128
+		squares += s * s
+		sum += s
+	}
+	return squares, sum
 }
 
 // sampleOf chooses gridSample of rows, or all of them.
@@ -182,8 +187,7 @@ func (t *transform) calibrate(rows []uint32) {
 		for i, p := range points {
 			column[i] = p[j]
 		}
-		slices.Sort(column)
-		t.centre[j] = column[len(column)/2]
+		t.centre[j] = nth(column, len(column)/2)
 	}
 	var sizes []float32
 	every := max(1, len(rows)*t.width>>15)
@@ -209,6 +213,38 @@ func (t *transform) calibrate(rows []uint32) {
 		t.inverse = 1
 	}
 	t.limit = most / t.inverse
+}
+
+// nth puts the nth smallest of x where it belongs and returns it, smaller ones
+// before it and greater ones behind (Hoare, "Algorithm 65: find", 1961). There
+// must be no NaN.
+func nth(x []float32, n int) float32 {
+	for low, high := 0, len(x)-1; low < high; {
+		pivot := x[low+(high-low)/2]
+		i, j := low, high
+		for i <= j {
+			for x[i] < pivot {
+				i++
+			}
+			for x[j] > pivot {
+				j--
+			}
+			if i <= j {
+				x[i], x[j] = x[j], x[i]
+				i++
+				j--
+			}
+		}
+		switch {
+		case n <= j:
+			high = j
+		case n >= i:
+			low = i
+		default:
+			return x[n]
+		}
+	}
+	return x[n]
 }
 
 // farFrom is how many times farther than they reach rows are from zero when

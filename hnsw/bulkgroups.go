@@ -89,7 +89,7 @@ func (k *bulk) assign(places, leaders []uint32, most int, tell func(i, rank int,
 		rows[i] = k.rows[l]
 	}
 	var p panel
-	p.fill(k.grid, rows)
+	p.fill(k.grid, rows, k.grid.stride, k.grid.norm)
 	return k.shares((len(places)+assignShare-1)/assignShare, 1, func(w *worker, i int) {
 		from := i * assignShare
 		k.nearestLeaders(w, places[from:min(from+assignShare, len(places))], &p, len(leaders), most)
@@ -110,7 +110,7 @@ func (k *bulk) nearestLeaders(w *worker, places []uint32, p *panel, leaders, mos
 		w.rows = append(w.rows, k.rows[place])
 		w.lists = append(w.lists, w.keys[i*most:i*most:(i+1)*most])
 	}
-	w.quad.aim(k.grid, w.rows)
+	w.quad.aim(k.grid, w.rows, k.grid.stride)
 	for from := 0; from < leaders; from += assignBlock {
 		end := min(from+assignBlock, p.size)
 		for i := 0; i < len(places); i += 4 {

@@ -15,7 +15,7 @@ package kernel
 type buildForm struct {
 	codes8     func(y []float32, inverse float32, out []byte)
 	signed8    func(out []int8, code []byte)
-	pack8      func(dst, codes []byte, stride int, rows *[packRows]uint32) // one pack
+	pack8      func(dst, codes []byte, stride int, rows *[packRows]uint32) // one pack, which dst is as long as
 	dot8x4     func(queries []int8, stride int, packed []byte, out []int32, width int)
 	dot8Rows   func(query []int8, codes []byte, stride int, rows []uint32, out []int32)
 	keys8      func(dot, norm []int32)
@@ -51,25 +51,27 @@ func Signed8(out []int8, code []byte) {
 	}
 }
 
-// Pack8 copies the rows that the list names, in groups of 4 bytes: a pack is
-// 32 rows, of which bytes 0 to 3 come first, row by row, then bytes 4 to 7,
-// and so on. The last row is repeated until the last pack is full: dst must
-// hold stride bytes for each row of len(rows) rounded up to a multiple of 32.
-func Pack8(dst, codes []byte, stride int, rows []uint32) {
-	if len(rows) == 0 || stride == 0 {
+// Pack8 copies the first width bytes of the rows that the list names, each of
+// stride bytes, in groups of 4: a pack is 32 rows, of which bytes 0 to 3 come first,
+// row by row, then bytes 4 to 7, and so on. The last row is repeated until the last
+// pack is full: dst must hold width bytes for each row of len(rows) rounded up to
+// a multiple of 32.
+func Pack8(dst, codes []byte, stride, width int, rows []uint32) {
+	if len(rows) == 0 || width == 0 {
 		return
 	}
+	atLeast(stride, width)
 	insideBytes(codes, stride, rows)
-	whole(stride, blockBytes)
+	whole(width, blockBytes)
 	packs := (len(rows) + packRows - 1) / packRows
-	atLeast(len(dst), packs*packRows*stride)
+	atLeast(len(dst), packs*packRows*width)
 	for p := range packs {
 		var pack [packRows]uint32
 		n := copy(pack[:], rows[p*packRows:])
 		for i := n; i < packRows; i++ {
 			pack[i] = pack[n-1]
 		}
-		active.pack8(dst[p*packRows*stride:(p+1)*packRows*stride], codes, stride, &pack)
+		active.pack8(dst[p*packRows*width:(p+1)*packRows*width], codes, stride, &pack)
 	}
 }
 

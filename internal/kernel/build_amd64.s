@@ -1303,48 +1303,50 @@ next:
 TEXT ·pack8AMD64(SB), NOSPLIT, $0-64
 	MOVQ dst_base+0(FP), AX
 	MOVQ codes_base+24(FP), CX
-	MOVQ stride+48(FP), DX
-	MOVQ rows+56(FP), BX
-	XORQ SI, SI
+	MOVQ dst_len+8(FP), DX
+	SHRQ $0x05, DX
+	MOVQ stride+48(FP), BX
+	MOVQ rows+56(FP), SI
+	XORQ DI, DI
 
 rows:
-	MOVL  (BX)(SI*4), DI
-	IMULQ DX, DI
-	ADDQ  CX, DI
-	MOVL  4(BX)(SI*4), R8
-	IMULQ DX, R8
+	MOVL  (SI)(DI*4), R8
+	IMULQ BX, R8
 	ADDQ  CX, R8
-	MOVL  8(BX)(SI*4), R9
-	IMULQ DX, R9
+	MOVL  4(SI)(DI*4), R9
+	IMULQ BX, R9
 	ADDQ  CX, R9
-	MOVL  12(BX)(SI*4), R10
-	IMULQ DX, R10
+	MOVL  8(SI)(DI*4), R10
+	IMULQ BX, R10
 	ADDQ  CX, R10
-	LEAQ  (AX)(SI*4), R11
-	XORQ  R12, R12
+	MOVL  12(SI)(DI*4), R11
+	IMULQ BX, R11
+	ADDQ  CX, R11
+	LEAQ  (AX)(DI*4), R12
+	XORQ  R13, R13
 
 bytes:
-	VMOVDQU     (DI)(R12*1), X0
-	VMOVDQU     (R8)(R12*1), X1
-	VMOVDQU     (R9)(R12*1), X2
-	VMOVDQU     (R10)(R12*1), X3
+	VMOVDQU     (R8)(R13*1), X0
+	VMOVDQU     (R9)(R13*1), X1
+	VMOVDQU     (R10)(R13*1), X2
+	VMOVDQU     (R11)(R13*1), X3
 	VPUNPCKLDQ  X1, X0, X4
 	VPUNPCKHDQ  X1, X0, X0
 	VPUNPCKLDQ  X3, X2, X1
 	VPUNPCKHDQ  X3, X2, X2
 	VPUNPCKLQDQ X1, X4, X3
-	VMOVDQU     X3, (R11)
+	VMOVDQU     X3, (R12)
 	VPUNPCKHQDQ X1, X4, X3
-	VMOVDQU     X3, 128(R11)
+	VMOVDQU     X3, 128(R12)
 	VPUNPCKLQDQ X2, X0, X1
-	VMOVDQU     X1, 256(R11)
+	VMOVDQU     X1, 256(R12)
 	VPUNPCKHQDQ X2, X0, X1
-	VMOVDQU     X1, 384(R11)
-	ADDQ        $+512, R11
-	ADDQ        $0x10, R12
-	CMPQ        R12, DX
+	VMOVDQU     X1, 384(R12)
+	ADDQ        $+512, R12
+	ADDQ        $0x10, R13
+	CMPQ        R13, DX
 	JLT         bytes
-	ADDQ        $0x04, SI
-	CMPQ        SI, $0x20
+	ADDQ        $0x04, DI
+	CMPQ        DI, $0x20
 	JLT         rows
 	RET

@@ -1100,9 +1100,11 @@ done23:
 // func pack8NEON(dst []byte, codes []byte, stride int, rows *[packRows]uint32)
 TEXT ·pack8NEON(SB), NOSPLIT, $0-64
 	MOVD dst_base+0(FP), R0
+	MOVD dst_len+8(FP), R15
 	MOVD codes_base+24(FP), R1
 	MOVD stride+48(FP), R2
 	MOVD rows+56(FP), R3
+	LSR $5, R15
 	MOVD $8, R4
 
 rows27:
@@ -1115,7 +1117,7 @@ rows27:
 	MOVWU.P 4(R3), R10
 	MADD R2, R1, R10, R10
 	MOVD R0, R5
-	MOVD R2, R6
+	MOVD R15, R6
 
 numbers28:
 	FMOVQ.P 16(R7), F0

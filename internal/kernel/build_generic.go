@@ -15,7 +15,7 @@ func signed8Generic(out []int8, code []byte) {
 
 func pack8Generic(dst, codes []byte, stride int, rows *[packRows]uint32) {
 	for j, r := range rows {
-		row := codes[int(r)*stride:][:stride]
+		row := codes[int(r)*stride:][:len(dst)/packRows]
 		for g := 0; g+4 <= len(row); g += 4 {
 			copy(dst[g*packRows+4*j:][:4], row[g:g+4])
 		}

@@ -33,7 +33,7 @@ func TestBuildDistances(t *testing.T) {
 		list = append(list, uint32((i*31+7)%rows))
 	}
 	packed := make([]byte, 64*stride)
-	Pack8(packed, codes, stride, list)
+	Pack8(packed, codes, stride, stride, list)
 	queries, sum := make([]int8, 4*stride), [4]int32{}
 	for q := range 4 {
 		Signed8(queries[q*stride:(q+1)*stride], codes[q*stride:(q+1)*stride])
@@ -158,9 +158,10 @@ func TestBuildOutside(t *testing.T) {
 		"stride huge":   func() { Dot8Rows(query[:128], codes, math.MaxInt, []uint32{0, 2}, out) },
 		"query":         func() { Dot8Rows(query[:100], codes, 128, []uint32{0}, out) },
 		"out":           func() { Dot8Rows(query[:128], codes, 128, []uint32{0, 1}, out[:1]) },
-		"pack row":      func() { Pack8(packed, codes, 128, []uint32{5}) },
-		"pack short":    func() { Pack8(packed[:len(packed)-1], codes, 128, []uint32{4}) },
-		"pack stride":   func() { Pack8(packed, codes, 100, []uint32{1}) },
+		"pack row":      func() { Pack8(packed, codes, 128, 128, []uint32{5}) },
+		"pack short":    func() { Pack8(packed[:len(packed)-1], codes, 128, 128, []uint32{4}) },
+		"pack stride":   func() { Pack8(packed, codes, 100, 128, []uint32{1}) },
+		"pack width":    func() { Pack8(packed, codes, 128, 100, []uint32{1}) },
 		"packs part":    func() { Dot8x4(query, 128, packed[:len(packed)-128], out, 32) },
 		"packs queries": func() { Dot8x4(query[:511], 128, packed, out, 32) },
 		"packs width":   func() { Dot8x4(query, 128, packed, out, 31) },
@@ -187,7 +188,7 @@ func TestBuildOutside(t *testing.T) {
 	}
 	Dot8Rows(nil, codes, 64, []uint32{1}, out)
 	Dot8Rows(query[:128], codes, 128, nil, nil)
-	Pack8(nil, codes, 128, nil)
+	Pack8(nil, codes, 128, 128, nil)
 	Dot8x4(query, 128, nil, nil, 0)
-	Pack8(packed, codes, 128, []uint32{4})
+	Pack8(packed, codes, 128, 128, []uint32{4})
 }

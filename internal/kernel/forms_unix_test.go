@@ -152,6 +152,13 @@ func TestDot8Forms(t *testing.T) {
 				}
 				got.pack8(packed[p*packRows*stride:][:packRows*stride], all, stride, &list)
 				want.pack8(wantPacked[p*packRows*stride:][:packRows*stride], all, stride, &list)
+				part := blockBytes * (1 + r.IntN(stride/blockBytes)) // of each row
+				some, wantSome := guardedOf[byte](t, packRows*part), make([]byte, packRows*part)
+				got.pack8(some, all, stride, &list)
+				want.pack8(wantSome, all, stride, &list)
+				if !slices.Equal(some, wantSome) {
+					t.Fatalf("%s: packs of %d bytes of rows of %d differ", got.name, part, stride)
+				}
 			}
 			if !slices.Equal(packed, wantPacked) {
 				t.Fatalf("%s: packs of rows of %d bytes differ", got.name, stride)

@@ -56,18 +56,39 @@ func (c *Codec) trials(s *sample) []trial {
 		if c.metric == kernel.IP {
 			t.query.gain = 1
 			c.turn(t.query.point)
-			kernel.DotRange(t.query.point, s.points, c.dim, 0, t.exact)
-			for j := range t.exact {
-				t.exact[j] = -t.exact[j]
-			}
-		} else {
-			kernel.L2Range(t.query.point, s.points, c.dim, 0, t.exact)
 		}
+	}
+	c.compare(s, list)
+	for i := range list {
+		t := &list[i]
 		t.exact[t.row] = math.MaxFloat32
 		t.near = smallest(t.exact, t.wanted)
 		t.query.point = t.query.point[:cap(t.query.point)]
 	}
 	return list
+}
+
+// trialBlock is the numbers of rows that stay in the cache while all trials are
+// compared with them.
+const trialBlock = 1 << 15
+
+// compare sets what sorts the sample by distance.
+func (c *Codec) compare(s *sample, list []trial) {
+	block := max(1, trialBlock/c.dim)
+	for first := 0; first < s.rows; first += block {
+		for i := range list {
+			t := &list[i]
+			out := t.exact[first:min(first+block, s.rows)]
+			if c.metric != kernel.IP {
+				kernel.L2Range(t.query.point, s.points, c.dim, first, out)
+				continue
+			}
+			kernel.DotRange(t.query.point, s.points, c.dim, first, out)
+			for j := range out {
+				out[j] = -out[j]
+			}
+		}
+	}
 }
 
 // turn makes the point of a row that of a query of the same vector, for the

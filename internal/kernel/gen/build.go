@@ -318,12 +318,15 @@ func (i codecISA) addFour(sums [4]reg.VecVirtual) reg.Register {
 	return a.AsX()
 }
 
-// pack8 turns four rows of four words around at a time.
+// pack8 turns four rows of four words around at a time. The length of dst says
+// how much of each row it takes.
 func pack8() {
 	TEXT("pack8AMD64", 4, "func(dst, codes []byte, stride int, rows *[32]uint32)")
 	Doc("pack8AMD64 is pack8 of both forms.")
 	Pragma("noescape")
-	dst, codes, stride, rows, set := base("dst"), base("codes"), GP64(), GP64(), GP64()
+	dst, codes, width, stride, rows, set := base("dst"), base("codes"), GP64(), GP64(), GP64(), GP64()
+	Load(Param("dst").Len(), width)
+	SHRQ(operand.Imm(5), width) // of packRows rows
 	Load(Param("stride"), stride)
 	Load(Param("rows"), rows)
 	XORQ(set, set)
@@ -355,7 +358,7 @@ func pack8() {
 	}
 	ADDQ(operand.I32(16*packRows), to)
 	ADDQ(operand.U8(16), index)
-	CMPQ(index, stride)
+	CMPQ(index, width)
 	JLT(operand.LabelRef("bytes"))
 	ADDQ(operand.U8(4), set)
 	CMPQ(set, operand.U8(packRows))

@@ -167,11 +167,13 @@ func dot8Rows(p *program, d products) {
 	p.op("RET")
 }
 
-// pack8 turns 16 bytes of each of four rows by 4 bytes at a time.
+// pack8 turns 16 bytes of each of four rows by 4 bytes at a time. The length of
+// dst says how much of each row it takes.
 func pack8(p *program) {
 	p.function("pack8NEON", "(dst []byte, codes []byte, stride int, rows *[packRows]uint32)", 64,
 		"copies 32 rows beside each other.")
-	p.load("dst_base R0, _, _, codes_base R1, _, _, stride R2, rows R3")
+	p.load("dst_base R0, dst_len R15, _, codes_base R1, _, _, stride R2, rows R3")
+	p.op("LSR $5, R15") // of 32 rows
 	p.op("MOVD $8, R4")
 	rows, numbers := p.label("rows"), p.label("numbers")
 	p.at(rows)
@@ -180,7 +182,7 @@ func pack8(p *program) {
 		p.op("MADD R2, R1, R%d, R%d", 7+r, 7+r)
 	}
 	p.op("MOVD R0, R5")
-	p.op("MOVD R2, R6")
+	p.op("MOVD R15, R6")
 	p.at(numbers)
 	for r := range 4 {
 		p.op("FMOVQ.P 16(R%d), F%d", 7+r, r)
