@@ -46,7 +46,7 @@ func (k *bulk) narrow() error {
 			all += len(probes[i].best)
 		}
 		if found*1000 >= all*narrowShare {
-	return k.narrowTo(width)
+			return k.narrowTo(width)
 		}
 	}
 	return k.ctx.Err()
