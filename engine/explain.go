@@ -9,7 +9,8 @@ import (
 )
 
 // Explanation says how a query was answered. The same query of the same
-// segments gives the same one: it counts work, not time.
+// segments gives the same one, until its condition has come so often that rows are
+// "packed": it counts work, not time.
 type Explanation struct {
 	Memory   int           // rows in memory that were compared, all of those that match
 	Segments []SegmentPlan // that have rows which match, in the order in which they were searched
@@ -22,7 +23,8 @@ type SegmentPlan struct {
 	Matches int    // rows that were allowed: alive, and what ids and filter select
 	// Plan is "walk" (along the graph), "sweep" (along the graph, keeping what
 	// is allowed), "subgraph" (along what is allowed of it), "scan" (codes of all
-	// that is allowed), or "exact" (vectors of all that is allowed).
+	// that is allowed), "packed" (copies of these, lying together, of a condition that
+	// came before), or "exact" (vectors of all that is allowed).
 	Plan      string
 	Expanded  int // rows whose links were followed
 	Scored    int // rows whose distance was estimated from their codes

@@ -10,6 +10,7 @@ import (
 
 	"github.com/RoaringBitmap/roaring/v2"
 
+	"github.com/chromad/chromad/hnsw"
 	"github.com/chromad/chromad/segment"
 )
 
@@ -180,6 +181,19 @@ func (v *view) allowed(ctx context.Context, i int, ids []string, where *Filter) 
 	}
 	rows = v.dead[i].live(reader.Rows())
 	return rows, rows == nil, nil
+}
+
+// again names the live rows of segment i that a condition holds for, and returns
+// them where they are ready to be searched.
+func (v *view) again(i int, ids []string, where *Filter) (a segment.Again, ready *hnsw.Subset, err error) {
+	if ids != nil || where == nil {
+		return a, nil, nil
+	}
+	reader, err := v.reader(i)
+	if err == nil {
+		a, ready = reader.Again(where, v.dead[i].rows)
+	}
+	return a, ready, err
 }
 
 func segmentCursor(reader *segment.Reader, rows *roaring.Bitmap, all bool) *cursor {

@@ -28,8 +28,10 @@ type Options struct {
 	// its oldest entries are flushed. It bounds the time to recover.
 	// 0: 256 MiB.
 	LogLimit int64
-	// TextCache bounds what is kept for conditions: decompressed documents, and
-	// which rows of a segment a condition held for. 0: an eighth of MemoryLimit, beside it.
+	// TextCache bounds what is kept for conditions: decompressed documents,
+	// which rows of a segment a condition held for, and, of conditions that come with
+	// query after query, copies of what a search reads of these rows. 0: an eighth of
+	// MemoryLimit, beside it.
 	TextCache int64
 	// SegmentMemory bounds what is held of segments outside of Go's heap, beside
 	// mapped files: the hot part of each (codes and links of its index, some

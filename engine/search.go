@@ -35,6 +35,8 @@ type searchTarget struct {
 	allowed *roaring.Bitmap // nil: all rows, or dense
 	dense   []uint64        // the same as bits, where it is used more than once
 	matches int             // bits of dense
+	ready   *hnsw.Subset    // the same, where a condition has come before
+	again   segment.Again   // what it is called where it has not
 }
 
 // prepare evaluates opts; many tells that there are several vectors.
@@ -48,6 +50,16 @@ func (s *search) prepare(ctx context.Context, c *Collection, v *view, opts *Quer
 	s.db, s.metric, s.k, s.ef = c.db, metric, k, max(min(ef, v.live), k)
 	s.exact, s.include, s.targets = opts.Exact, opts.Include, s.targets[:0]
 	for i, dead := range v.dead {
+		again, ready, err := v.again(i, opts.IDs, opts.Where)
+		if err != nil {
+			return err
+		}
+		if ready != nil {
+			if ready.Len() > 0 {
+				s.targets = append(s.targets, searchTarget{reader: v.readers[i], ready: ready})
+			}
+			continue
+		}
 		rows, all, err := v.allowed(ctx, i, opts.IDs, opts.Where)
 		if err != nil {
 			return err
@@ -56,7 +68,7 @@ func (s *search) prepare(ctx context.Context, c *Collection, v *view, opts *Quer
 		if err != nil {
 			return err
 		}
-		t := searchTarget{reader: reader, allowed: rows}
+		t := searchTarget{reader: reader, allowed: rows, again: again}
 		switch {
 		case !all && rows.IsEmpty():
 			continue
@@ -202,7 +214,7 @@ func (s *search) searchSegments(ctx context.Context, w *worker, q []float32) err
 // searchOne searches target i.
 func (s *search) searchOne(ctx context.Context, w *worker, i int, q []float32) (err error) {
 	t, lane := &s.targets[i], w.lane(i)
-	query := segment.Query{Vector: q, K: s.k, EF: s.ef, Allowed: t.allowed, Dense: t.dense, Matches: t.matches, Exact: s.exact}
+	query := segment.Query{Vector: q, K: s.k, EF: s.ef, Allowed: t.allowed, Dense: t.dense, Matches: t.matches, Ready: t.ready, Again: t.again, Exact: s.exact}
 	if len(w.lanes) > 1 {
 		query.Late = lane.bound
 	}

@@ -71,7 +71,7 @@ func (s *Scratch) exactSet(rows int, allowed []uint64) {
 }
 
 func (s *Scratch) exactRange(first, end int) {
-	if s.vectors.Touch != nil {
+	if s.vectors.Touch != nil || s.names != nil {
 		for row := first; row < end; row++ {
 			s.rows = append(s.rows, uint32(row))
 		}

@@ -5,9 +5,10 @@ import "math/bits"
 // answer collects the best rows. Every way that comes to nothing gives way to
 // a surer one.
 func (g *Graph) answer(s *Scratch, q *Query, k, matches int) {
-	found := false
-	if !q.Exact && (g.codec != nil || g.plain) && matches > max(exactRows, 4*k) {
-		found = g.estimate(s, q, k, matches)
+	found := !q.Exact && (g.codec != nil || g.plain) && matches > max(exactRows, 4*k) && g.estimate(s, q, k, matches)
+	if !found && q.Subset.packed() {
+		s.inPacked(q, k)
+		return
 	}
 	s.best.worst = q.bound()
 	switch {
@@ -15,29 +16,33 @@ func (g *Graph) answer(s *Scratch, q *Query, k, matches int) {
 		s.exact(g.rows, q.Allowed)
 	case g.plain:
 		s.collect()
-	case !g.rerank(s) && s.trace.Plan == "scan" && s.err == nil:
+	case !g.rerank(s) && s.trace.Plan == "scan" && s.err == nil && !g.relist(s):
 		g.rescan(s, q.Allowed)
 	}
 }
 
 // estimate fills the pool with rows whose codes are near the query's, or
-// reports that it found too few. Without codes it does not scan: that would
-// be what follows.
+// reports that it found too few. Without codes it does not scan, nor with a
+// packed subset: that would be what follows.
 func (g *Graph) estimate(s *Scratch, q *Query, k, matches int) bool {
 	ef := min(max(q.EF, k), matches)
+	width := g.widthFor(q, k, ef, matches)
+	scans := !g.plain && !q.Subset.packed()
+	if width == 0 && !scans {
+		return false
+	}
 	s.aimCodes(g)
-	if !g.follow(s, q.Allowed, k, ef, matches) {
-		if g.plain {
+	if !g.follow(s, q, k, ef, width, matches) {
+		if !scans {
 			return false
 		}
-		g.scan(s, max(ef, k+scanMore), q.Allowed)
+		g.scan(s, k, q.Allowed)
 	}
 	return s.pool.n >= k
 }
 
 const (
 	exactRows = 64 // so few vectors are compared without a look at codes
-	scanMore  = 64 // rows beyond k that a scan keeps
 	// widest is the most rows that are kept in order at every moment, as a walk
 	// needs them: beyond it the time for that grows with the square.
 	widest = 4096
@@ -61,8 +66,22 @@ func (g *Graph) walkCost(width int) int {
 	return cost
 }
 
-// follow fills the pool by way of the graph, unless a scan is better or turns
-// out to be.
+// widthFor is how many rows the first walk keeps, 0 when comparing all allowed
+// ones costs less.
+func (g *Graph) widthFor(q *Query, k, ef, matches int) int {
+	width := ef
+	if q.Allowed != nil {
+		width += 2 * k * (g.rows - matches) / matches
+	}
+	cost := g.walkCost(width)
+	if len(g.links) == 0 || width > widest || cost > q.cost(matches) || q.Allowed == nil && cost == matches {
+		return 0
+	}
+	return width
+}
+
+// follow fills the pool by way of the graph, unless comparing all allowed rows is
+// better or turns out to be: then width is 0, or a walk has found too few.
 //
 // With a filter, the walk goes over all rows, keeps more of them, and the
 // allowed ones among those are the answer if they are enough: then the
@@ -70,17 +89,15 @@ func (g *Graph) walkCost(width int) int {
 // the filter has to do with the query. When they are not, the share of
 // allowed rows near the query says how wide the next walk has to be, unless a
 // walk over allowed rows only gives an answer first.
-func (g *Graph) follow(s *Scratch, allowed []uint64, k, ef, matches int) bool {
-	if allowed == nil {
-		if ef > widest || matches <= g.walkCost(ef) {
-			return false
-		}
+func (g *Graph) follow(s *Scratch, q *Query, k, ef, width, matches int) bool {
+	allowed := q.Allowed
+	if allowed == nil && width > 0 {
 		s.trace.Plan = "walk"
 		g.walk(s, ef)
 		return s.pool.n >= k
 	}
 	subgraph := g.mayWalkSubgraph(s, matches)
-	for width := ef + 2*k*(g.rows-matches)/matches; width <= widest && g.walkCost(width) <= matches && s.err == nil; {
+	for width > 0 && width <= widest && g.walkCost(width) <= q.cost(matches) && s.err == nil {
 		s.trace.Plan = "sweep"
 		g.walk(s, width)
 		s.pool.keep(allowed)

@@ -286,14 +286,14 @@ func TestSearchAllocations(t *testing.T) {
 		var s Scratch
 		dst := make([]Neighbor, 0, 10)
 		for name, query := range map[string]Query{
-			"walk": {}, "sweep": {Allowed: half}, "subgraph": {Allowed: side}, "scan": {Allowed: few}, "rescan": {Allowed: far}, "exact": {Exact: true},
+			"walk": {}, "sweep": {Allowed: half}, "subgraph": {Allowed: side}, "scan": {Allowed: few}, "relist": {Allowed: far}, "exact": {Exact: true},
 		} {
 			if name == "subgraph" && m == kernel.IP {
 				continue // never goes this way
 			}
 			query.Vector, query.K, query.EF = q, 10, 40
 			dst = all(g.Search(dst[:0], v, query, &s))
-			if trace := s.Trace(); trace.Plan != name && (name != "rescan" || trace.Scored < 2*trace.Matches) {
+			if trace := s.Trace(); trace.Plan != name && (name != "relist" || trace.Plan != "scan" || trace.Reranked < 1000) {
 				t.Errorf("%v %s: %+v", m, name, trace)
 			}
 			if got := testing.AllocsPerRun(20, func() { dst = all(g.Search(dst[:0], v, query, &s)) }); got != 0 {

@@ -3,8 +3,6 @@ package hnsw
 import (
 	"math"
 	"slices"
-
-	"github.com/chromad/chromad/internal/kernel"
 )
 
 const (
@@ -70,9 +68,7 @@ func (s *Scratch) collect() {
 func (g *Graph) rescan(s *Scratch, allowed []uint64) {
 	s.rows = s.rows[:0]
 	e := g.margin(s)
-	g.scanBatches(s, allowed, func(h *kernel.Hop) {
-		s.trace.Scored += h.Len()
-		keys, rows := h.Score(e.beyond)
+	g.scanBatches(s, allowed, &e.beyond, func(keys []float32, rows []uint32) {
 		for i, key := range keys {
 			if e.tooFar(key, g.codes.Meta[rows[i]].B) {
 				continue
@@ -127,12 +123,13 @@ func (s *Scratch) rerankRows() {
 // scoreRows sets dist to the exact distances of rows, at most scanBlock of
 // them; of none when they cannot be read.
 func (s *Scratch) scoreRows() {
-	if len(s.rows) == 0 || !s.touch(s.rows) {
+	rows := s.named(s.rows)
+	if len(rows) == 0 || !s.touch(rows) {
 		s.rows = s.rows[:0]
 		return
 	}
-	s.trace.Reranked += len(s.rows)
-	s.scorer.score(s.rows, s.dist[:len(s.rows)])
+	s.trace.Reranked += len(rows)
+	s.scorer.score(rows, s.dist[:len(rows)])
 }
 
 // nearest collects the k smallest of many keys.

@@ -7,26 +7,47 @@ import (
 	"github.com/chromad/chromad/internal/kernel"
 )
 
-// scan offers the codes of all allowed rows to the pool.
-func (g *Graph) scan(s *Scratch, limit int, allowed []uint64) {
+// scan compares the codes of all allowed rows. It puts the nearest into the pool,
+// as many as vectors are read of at first, and lists all that may be as near as
+// the last of these: which of them are shows when vectors were looked at.
+func (g *Graph) scan(s *Scratch, k int, allowed []uint64) {
 	s.trace.Plan = "scan"
+	limit := max(rerankBlock, k+k/2)
 	if limit > widest {
-		g.scanMany(s, limit, allowed)
+		g.scanMany(s, k, allowed)
 		return
 	}
-	s.pool.reset(limit)
-	g.scanBatches(s, allowed, func(h *kernel.Hop) { s.offer(h) })
+	p, l := &s.pool, &s.list
+	p.reset(limit)
+	l.reset()
+	g.scanBatches(s, allowed, &l.below, func(keys []float32, rows []uint32) {
+		l.add(keys, rows)
+		keys, rows = less(keys, rows, p.below())
+		if p.n, _ = kernel.Offer(p.keys, p.n, p.limit, keys, rows); p.n == p.limit {
+			l.below = g.listBelow(s, p.below())
+		}
+	})
+}
+
+// less moves those of keys that are less than below to the front, with their rows.
+func less(keys []float32, rows []uint32, below float32) ([]float32, []uint32) {
+	n := 0
+	for i, key := range keys {
+		keys[n], rows[n] = key, rows[i]
+		if key < below {
+			n++
+		}
+	}
+	return keys[:n], rows[:n]
 }
 
 // scanMany is scan for so many rows that they are put in order now and then
-// only.
-func (g *Graph) scanMany(s *Scratch, limit int, allowed []uint64) {
+// only, and no others are listed.
+func (g *Graph) scanMany(s *Scratch, k int, allowed []uint64) {
 	many := nearest{keys: s.pool.keys}
-	many.reset(limit)
+	many.reset(k + k/64 + rerankBlock)
 	below := float32(math.Inf(1))
-	g.scanBatches(s, allowed, func(h *kernel.Hop) {
-		s.trace.Scored += h.Len()
-		keys, rows := h.Score(below)
+	g.scanBatches(s, allowed, &below, func(keys []float32, rows []uint32) {
 		for i, key := range keys {
 			many.add(pack(key, rows[i]))
 		}
@@ -35,28 +56,98 @@ func (g *Graph) scanMany(s *Scratch, limit int, allowed []uint64) {
 		}
 	})
 	many.cut()
-	s.pool = pool{keys: many.keys, n: len(many.keys), limit: limit}
+	s.pool = pool{keys: many.keys, n: len(many.keys), limit: many.k}
+	s.list.short = true
 }
 
-// scanBatches gathers all allowed rows and hands them to score in batches,
-// each while the next is being fetched.
-func (g *Graph) scanBatches(s *Scratch, allowed []uint64, score func(h *kernel.Hop)) {
-	clear(s.visited)
-	next, last := &s.hops[0], &s.hops[1]
-	n := 0 // rows of words before that were not gathered: few rows a word would be a call for each
-	for w := range (g.rows + 63) / 64 {
-		word := ^uint64(0)
-		if allowed != nil {
-			if w == len(allowed) {
-				break
-			}
-			word = allowed[w]
+// A list is the rows that a scan has met whose keys were less than below was then.
+type list struct {
+	keys  []float32
+	rows  []uint32
+	below float32 // never more than before
+	short bool    // rows were left out
+}
+
+// listMost bounds the rows of a list: where one far row among the others makes
+// all estimates seem coarse, too many would be.
+const listMost = 1 << 14
+
+func (l *list) reset() {
+	*l = list{keys: l.keys[:0], rows: l.rows[:0], below: float32(math.Inf(1))}
+}
+
+func (l *list) add(keys []float32, rows []uint32) {
+	if l.short = l.short || len(l.keys)+len(keys) > listMost; !l.short {
+		l.keys, l.rows = append(l.keys, keys...), append(l.rows, rows...)
+	}
+}
+
+// listBelow is the key from which on no row is as near as the estimate of the last
+// of the pool, even if its own is as wrong as estimates are. So many more are in
+// the pool than are wanted that the last who is wanted is nearer than that nearly always.
+func (g *Graph) listBelow(s *Scratch, last float32) float32 {
+	q, behind := &s.query, math.Nextafter32(last, float32(math.Inf(1)))
+	if s.list.short {
+		return min(behind, s.list.below)
+	}
+	below := max(behind, last+rerankSigmas*q.SlackAt(q.Distance(last))*g.coarsest/q.Factor)
+	if !(below < s.list.below) {
+		return s.list.below
+	}
+	return below
+}
+
+// relist reads the vectors of listed rows that may be among the best, beside
+// those that were in the pool. It reports whether no others may be.
+func (g *Graph) relist(s *Scratch) bool {
+	p, l, e := &s.pool, &s.list, g.margin(s)
+	if l.short || !(e.beyond <= l.below) {
+		return false
+	}
+	last := p.keys[p.n-1]
+	inside := distanceOf(last)
+	s.rows = s.rows[:0]
+	for i, key := range l.keys {
+		if key >= e.beyond || key < inside || pack(key, l.rows[i]) <= last || e.tooFar(key, g.codes.Meta[l.rows[i]].B) {
+			continue
 		}
+		if s.rows = append(s.rows, l.rows[i]); len(s.rows) == rerankBlock {
+			s.rerankRows()
+			e = g.margin(s)
+		}
+	}
+	s.rerankRows()
+	s.best.cut()
+	return true
+}
+
+// scanFirst is the size of the first batch. Those that follow are larger and
+// larger: the more is known, the fewer of the next rows are worth a place.
+const scanFirst = 32
+
+// scanBatches scores all allowed rows, in batches, and hands those that are less
+// than below is then to take.
+func (g *Graph) scanBatches(s *Scratch, allowed []uint64, below *float32, take func(keys []float32, rows []uint32)) {
+	if allowed == nil {
+		size := scanFirst
+		for first := 0; first < g.rows && s.goesOn(); size = min(2*size, kernel.RangeMost) {
+			n := min(size, g.rows-first)
+			s.trace.Scored += n
+			take(s.hops[0].ScoreRange(first, n, *below))
+			first += n
+		}
+		return
+	}
+	score := func(h *kernel.Hop) {
+		s.trace.Scored += h.Len()
+		take(h.Score(*below))
+	}
+	clear(s.visited)
+	next, last := &s.hops[0], &s.hops[1] // one is scored while the other is being fetched
+	n := 0                               // rows of words before that were not gathered: few rows a word would be a call for each
+	for w, word := range allowed {
 		if rest := g.rows - w*64; rest < 64 {
 			word &= 1<<rest - 1
-		}
-		if word == 0 {
-			continue
 		}
 		if n+bits.OnesCount64(word) > len(s.block) {
 			next.Gather(s.block[:n])
@@ -68,10 +159,6 @@ func (g *Graph) scanBatches(s *Scratch, allowed []uint64, score func(h *kernel.H
 			if !s.goesOn() {
 				break
 			}
-		}
-		if word == ^uint64(0) && n == 0 {
-			next.AddRange(uint32(w*64), 64)
-			continue
 		}
 		for ; word != 0; word &= word - 1 {
 			s.block[n&63] = uint32(w*64 + bits.TrailingZeros64(word))

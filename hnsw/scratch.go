@@ -17,6 +17,7 @@ type Scratch struct {
 	visited   []uint64
 	bridged   []uint64 // rows that are not allowed and whose links were looked at
 	pool      pool
+	list      list
 	hops      [2]kernel.Hop // one is being gathered while the other waits to be scored
 	rows      []uint32
 	elsewhere []uint64   // keys, see lookElsewhere
@@ -24,7 +25,9 @@ type Scratch struct {
 	dist      []float32
 	best      nearest // by float32
 	scorer    scorer
-	vectors   Vectors // what scorer scores, during a search
+	vectors   Vectors  // what scorer scores, during a search
+	names     []uint32 // of the rows that are searched, those of vectors; nil: the same
+	inside    []uint32 // room for some of those
 	ctx       context.Context
 	plain     bool  // the walk compares vectors
 	err       error // of Vectors.Touch or ctx: the search is over
@@ -34,8 +37,8 @@ type Scratch struct {
 // Trace is what a search did.
 type Trace struct {
 	// Plan is the way it took last: "exact" compared vectors only, "scan" all
-	// allowed codes, "walk" went through the graph, "sweep" did with a filter,
-	// and "subgraph" went through the part that is allowed. A way that came to
+	// allowed codes, "packed" the copies in a subset, "walk" went through the graph,
+	// "sweep" did with a filter, and "subgraph" went through the part that is allowed. A way that came to
 	// nothing before is counted below too.
 	Plan     string
 	Matches  int // rows that were allowed
@@ -75,7 +78,7 @@ func (s *Scratch) aimCodes(g *Graph) {
 // release keeps no vector alive and returns what ended the search.
 func (s *Scratch) release() error {
 	err := s.err
-	s.vectors, s.scorer, s.ctx, s.err = Vectors{}, scorer{}, nil, nil
+	s.vectors, s.names, s.scorer, s.ctx, s.err = Vectors{}, nil, scorer{}, nil, nil
 	return err
 }
 

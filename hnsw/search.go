@@ -23,6 +23,7 @@ type Query struct {
 	EF      int
 	Allowed []uint64 // a bitset of the rows that may be found; nil: all
 	Matches int      // how many rows that are, if known; 0: they are counted
+	Subset  *Subset  // the rows that may be found, instead of Allowed; of the same graph
 	// Late, when set, is asked for a bound once, after the walk and before the
 	// search looks at vectors for its answer: a distance from which on rows are not
 	// needed, because enough nearer ones are known from elsewhere. It may wait for
@@ -44,7 +45,7 @@ type Query struct {
 // it at the same time. The error is that of v.Touch or q.Context, or tells that v or
 // q.Vector do not belong to this graph; dst is then returned as it was.
 func (g *Graph) Search(dst []Neighbor, v Vectors, q Query, s *Scratch) ([]Neighbor, error) {
-	if err := g.fits(&v, &q); err != nil {
+	if err := g.fits(&v, len(q.Vector)); err != nil {
 		return dst, err
 	}
 	if s == nil {
@@ -65,9 +66,9 @@ func (g *Graph) Search(dst []Neighbor, v Vectors, q Query, s *Scratch) ([]Neighb
 }
 
 // fits checks that a search cannot read beyond anything.
-func (g *Graph) fits(v *Vectors, q *Query) error {
-	if v.Rows != g.rows || len(q.Vector) != v.Dim {
-		return fmt.Errorf("search: a query of %d numbers for %d rows of %d, in a graph of %d", len(q.Vector), v.Rows, v.Dim, g.rows)
+func (g *Graph) fits(v *Vectors, numbers int) error {
+	if v.Rows != g.rows || numbers != v.Dim {
+		return fmt.Errorf("search: a query of %d numbers for %d rows of %d, in a graph of %d", numbers, v.Rows, v.Dim, g.rows)
 	}
 	return g.Fits(v.Metric, v.Dim)
 }
@@ -76,6 +77,12 @@ func (g *Graph) fits(v *Vectors, q *Query) error {
 // how many are wanted.
 func (q *Query) limit(rows int) (matches, k int) {
 	matches = rows
+	if q.Subset != nil {
+		q.Allowed, q.Matches = q.Subset.allowed, q.Subset.matches
+		if q.Matches == 0 {
+			return 0, 0
+		}
+	}
 	if q.Allowed != nil {
 		q.Allowed = trim(q.Allowed, rows)
 		if matches = min(q.Matches, rows); matches <= 0 {

@@ -6,11 +6,12 @@ import (
 
 	"github.com/RoaringBitmap/roaring/v2"
 
+	"github.com/chromad/chromad/hnsw"
 	"github.com/chromad/chromad/internal/seal"
 )
 
-// Cache keeps decompressed blocks of documents, and the rows that conditions
-// hold for, least recently used first out. Conditions on document text read the
+// Cache keeps decompressed blocks of documents, the rows that conditions
+// hold for, and copies of what searches read of these, least recently used first out. Conditions on document text read the
 // same blocks query after query, and decompressing is most of their cost; the
 // same condition comes with query after query, and a rule about who may see what
 // with each. One Cache serves all segments of a store, and a nil one keeps
@@ -30,13 +31,20 @@ type cacheKey struct {
 	file  seal.ID
 	block uint64
 	where string // filter.Expr.Key; of a block empty
+	ready bool   // the rows to be searched, without dead ones
 }
 
-// cached is never changed.
+// size is about what an entry takes beside its value.
+func (k *cacheKey) size() int64 { return int64(len(k.where)) + entryBytes }
+
+// cached is never changed, but for uses.
 type cached struct {
 	key   cacheKey
 	bytes []byte
 	rows  *roaring.Bitmap
+	ready *hnsw.Subset    // nil: not yet
+	dead  *roaring.Bitmap // rows that are not in it
+	uses  int             // searches so far, with the same dead rows
 	size  int64
 }
 
@@ -69,12 +77,15 @@ func (c *Cache) put(p *cached) {
 	if c.parts[p.key] != nil {
 		return
 	}
+	c.insert(p)
+}
+
+// insert is put of what is not kept, with the lock held.
+func (c *Cache) insert(p *cached) {
 	c.parts[p.key] = c.used.PushFront(p)
 	c.size += p.size
 	for c.size > c.max {
-		last := c.used.Remove(c.used.Back()).(*cached)
-		delete(c.parts, last.key)
-		c.size -= last.size
+		c.remove(c.used.Back())
 	}
 }
 
@@ -97,11 +108,54 @@ func (c *Cache) rows(key cacheKey) *roaring.Bitmap {
 	return nil
 }
 
-// entryBytes is about what an entry takes beside its bytes.
-const entryBytes = 200
+// count counts a use of rows that are not ready, and reports whether it is time to
+// make them so.
+func (c *Cache) count(key cacheKey, dead *roaring.Bitmap) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e := c.parts[key]
+	if e != nil && e.Value.(*cached).dead == dead {
+		p := e.Value.(*cached)
+		p.uses++
+		return p.ready == nil && p.uses == againTimes
+	}
+	if e != nil {
+		c.remove(e)
+	}
+	if size := key.size() + int64(dead.GetSizeInBytes()); size <= c.max {
+		c.insert(&cached{key: key, dead: dead, uses: 1, size: size})
+	}
+	return false
+}
+
+// remove forgets an entry, with the lock held.
+func (c *Cache) remove(e *list.Element) {
+	p := c.used.Remove(e).(*cached)
+	delete(c.parts, p.key)
+	c.size -= p.size
+}
+
+// replace puts p in the place of what has its key. What is too large for the
+// cache is left out, and not made again.
+func (c *Cache) replace(p *cached) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e := c.parts[p.key]; e != nil && p.size <= c.max/readyShare {
+		c.remove(e)
+		c.insert(p)
+	}
+}
+
+const (
+	// entryBytes is about what an entry takes beside key and value.
+	entryBytes = 200
+	// readyShare is one over the share of a cache that the copies for one condition
+	// may take.
+	readyShare = 8
+)
 
 func (c *Cache) putRows(key cacheKey, rows *roaring.Bitmap) {
-	c.put(&cached{key: key, rows: rows.Clone(), size: int64(rows.GetSizeInBytes()) + int64(len(key.where)) + entryBytes})
+	c.put(&cached{key: key, rows: rows.Clone(), size: int64(rows.GetSizeInBytes()) + key.size()})
 }
 
 // Size is how many bytes are kept.

@@ -24,6 +24,8 @@ type Query struct {
 	Allowed *roaring.Bitmap // rows that may be found, nil: all, or Dense
 	Dense   []uint64        // the same as a bit for each row, for who asks again and again
 	Matches int             // bits set in Dense
+	Ready   *hnsw.Subset    // the same as Reader.Again gave it, instead of both
+	Again   Again           // what Reader.Again calls the rows, which it did not have
 	Exact   bool            // look at every allowed row
 	// Late, when set, is asked at most once, after the graph was walked and before
 	// the search looks at vectors: rows at that distance or beyond are not needed.
@@ -103,12 +105,17 @@ func (r *Reader) search(ctx context.Context, q *Query, dst []hnsw.Neighbor) ([]h
 	if err != nil {
 		return dst, err
 	}
+	if g != nil && allowed != nil {
+		r.remember(q.Again, g, v, allowed)
+	}
 	return r.nearest(ctx, g, v, q, allowed, m, s, dst)
 }
 
 // matches is how many rows are allowed; a set of all of them is none.
 func (r *Reader) matches(q *Query) (int, error) {
 	switch {
+	case q.Ready != nil:
+		return q.Ready.Len(), nil
 	case q.Allowed != nil:
 		if !q.Allowed.IsEmpty() && q.Allowed.Maximum() >= r.rows {
 			return 0, fmt.Errorf("row %d of %d is allowed", q.Allowed.Maximum(), r.rows)

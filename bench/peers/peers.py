@@ -36,7 +36,7 @@ class Peer:
 OURS, BASELINE = "ours", "hnswlib"
 
 PEERS = [
-    Peer(OURS, "chromad, package hnsw", FLOAT, ["ours"], ours=True, note="codes walked, float32 compared again; defaults"),
+    Peer(OURS, "chromad, package hnsw", FLOAT, ["ours"], ours=True, note="codes walked, float32 compared again; defaults; of a filter, codes lie together, as the engine has it from the fourth query of a condition on"),
     Peer("ours-avx2", "chromad, AVX2 kernels", FLOAT, ["ours"], environment={"CHROMAD_KERNEL": "avx2"}, ours=True, note="the same with CHROMAD_KERNEL=avx2"),
     Peer("hnswlib", "hnswlib", FLOAT, ["hnswlib"], note="C++ adapter against its header, g++ -O3 -march=native"),
     Peer("hnswlib-thp", "hnswlib, huge pages", FLOAT, ["hnswlib"], environment={"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}, note="the same with GLIBC_TUNABLES=glibc.malloc.hugetlb=1"),
@@ -49,6 +49,7 @@ PEERS = [
     Peer("weaviate-rq", "Weaviate RQ", CODES, ["weaviate"], ["rq=8"], note="8 bits, 20 answers compared again in float32"),
     Peer("qdrant-sq8", "Qdrant Edge SQ8", CODES, ["qdrant_edge_.py"], ["sq8=1"], note="8 bits, 2 k answers compared again in float32; Python makes each request and reads each answer"),
     Peer("ours-engine", "chromad, engine", STORE, ["ours"], ["engine=1"], ours=True, note="a collection of an embedded store: log, flush, merge, ids"),
+    Peer("ours-segment", "chromad, engine, one segment", STORE, ["ours"], ["engine=1", "once=1"], ours=True, note="the same, all rows flushed at once: its graph is that of package hnsw"),
     Peer("chroma", "Chroma, embedded", STORE, ["chroma_.py"], note="PersistentClient, a hundred queries a call"),
     Peer("qdrant", "Qdrant Edge", STORE, ["qdrant_edge_.py"], note="a hundred queries a call; Python makes each request and reads each answer"),
     Peer("lancedb", "LanceDB", STORE, ["lancedb_.py"], knob=(30, 4096), note="IVF_HNSW_SQ with refine_factor 3; one Python call a query"),

@@ -31,7 +31,7 @@ func (f *File) check(ctx context.Context, step func(bytes int64), found func(Dam
 				return err
 			}
 			stored, err := s.check(i)
-			if err == nil && f.sealer.Overhead() > 0 {
+			if err == nil && f.Encrypted() {
 				plain, err = s.decrypt(plain[:0], stored, i)
 			}
 			if err != nil && !errors.Is(err, ErrCorrupt) {

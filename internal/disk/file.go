@@ -202,7 +202,7 @@ func (f *File) verify(ctx context.Context) error {
 				return err
 			}
 			stored, err := s.check(i)
-			if err == nil && f.sealer.Overhead() > 0 {
+			if err == nil && f.Encrypted() {
 				plain, err = s.decrypt(plain[:0], stored, i)
 			}
 			if err != nil {
@@ -223,12 +223,15 @@ func (f *File) verifyPadding(from, to int64) error {
 	return nil
 }
 
+// Encrypted reports whether what is in the file cannot be read without a key.
+func (f *File) Encrypted() bool { return f.sealer.Overhead() > 0 }
+
 // Share puts the memory that the file takes, beside its mapping, under a
 // budget. Of a sealed file sections of the kinds given lose theirs when it is
 // short: what they hand out is valid until Free only. Share comes before
 // anything else is done with the file.
 func (f *File) Share(b *Budget, evictable ...uint16) {
-	if f.shared = b; b == nil || f.sealer.Overhead() == 0 {
+	if f.shared = b; b == nil || !f.Encrypted() {
 		return
 	}
 	f.budget = b

@@ -47,7 +47,9 @@ type Hop struct {
 	of    *Codes
 	words []uint64
 	aim   []int8
-	all   int // rows there are
+	all   int   // rows there are
+	part  Codes // what ScoreRange scores
+	other int   // of rows, how many need not be 0, 1, 2, ..., see ScoreRange
 }
 
 // Aim empties the batch and prepares for a query: one number for every level
@@ -60,6 +62,7 @@ func (h *Hop) Aim(c *Codes, query []int8, mul, sub float32, visited []uint64) {
 	h.stride, h.bits, h.lines = c.Stride, int32(c.Bits), min(c.Stride/blockBytes, 4)
 	h.mul, h.sub, h.n = mul, sub, 0
 	h.of, h.all, h.last = c, len(c.Meta), uint32(max(len(c.Meta), 1)-1)
+	h.other = len(h.rows)
 }
 
 // AimRows is Aim where rows are gathered that Take hands out, to be compared by
@@ -75,7 +78,7 @@ func (h *Hop) AimRows(data []float32, stride, rows int, visited []uint64) {
 // Take empties the batch and returns its rows, valid until the next is gathered.
 func (h *Hop) Take() []uint32 {
 	n := h.n
-	h.n = 0
+	h.n, h.other = 0, len(h.rows)
 	return h.rows[:n]
 }
 
@@ -97,16 +100,6 @@ func (h *Hop) Add(row uint32) {
 	h.n++
 }
 
-// AddRange adds n rows from first on without a look at visited. It fetches
-// nothing: the processor sees for itself what is read in order.
-func (h *Hop) AddRange(first uint32, n int) {
-	roomFor(n, h.Room())
-	for i := range h.rows[h.n : h.n+n] {
-		h.rows[h.n+i] = first + uint32(i)
-	}
-	h.n += n
-}
-
 // Len is the number of rows in the batch.
 func (h *Hop) Len() int { return h.n }
 
@@ -120,6 +113,40 @@ func (h *Hop) Score(below float32) (keys []float32, rows []uint32) {
 	if h.n == 0 {
 		return nil, nil
 	}
+	return h.scoreBatch(below)
+}
+
+// ScoreRange is Score for n rows from first on instead of a batch, which must be
+// empty; n is RangeMost at most. It fetches nothing before: the processor sees for
+// itself what is read in order.
+func (h *Hop) ScoreRange(first, n int, below float32) (keys []float32, rows []uint32) {
+	roomFor(n, h.Room()-h.n) // nothing, if the batch is not empty
+	if n == 0 {
+		return nil, nil
+	}
+	c := h.of
+	h.part = Codes{Data: c.Data[first*c.Stride:][:n*c.Stride], Meta: c.Meta[first:][:n], Bits: c.Bits, Stride: c.Stride}
+	h.of, h.codes, h.meta = &h.part, unsafe.SliceData(h.part.Data), unsafe.SliceData(h.part.Meta)
+	for i := range h.rows[:h.other] {
+		h.rows[i] = uint32(i)
+	}
+	h.n = n
+	keys, rows = h.scoreBatch(below)
+	for i := range h.rows[n : n+4] {
+		h.rows[n+i] = uint32(n + i)
+	}
+	for i := range rows {
+		rows[i] += uint32(first)
+	}
+	h.other = min(len(rows)+len(h.rows)-batch, len(h.rows)) // registers are written whole
+	h.of, h.codes, h.meta = c, unsafe.SliceData(c.Data), unsafe.SliceData(c.Meta)
+	return keys, rows
+}
+
+// RangeMost is the most rows of one ScoreRange.
+const RangeMost = batch
+
+func (h *Hop) scoreBatch(below float32) (keys []float32, rows []uint32) {
 	h.below = below
 	for end := h.rows[h.n : h.n+4]; len(end) > 0; end = end[1:] {
 		end[0] = h.rows[h.n-1]
@@ -129,7 +156,7 @@ func (h *Hop) Score(below float32) (keys []float32, rows []uint32) {
 	for first := 0; first < h.n; first += piece {
 		out = active.score(h, first, min(first+piece, h.n), out)
 	}
-	h.n = 0
+	h.n, h.other = 0, len(h.rows)
 	return h.keys[:out], h.rows[:out]
 }
 

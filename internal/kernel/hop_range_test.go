@@ -2,43 +2,63 @@ package kernel
 
 import (
 	"math"
+	"math/rand/v2"
 	"slices"
 	"testing"
 )
 
-// TestAddRange: a range is its rows, one by one, and fits or panics.
-func TestAddRange(t *testing.T) {
-	const rows = 300
-	c := Codes{Data: make([]byte, rows*64), Meta: make([]Meta, rows), Bits: 8, Stride: 64}
-	for i := range c.Data {
-		c.Data[i] = byte(i * 7)
-	}
-	for i := range c.Meta {
-		c.Meta[i] = Meta{float32(i), 1}
-	}
-	query := make([]int8, 64)
-	for i := range query {
-		query[i] = int8(i - 30)
-	}
-	var one, all Hop
-	one.Aim(&c, query, 1, 0, make([]uint64, (rows+63)/64))
-	all.Aim(&c, query, 1, 0, make([]uint64, (rows+63)/64))
-	one.Add(9)
-	all.Add(9)
-	for r := range uint32(200) {
-		one.Add(50 + r)
-	}
-	all.AddRange(50, 200)
-	all.AddRange(7, 0)
-	keys, found := one.Score(math.MaxFloat32)
-	keys, found = slices.Clone(keys), slices.Clone(found)
-	if k, f := all.Score(math.MaxFloat32); !slices.Equal(k, keys) || !slices.Equal(f, found) || len(f) != 201 {
-		t.Errorf("%d rows instead of %d, or others", len(f), len(found))
-	}
-	defer func() {
-		if recover() == nil {
-			t.Error("more rows than there is room for")
+// TestScoreRange: a range is its rows, one by one, whatever was scored before, and
+// is inside the codes, or it panics.
+func TestScoreRange(t *testing.T) {
+	const rows = 700
+	r := rand.New(rand.NewPCG(61, 62))
+	with(func(name string) {
+		for _, bits := range []int{2, 4, 8} {
+			for _, blocks := range []int{1, 3} {
+				s := newScene(r, heap(), rows, bits, blocks)
+				clear(s.visited)
+				one, all := new(Hop), new(Hop)
+				s.aim(one)
+				s.aim(all)
+				for range 40 {
+					first := r.IntN(rows)
+					n := r.IntN(min(rows-first, RangeMost) + 1)
+					below := float32(math.Inf(1))
+					for range r.IntN(3) { // some, and few of them
+						below = min(below, s.codes.Meta[r.IntN(rows)].A)
+					}
+					for row := range n {
+						one.Add(uint32(first + row))
+					}
+					keys, found := one.Score(below)
+					if k, f := all.ScoreRange(first, n, below); !slices.Equal(k, keys) || !slices.Equal(f, found) {
+						t.Fatalf("%s: rows %d to %d: %d instead of %d, or others", name, first, first+n, len(f), len(found))
+					}
+					if r.IntN(4) == 0 { // the batch is used for something else
+						all.Add(uint32(r.IntN(rows)))
+						all.Add(uint32(r.IntN(rows)))
+						all.Score(below)
+					}
+				}
+			}
 		}
-	}()
-	all.AddRange(0, batch+1)
+	})
+	s := newScene(r, heap(), rows, 4, 1)
+	for name, call := range map[string]func(h *Hop){
+		"many":   func(h *Hop) { h.ScoreRange(0, RangeMost+1, 0) },
+		"beyond": func(h *Hop) { h.ScoreRange(rows-3, 4, 0) },
+		"before": func(h *Hop) { h.ScoreRange(-1, 4, 0) },
+		"batch":  func(h *Hop) { h.Add(1); h.ScoreRange(0, RangeMost-1, 0) },
+	} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%s: no panic", name)
+				}
+			}()
+			h := new(Hop)
+			s.aim(h)
+			call(h)
+		}()
+	}
 }

@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"math/bits"
 
 	"github.com/chromad/chromad/bench/peers/serve"
 	"github.com/chromad/chromad/hnsw"
@@ -15,13 +14,13 @@ import (
 
 // graph is package hnsw: built, encoded, and decoded in memory like that of a
 // segment, which has large pages where the system gives them. Queries are
-// float32; what the index does with them counts.
+// float32; what the index does with them counts. What a filter lets through is
+// made ready before, as the engine does it for a condition that comes again.
 type graph struct {
 	vectors hnsw.Vectors
 	graph   *hnsw.Graph
 	bytes   int64
-	allowed []uint64
-	matches int // rows in allowed, which who makes a filter knows
+	rows    *hnsw.Subset // that a filter lets through, nil: all
 	set     *serve.Set
 	scratch hnsw.Scratch
 	found   []hnsw.Neighbor
@@ -62,7 +61,7 @@ func (g *graph) Search(ctx context.Context, query []float32, ef int, out []uint3
 		return g.merged.search(ctx, segment.Query{Vector: query, K: serve.K, EF: ef}, out)
 	}
 	var err error
-	q := hnsw.Query{Vector: query, K: serve.K, EF: ef, Allowed: g.allowed, Matches: g.matches}
+	q := hnsw.Query{Vector: query, K: serve.K, EF: ef, Subset: g.rows}
 	g.found, err = g.graph.Search(g.found[:0], g.vectors, q, &g.scratch)
 	for i, n := range g.found {
 		out[i] = n.Row
@@ -71,14 +70,13 @@ func (g *graph) Search(ctx context.Context, query []float32, ef int, out []uint3
 }
 
 func (g *graph) Filter(column string, below int) error {
-	g.allowed, g.matches = nil, 0
-	if column != "" {
-		g.allowed = g.set.Allowed(column, below)
-		for _, word := range g.allowed {
-			g.matches += bits.OnesCount64(word)
-		}
+	g.rows = nil
+	if column == "" {
+		return nil
 	}
-	return nil
+	var err error
+	g.rows, err = g.graph.Subset(g.vectors, g.set.Allowed(column, below), true)
+	return err
 }
 
 func (g *graph) Memory() (serve.Memory, error) {

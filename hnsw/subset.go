@@ -1,0 +1,143 @@
+package hnsw
+
+import (
+	"math/bits"
+	"slices"
+
+	"github.com/chromad/chromad/internal/kernel"
+)
+
+// A Subset is rows of a graph for who asks for the nearest of the same rows again
+// and again: those of a condition, or of a rule about who may see what, which come
+// with query after query. What a search reads of the rows lies together, so that
+// comparing all of them goes through memory in order. It never changes and may be
+// used by many goroutines.
+type Subset struct {
+	allowed []uint64
+	matches int
+	// rows are those of the graph that the copies are of, ascending; none when
+	// they are too many for copies.
+	rows    []uint32
+	graph   *Graph  // the codes of rows, and no links
+	vectors Vectors // of rows; no Data: they are read where they are
+}
+
+const (
+	// Of more than one row in packedShare a walk finds the allowed ones sooner.
+	packedShare = 4
+	// packedVectors is how many bytes of vectors are copied: as much as a
+	// processor has near.
+	packedVectors = 2 << 20
+	// packedRows are compared in the time of 16 others.
+	packedRows = 40
+)
+
+// Subset copies what searches read of the rows in a set, their vectors if these
+// may be copied and are few.
+func (g *Graph) Subset(v Vectors, allowed []uint64, vectors bool) (*Subset, error) {
+	if err := g.fits(&v, v.Dim); err != nil {
+		return nil, err
+	}
+	allowed = slices.Clone(trim(allowed, g.rows))
+	u := &Subset{allowed: allowed, matches: count(allowed, g.rows)}
+	if u.matches > g.rows/packedShare {
+		return u, nil
+	}
+	u.rows = make([]uint32, 0, u.matches)
+	for w, word := range allowed {
+		for ; word != 0; word &= word - 1 {
+			if row := w<<6 + bits.TrailingZeros64(word); row < g.rows {
+				u.rows = append(u.rows, uint32(row))
+			}
+		}
+	}
+	u.graph = g.only(u.rows)
+	if vectors && len(u.rows)*v.Dim*4 <= packedVectors {
+		if v.Touch != nil {
+			if err := v.Touch(u.rows); err != nil {
+				return nil, err
+			}
+		}
+		u.vectors = v.only(u.rows)
+	}
+	return u, nil
+}
+
+// only is the codes of rows.
+func (g *Graph) only(rows []uint32) *Graph {
+	u := &Graph{rows: len(rows), entrySeat: -1, codec: g.codec, coarsest: g.coarsest}
+	if g.codec == nil {
+		return u
+	}
+	stride := g.codes.Stride
+	u.codes = kernel.Codes{Bits: g.codes.Bits, Stride: stride, Data: make([]byte, 0, len(rows)*stride), Meta: make([]kernel.Meta, len(rows))}
+	for i, r := range rows {
+		u.codes.Data = append(u.codes.Data, g.codes.Data[int(r)*stride:][:stride]...)
+		u.codes.Meta[i] = g.codes.Meta[r]
+	}
+	return u
+}
+
+// only is the vectors of rows.
+func (v *Vectors) only(rows []uint32) Vectors {
+	u := Vectors{Metric: v.Metric, Rows: len(rows), Dim: v.Dim, Stride: v.Dim, Data: make([]float32, 0, len(rows)*v.Dim)}
+	for _, r := range rows {
+		u.Data = append(u.Data, v.row(r)...)
+		if v.Metric == kernel.Cosine {
+			u.InvNorms = append(u.InvNorms, v.InvNorms[r])
+		}
+	}
+	return u
+}
+
+// Len is the number of rows.
+func (u *Subset) Len() int { return u.matches }
+
+// Bytes is the memory that it takes.
+func (u *Subset) Bytes() int {
+	n := 8*len(u.allowed) + 4*len(u.rows) + 4*len(u.vectors.Data) + 4*len(u.vectors.InvNorms)
+	if u.graph != nil {
+		n += len(u.graph.codes.Data) + 8*len(u.graph.codes.Meta)
+	}
+	return n
+}
+
+// packed reports whether there are copies.
+func (u *Subset) packed() bool { return u != nil && u.graph != nil }
+
+// cost is how many codes of rows here and there are compared in the time that
+// all allowed ones take.
+func (q *Query) cost(matches int) int {
+	if q.Subset.packed() {
+		return matches * 16 / packedRows
+	}
+	return matches
+}
+
+// inPacked collects the best rows of a subset by its copies.
+func (s *Scratch) inPacked(q *Query, k int) {
+	u := q.Subset
+	q.Subset, q.Allowed = nil, nil
+	if u.vectors.Data != nil {
+		s.vectors = u.vectors
+	} else {
+		s.names = u.rows
+	}
+	u.graph.answer(s, q, k, len(u.rows))
+	s.trace.Plan = "packed"
+	for i, key := range s.best.keys { // in the same order
+		s.best.keys[i] = key>>32<<32 | uint64(u.rows[nodeOf(key)])<<1
+	}
+}
+
+// named are the rows of vectors that belong to rows.
+func (s *Scratch) named(rows []uint32) []uint32 {
+	if s.names == nil {
+		return rows
+	}
+	s.inside = s.inside[:0]
+	for _, r := range rows {
+		s.inside = append(s.inside, s.names[r])
+	}
+	return s.inside
+}

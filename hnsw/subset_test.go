@@ -1,0 +1,136 @@
+package hnsw
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/chromad/chromad/internal/kernel"
+)
+
+// TestSubset: a subset gives what its rows as a filter give where all of them are
+// compared, and as many of the nearest elsewhere; by copies of the vectors, and by
+// the vectors where they are.
+func TestSubset(t *testing.T) {
+	const n, dim, k = 6000, 96, 10
+	base, held := split(clustered(71, n+30, dim), 30)
+	r := rand.New(rand.NewPCG(72, 1))
+	for _, m := range metrics {
+		v := matrix(m, base, dim, 5)
+		touched := v
+		var seen []uint32
+		touched.Touch = func(rows []uint32) error {
+			seen = append(seen, rows...)
+			return nil
+		}
+		for _, p := range []Params{{}, {Bits: plainBits}} {
+			g := mustBuild(t, v, p)
+			for _, size := range []int{0, 1, 9, 64, 65, 300, 1500, 1501, n} {
+				set := make([]uint64, (n+63)/64)
+				for _, row := range r.Perm(n)[:size] {
+					set[row>>6] |= 1 << (row & 63)
+				}
+				name := fmt.Sprintf("%v, %d bits, %d rows", m, g.codes.Bits, size)
+				u, err := g.Subset(touched, append(slices.Clone(set), 1), true) // what lies beyond is no row
+				if err != nil {
+					t.Fatal(name, err)
+				}
+				bare, err := g.Subset(touched, set, false)
+				if err != nil {
+					t.Fatal(name, err)
+				}
+				if u.Len() != size || u.packed() != (size <= n/packedShare) || bare.vectors.Data != nil || bare.Bytes() > u.Bytes() || size > 0 && u.Bytes() < 8*len(set) {
+					t.Fatalf("%s: %d rows, packed: %v, %d and %d bytes", name, u.Len(), u.packed(), u.Bytes(), bare.Bytes())
+				}
+				var s Scratch
+				for i, x := range held {
+					q := Query{Vector: x, K: k, EF: 40, Exact: i%3 == 0}
+					if i%4 == 0 {
+						q.Late = func() (float32, bool) { return 1e6, true }
+					}
+					q.Allowed = set
+					want := all(g.Search(nil, v, q, &s))
+					plan := s.Trace().Plan
+					q.Allowed, q.Subset = nil, u
+					got := all(g.Search(nil, v, q, &s))
+					if packed := s.Trace().Plan == "packed"; size > 0 && packed != u.packed() {
+						t.Fatalf("%s: %s", name, s.Trace().Plan)
+					}
+					if s.Trace().Matches != size {
+						t.Fatalf("%s: %d matches", name, s.Trace().Matches)
+					}
+					if plan == "scan" || plan == "exact" || !u.packed() {
+						if !slices.Equal(got, want) {
+							t.Fatalf("%s: %v instead of %v", name, got, want)
+						}
+					} else {
+						q.Exact = true
+						truth := all(g.Search(nil, v, q, &s))
+						if !slices.Equal(got, truth) {
+							t.Errorf("%s: %v, nearest are %v", name, got, truth)
+						}
+						q.Exact = false
+					}
+					q.Subset, seen = bare, seen[:0]
+					again := all(g.Search(nil, touched, q, &s))
+					if !slices.Equal(got, again) {
+						t.Fatalf("%s: %v and with vectors where they are %v", name, got, again)
+					}
+					for _, row := range seen {
+						if u.packed() && !has(set, row) {
+							t.Fatalf("%s: row %d was read", name, row)
+						}
+					}
+				}
+			}
+		}
+	}
+}
+
+// TestScanFar: one row that is far from all others makes every estimate seem
+// coarse, so that a scan lists more rows than it may. It finds the nearest all
+// the same, without allocations.
+func TestScanFar(t *testing.T) {
+	const n, dim, k = listMost + 3000, 6, 10
+	rows := clustered(74, n, dim)
+	rows[n/3] = []float32{1e7, 0, 0, 0, 0, 0}
+	v := matrix(kernel.L2, rows, dim, 0)
+	b, err := newBuilder(t.Context(), v, Params{M: 8, Bits: 4})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.g = newGraph(make([]uint8, n), 8)
+	if err := b.attach(); err != nil {
+		t.Fatal(err)
+	}
+	g := b.g
+	g.links = nil
+	var s Scratch
+	var got []Neighbor
+	for i := range 20 {
+		x := rows[i*97]
+		q := Query{Vector: x, K: k}
+		got = all(g.Search(got[:0], v, q, &s))
+		if want := exactly(v, x, k, nil, nil); !slices.Equal(got, want) {
+			t.Fatalf("row %d: %v instead of %v", i*97, got, want)
+		}
+		if i == 0 && s.Trace().Scored != 2*n {
+			t.Errorf("%+v", s.Trace())
+		}
+	}
+	if n := testing.AllocsPerRun(5, func() { got = all(g.Search(got[:0], v, Query{Vector: rows[5], K: k}, &s)) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+// TestSubsetOf refuses vectors of another graph.
+func TestSubsetOf(t *testing.T) {
+	v := matrix(kernel.L2, clustered(73, 2000, 8), 8, 0)
+	g := mustBuild(t, v, Params{})
+	for name, v := range map[string]Vectors{"rows": {Metric: v.Metric, Data: v.Data, Rows: 1999, Dim: 8, Stride: 8}, "metric": {Metric: kernel.IP, Data: v.Data, Rows: 2000, Dim: 8, Stride: 8}} {
+		if u, err := g.Subset(v, []uint64{1}, true); err == nil {
+			t.Errorf("%s: %v", name, u)
+		}
+	}
+}
