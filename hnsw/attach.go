@@ -25,14 +25,14 @@ func (b *builder) attach() error {
 		}
 		if b.p.Bits != 0 || b.telling() {
 			g.setCoarsest()
-			g.setLong()
+			g.setFirst()
 			return nil
 		}
 		bits = 2 * g.codes.Bits
 		g.codec, g.codes = nil, kernel.Codes{} // not beside the next ones
 	}
 	g.plain = true
-	g.setLong()
+	g.setFirst()
 	return nil
 }
 

@@ -54,7 +54,7 @@ func TestChangedAfterDecode(t *testing.T) {
 			_ = g.Check()
 			_ = g.checkSeats()
 			_ = g.checkLinks()
-			g.setLong()
+			g.setFirst()
 		}
 	}
 }

@@ -182,7 +182,7 @@ func decode(b []byte, rows int) (*Graph, error) {
 		return nil, err
 	}
 	g.entrySeat = g.seat(g.entry)
-	g.setLong()
+	g.setFirst()
 	return g, g.checkLinks()
 }
 
@@ -241,6 +241,7 @@ func (g *Graph) checkSeats() error {
 		}
 		most = max(most, g.seatLevel(uint32(s)))
 	}
+	g.setSeats()
 	if s := g.seat(g.entry); len(g.seatRow) > 0 && (s < 0 || g.seatLevel(uint32(s)) != most) {
 		return fmt.Errorf("entry %d is not at level %d", g.entry, most)
 	}

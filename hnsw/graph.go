@@ -2,7 +2,7 @@ package hnsw
 
 import (
 	"fmt"
-	"slices"
+	"math/bits"
 
 	"github.com/chromad/chromad/internal/kernel"
 	"github.com/chromad/chromad/internal/quant"
@@ -37,6 +37,14 @@ type Graph struct {
 	upperDegree []uint8  // used slots of each list
 
 	entrySeat int // seat of entry, -1 when no row has one
+
+	seats []seatWord // of 64 rows each
+	// high are the rows of highLevel or more, the lowest level whose codes are few,
+	// and highCodes copies of these: a search compares all of them. None when it
+	// begins otherwise.
+	high      []uint32
+	highLevel int
+	highCodes kernel.Codes
 
 	codec *quant.Codec // nil without rows or without dimensions: searches scan
 	codes kernel.Codes // of all rows, unless codec is nil
@@ -76,27 +84,46 @@ func (g *Graph) Fits(m kernel.Metric, dim int) error {
 // product compares.
 const longRows = 8192
 
-// setLong finds the lowest level of at most longRows rows. A decoded graph may
-// have more at its highest.
-func (g *Graph) setLong() {
-	g.long, g.longLevel = nil, 0
-	if !g.uneven {
-		return
+// So many rows, of so many bytes of codes, a search compares at once rather than to
+// walk through the highest levels: that takes as long, and does not lose its way.
+const (
+	highRows  = 512
+	highBytes = 96 << 10
+)
+
+// setFirst finds what a search begins with: the longest rows, or those of the
+// highest levels. From tight groups and vectors, which are read for each row
+// that is compared, it begins at the entry.
+func (g *Graph) setFirst() {
+	g.long, g.longLevel, g.high, g.highLevel, g.highCodes = nil, 0, nil, 0, kernel.Codes{}
+	switch {
+	case g.uneven:
+		g.long, g.longLevel = g.rowsFrom(longRows)
+	case !g.grouped && !g.plain && g.codec != nil && g.top() > 0:
+		most := min(highRows, highBytes/g.codes.Stride)
+		if high, level := g.rowsFrom(most); len(high) <= most {
+			g.high, g.highLevel, g.highCodes = high, level, g.only(high).codes
+		}
 	}
+}
+
+// rowsFrom returns the rows of the lowest level that has at most so many, or, when
+// they are more there, of the highest.
+func (g *Graph) rowsFrom(most int) (list []uint32, level int) {
 	var at [maxLevel + 1]int // seats whose highest level it is
 	for s := range uint32(len(g.seatRow)) {
 		at[g.seatLevel(s)]++
 	}
 	level, rows := g.top(), 0
-	for ; level > 1 && rows+at[level]+at[level-1] <= longRows; level-- {
+	for ; level > 1 && rows+at[level]+at[level-1] <= most; level-- {
 		rows += at[level]
 	}
 	for s, row := range g.seatRow {
-		if g.seatLevel(uint32(s)) >= level {
-			g.long = append(g.long, row)
+		if g.seatLevel(uint32(s)) >= level && int(row) < g.rows { // the bytes may have changed since they were checked
+			list = append(list, row)
 		}
 	}
-	g.longLevel = level
+	return list, level
 }
 
 // setCoarsest looks at all codes.
@@ -124,6 +151,7 @@ func newGraph(levels []uint8, m int) *Graph {
 	}
 	g.upper = make([]uint32, lists*m)
 	g.upperDegree = make([]uint8, lists)
+	g.setSeats()
 	for r := range g.rows {
 		g.setNeighbours(0, uint32(r), nil)
 	}
@@ -135,12 +163,37 @@ func newGraph(levels []uint8, m int) *Graph {
 	return g
 }
 
+// A seatWord tells which of 64 rows have a seat, and how many rows before them do:
+// counting bits takes less time than a search in seatRow, whose every step is one
+// more guess of the processor's.
+type seatWord struct {
+	has    uint64
+	before uint32
+}
+
+// setSeats counts the rows in seatRow, which are ascending.
+func (g *Graph) setSeats() {
+	g.seats = make([]seatWord, (g.rows+63)/64)
+	for _, row := range g.seatRow {
+		g.seats[row>>6].has |= 1 << (row & 63)
+	}
+	before := 0
+	for i := range g.seats {
+		g.seats[i].before = uint32(before)
+		before += bits.OnesCount64(g.seats[i].has)
+	}
+}
+
 // seat returns the seat of a row, -1 when its level is 0.
 func (g *Graph) seat(row uint32) int {
-	if s, ok := slices.BinarySearch(g.seatRow, row); ok {
-		return s
+	if int(row>>6) >= len(g.seats) {
+		return -1
 	}
-	return -1
+	w := &g.seats[row>>6]
+	if w.has>>(row&63)&1 == 0 {
+		return -1
+	}
+	return int(w.before) + bits.OnesCount64(w.has&(1<<(row&63)-1))
 }
 
 // seatLevel is at most maxLevel, whatever the bytes have become.

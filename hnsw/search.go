@@ -156,15 +156,42 @@ func (g *Graph) enter(s *Scratch) {
 		g.enterByLength(s)
 		return
 	}
-	h, p := &s.hops[0], &s.pool
-	s.mark(g.entry)
-	h.Add(g.entry)
-	if s.offer(h); p.n == 0 {
-		p.insert(pack(float32(math.Inf(1)), g.entry)) // its code is too far away for a number: begin from it all the same
+	h, p, level := &s.hops[0], &s.pool, g.top()
+	if len(g.high) > 0 {
+		g.enterHigh(s)
+		level = g.highLevel - 1
 	}
-	for level := g.top(); level > 0; level-- {
+	if len(g.high) == 0 {
+		s.mark(g.entry)
+		h.Add(g.entry)
+		if s.offer(h); p.n == 0 {
+			p.insert(pack(float32(math.Inf(1)), g.entry)) // its code is too far away for a number: begin from it all the same
+		}
+	}
+	for ; level > 0; level-- {
 		g.climb(s, level, g.beam())
 	}
+}
+
+// enterHigh compares the rows of the highest levels and offers the nearest. The
+// others are not marked: the walk may come to them.
+func (g *Graph) enterHigh(s *Scratch) {
+	h, n := &s.hops[0], len(g.high)
+	h.Aim(&g.highCodes, s.query.Codes, s.query.Mul, s.query.Sub, s.visited)
+	nearest, below := 0, float32(math.Inf(1))
+	s.trace.Scored += n
+	for first, size := 0, scanFirst; first < n; first, size = first+size, min(2*size, kernel.RangeMost) {
+		size = min(size, n-first)
+		keys, at := h.ScoreRange(first, size, below)
+		for i, key := range keys {
+			if key < below {
+				nearest, below = int(at[i]), key
+			}
+		}
+	}
+	h.Aim(&g.codes, s.query.Codes, s.query.Mul, s.query.Sub, s.visited)
+	s.mark(g.high[nearest])
+	s.pool.insert(pack(below, g.high[nearest]))
 }
 
 // beam is how many of the nearest rows are expanded at each upper level. Below

@@ -134,3 +134,41 @@ func TestSubsetOf(t *testing.T) {
 		}
 	}
 }
+
+// TestHigh: the rows of the highest levels that a search begins with are those of
+// the lowest level that has few, and it finds no less than from the entry.
+func TestHigh(t *testing.T) {
+	const n, dim = 12000, 24
+	base, held := split(clustered(75, n+200, dim), 200)
+	v := matrix(kernel.L2, base, dim, 0)
+	for _, m := range []int{4, 16} {
+		g := mustBuild(t, v, Params{M: m})
+		if len(g.high) == 0 || len(g.high) > highRows || g.highLevel < 1 {
+			t.Fatalf("M %d: %d rows from level %d on", m, len(g.high), g.highLevel)
+		}
+		below := 0
+		for s, row := range g.seatRow {
+			if g.seat(row) != s {
+				t.Fatalf("M %d: row %d has seat %d, not %d", m, row, g.seat(row), s)
+			}
+			if level := g.seatLevel(uint32(s)); slices.Contains(g.high, row) != (level >= g.highLevel) {
+				t.Errorf("M %d: row %d is at level %d", m, row, level)
+			} else if level >= g.highLevel-1 {
+				below++
+			}
+		}
+		if g.highLevel > 1 && below <= highRows {
+			t.Errorf("M %d: %d rows from level %d on are few, too", m, below, g.highLevel-1)
+		}
+		for row := range uint32(n + 100) {
+			if got, want := g.seat(row), slices.Index(g.seatRow, row); got != want {
+				t.Fatalf("M %d: row %d has seat %d, not %d", m, row, got, want)
+			}
+		}
+		from := recall(t, search, g, v, held, 10, 20, nil)
+		g.high = nil
+		if entry := recall(t, search, g, v, held, 10, 20, nil); from < entry-0.01 {
+			t.Errorf("M %d: recall %.3f, from the entry %.3f", m, from, entry)
+		}
+	}
+}

@@ -49,7 +49,6 @@ PEERS = [
     Peer("weaviate-rq", "Weaviate RQ", CODES, ["weaviate"], ["rq=8"], note="8 bits, 20 answers compared again in float32"),
     Peer("qdrant-sq8", "Qdrant Edge SQ8", CODES, ["qdrant_edge_.py"], ["sq8=1"], note="8 bits, 2 k answers compared again in float32; Python makes each request and reads each answer"),
     Peer("ours-engine", "chromad, engine", STORE, ["ours"], ["engine=1"], ours=True, note="a collection of an embedded store: log, flush, merge, ids"),
-    Peer("ours-segment", "chromad, engine, one segment", STORE, ["ours"], ["engine=1", "once=1"], ours=True, note="the same, all rows flushed at once: its graph is that of package hnsw"),
     Peer("chroma", "Chroma, embedded", STORE, ["chroma_.py"], note="PersistentClient, a hundred queries a call"),
     Peer("qdrant", "Qdrant Edge", STORE, ["qdrant_edge_.py"], note="a hundred queries a call; Python makes each request and reads each answer"),
     Peer("lancedb", "LanceDB", STORE, ["lancedb_.py"], knob=(30, 4096), note="IVF_HNSW_SQ with refine_factor 3; one Python call a query"),

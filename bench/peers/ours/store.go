@@ -15,7 +15,7 @@ import (
 )
 
 // store is a collection of an embedded store, flushed and merged into one
-// segment, or with once=1 flushed into one.
+// segment.
 type store struct {
 	db      *engine.DB
 	records *engine.Collection
@@ -58,11 +58,7 @@ func (x *store) add(ctx context.Context, first, limit int) error {
 }
 
 func (x *store) Build(ctx context.Context, s *serve.Set) error {
-	o := engine.Options{Workers: 1}
-	if s.Options["once"] != "" {
-		o.MemtableRows, o.MemtableBytes, o.MemoryLimit = 1<<30, 1<<40, 1<<42
-	}
-	if err := x.open(ctx, s, "store", o); err != nil {
+	if err := x.open(ctx, s, "store", engine.Options{Workers: 1}); err != nil {
 		return err
 	}
 	if err := x.add(ctx, 0, s.Rows); err != nil {
