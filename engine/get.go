@@ -191,7 +191,7 @@ func (v *view) again(i int, ids []string, where *Filter) (a segment.Again, ready
 	}
 	reader, err := v.reader(i)
 	if err == nil {
-		a, ready = reader.Again(where, v.dead[i].rows)
+		a, ready = reader.Again(where, v.dead[i].serial)
 	}
 	return a, ready, err
 }

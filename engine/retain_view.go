@@ -49,7 +49,7 @@ func (c *Collection) narrow(ctx context.Context, v *view) error {
 	t := c.timed.Load()
 	if t == nil || t.of != v.state || t.keep != k || at < t.from || at >= t.until {
 		var err error
-		if t, err = v.asOf(ctx, k, at); err != nil {
+		if t, err = v.asOf(ctx, k, at, t); err != nil {
 			return err
 		}
 		c.timed.Store(t)
@@ -58,8 +58,9 @@ func (c *Collection) narrow(ctx context.Context, v *view) error {
 	return nil
 }
 
-// asOf makes the state of v without what is over at a time.
-func (v *view) asOf(ctx context.Context, k *keeping, at int64) (*timed, error) {
+// asOf makes the state of v without what is over at a time. last is the one that was
+// made before, or nil.
+func (v *view) asOf(ctx context.Context, k *keeping, at int64, last *timed) (*timed, error) {
 	t := &timed{of: v.state, keep: k, from: at, until: math.MaxInt64, to: v.state}
 	to := *v.state
 	to.dead = slices.Clone(to.dead)
@@ -71,7 +72,7 @@ func (v *view) asOf(ctx context.Context, k *keeping, at int64) (*timed, error) {
 		}
 		t.until = min(t.until, next)
 		if n := int(rows.GetCardinality() - rows.AndCardinality(d.rows)); n > 0 {
-			to.dead[i] = newDeletions(roaring.Or(d.rows, rows))
+			to.dead[i] = last.same(d, roaring.Or(d.rows, rows))
 			gone += n
 		}
 	}
@@ -94,6 +95,17 @@ func (v *view) asOf(ctx context.Context, k *keeping, at int64) (*timed, error) {
 		t.to = &to
 	}
 	return t, nil
+}
+
+// same is the deletions that t made of the same ones before, if their rows are these:
+// what others know of them stays true.
+func (t *timed) same(of *deletions, rows *roaring.Bitmap) *deletions {
+	if t != nil {
+		if i := slices.Index(t.of.dead, of); i >= 0 && t.to.dead[i].rows.Equals(rows) {
+			return t.to.dead[i]
+		}
+	}
+	return newDeletions(rows)
 }
 
 // memDead are the rows of the memtable that are not to be seen; nil: none.

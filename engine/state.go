@@ -65,15 +65,20 @@ func (v *version) release() {
 
 // deletions are the dead rows of a segment, immutable once published.
 type deletions struct {
-	rows *roaring.Bitmap
-	once sync.Once
-	rest *roaring.Bitmap
+	rows   *roaring.Bitmap
+	serial uint64 // of no other
+	once   sync.Once
+	rest   *roaring.Bitmap
 
 	denseOnce sync.Once
 	dense     []uint64
 }
 
-func newDeletions(rows *roaring.Bitmap) *deletions { return &deletions{rows: rows} }
+func newDeletions(rows *roaring.Bitmap) *deletions {
+	return &deletions{rows: rows, serial: deletionSerial.Add(1)}
+}
+
+var deletionSerial atomic.Uint64
 
 // live returns the rows of n that are not dead, nil when all are alive.
 func (d *deletions) live(n int) *roaring.Bitmap {

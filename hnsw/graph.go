@@ -175,7 +175,9 @@ type seatWord struct {
 func (g *Graph) setSeats() {
 	g.seats = make([]seatWord, (g.rows+63)/64)
 	for _, row := range g.seatRow {
-		g.seats[row>>6].has |= 1 << (row & 63)
+		if int(row) < g.rows { // the bytes may have changed since they were checked
+			g.seats[row>>6].has |= 1 << (row & 63)
+		}
 	}
 	before := 0
 	for i := range g.seats {

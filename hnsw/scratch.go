@@ -54,6 +54,7 @@ func (s *Scratch) Trace() Trace { return s.trace }
 // value: a pointer to the caller's would cost an allocation.
 func (s *Scratch) aim(v Vectors, q *Query) {
 	s.vectors, s.ctx = v, q.Context
+	s.names, s.err = nil, nil // a search that ended in a panic left them
 	s.scorer.aim(&s.vectors, q.Vector)
 	s.trace = Trace{}
 }

@@ -32,15 +32,27 @@ const (
 	packedRows = 40
 )
 
-// Subset copies what searches read of the rows in a set, their vectors if these
-// may be copied and are few.
-func (g *Graph) Subset(v Vectors, allowed []uint64, vectors bool) (*Subset, error) {
+// Subset copies what searches read of the rows in a set, where that takes at most
+// so many bytes: their vectors too if these may be copied, are few, and can be read
+// without a Touch.
+func (g *Graph) Subset(v Vectors, allowed []uint64, vectors bool, most int) (*Subset, error) {
 	if err := g.fits(&v, v.Dim); err != nil {
 		return nil, err
 	}
 	allowed = slices.Clone(trim(allowed, g.rows))
 	u := &Subset{allowed: allowed, matches: count(allowed, g.rows)}
-	if u.matches > g.rows/packedShare {
+	size := u.matches * v.Dim * 4
+	vectors = vectors && v.Touch == nil && size <= packedVectors
+	switch {
+	case !vectors:
+		size = 0
+	case v.Metric == kernel.Cosine:
+		size += u.matches * 4
+	}
+	if g.codec != nil {
+		size += u.matches * (g.codes.Stride + 8)
+	}
+	if u.matches > g.rows/packedShare || size == 0 || u.Bytes()+4*u.matches+size > most {
 		return u, nil
 	}
 	u.rows = make([]uint32, 0, u.matches)
@@ -52,12 +64,7 @@ func (g *Graph) Subset(v Vectors, allowed []uint64, vectors bool) (*Subset, erro
 		}
 	}
 	u.graph = g.only(u.rows)
-	if vectors && len(u.rows)*v.Dim*4 <= packedVectors {
-		if v.Touch != nil {
-			if err := v.Touch(u.rows); err != nil {
-				return nil, err
-			}
-		}
+	if vectors {
 		u.vectors = v.only(u.rows)
 	}
 	return u, nil
@@ -127,6 +134,9 @@ func (s *Scratch) inPacked(q *Query, k int) {
 	s.trace.Plan = "packed"
 	for i, key := range s.best.keys { // in the same order
 		s.best.keys[i] = key>>32<<32 | uint64(u.rows[nodeOf(key)])<<1
+	}
+	for i := range s.hops {
+		s.hops[i].Forget() // the copies may be given up while s is kept
 	}
 }
 

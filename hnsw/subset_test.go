@@ -26,22 +26,27 @@ func TestSubset(t *testing.T) {
 		}
 		for _, p := range []Params{{}, {Bits: plainBits}} {
 			g := mustBuild(t, v, p)
-			for _, size := range []int{0, 1, 9, 64, 65, 300, 1500, 1501, n} {
+			for i, size := range []int{0, 1, 9, 64, 65, 300, 1500, 1501, n} {
 				set := make([]uint64, (n+63)/64)
 				for _, row := range r.Perm(n)[:size] {
 					set[row>>6] |= 1 << (row & 63)
 				}
 				name := fmt.Sprintf("%v, %d bits, %d rows", m, g.codes.Bits, size)
-				u, err := g.Subset(touched, append(slices.Clone(set), 1), true) // what lies beyond is no row
+				u, err := g.Subset(v, append(slices.Clone(set), 1), true, 1<<30) // what lies beyond is no row
 				if err != nil {
 					t.Fatal(name, err)
 				}
-				bare, err := g.Subset(touched, set, false)
+				bare, err := g.Subset(touched, set, i%2 == 0, 1<<30)
 				if err != nil {
 					t.Fatal(name, err)
 				}
-				if u.Len() != size || u.packed() != (size <= n/packedShare) || bare.vectors.Data != nil || bare.Bytes() > u.Bytes() || size > 0 && u.Bytes() < 8*len(set) {
-					t.Fatalf("%s: %d rows, packed: %v, %d and %d bytes", name, u.Len(), u.packed(), u.Bytes(), bare.Bytes())
+				if u.Len() != size || u.packed() != (size > 0 && size <= n/packedShare) || bare.vectors.Data != nil || bare.packed() != (u.packed() && !g.plain) {
+					t.Fatalf("%s: %d rows, packed: %v and %v", name, u.Len(), u.packed(), bare.packed())
+				}
+				for _, short := range []int{0, 1} {
+					if less, err := g.Subset(v, set, true, u.Bytes()-short); err != nil || less.packed() != (u.packed() && short == 0) || less.Len() != size {
+						t.Fatalf("%s: %d bytes less, packed: %v, %v", name, short, less.packed(), err)
+					}
 				}
 				var s Scratch
 				for i, x := range held {
@@ -78,12 +83,43 @@ func TestSubset(t *testing.T) {
 						t.Fatalf("%s: %v and with vectors where they are %v", name, got, again)
 					}
 					for _, row := range seen {
-						if u.packed() && !has(set, row) {
+						if bare.packed() && !has(set, row) {
 							t.Fatalf("%s: row %d was read", name, row)
 						}
 					}
 				}
 			}
+		}
+	}
+}
+
+// TestScratchAfterPanic: who reads mapped vectors may be stopped by a fault, which is
+// a panic; what the next search finds with the same scratch is its own.
+func TestScratchAfterPanic(t *testing.T) {
+	const n, dim = 3000, 8
+	rows := clustered(76, n, dim)
+	v := matrix(kernel.L2, rows, dim, 0)
+	g := mustBuild(t, v, Params{})
+	set := make([]uint64, (n+63)/64)
+	for row := range n / 5 {
+		set[row>>4] |= 1 << (row & 15)
+	}
+	u, err := g.Subset(v, set, false, 1<<20)
+	if err != nil || !u.packed() {
+		t.Fatal(err)
+	}
+	broken := v
+	broken.Touch = func([]uint32) error { panic("fault") }
+	s := new(Scratch)
+	func() {
+		defer func() { _ = recover() }()
+		_, err := g.Search(nil, broken, Query{Vector: rows[1], K: 5, Subset: u}, s)
+		t.Fatal("no fault: ", err)
+	}()
+	for _, q := range []Query{{EF: 20}, {Exact: true}, {Allowed: set}, {Subset: u}} {
+		q.Vector, q.K = rows[2], 5
+		if got, want := all(g.Search(nil, v, q, s)), all(g.Search(nil, v, q, nil)); !slices.Equal(got, want) {
+			t.Errorf("%v instead of %v", got, want)
 		}
 	}
 }
@@ -129,7 +165,7 @@ func TestSubsetOf(t *testing.T) {
 	v := matrix(kernel.L2, clustered(73, 2000, 8), 8, 0)
 	g := mustBuild(t, v, Params{})
 	for name, v := range map[string]Vectors{"rows": {Metric: v.Metric, Data: v.Data, Rows: 1999, Dim: 8, Stride: 8}, "metric": {Metric: kernel.IP, Data: v.Data, Rows: 2000, Dim: 8, Stride: 8}} {
-		if u, err := g.Subset(v, []uint64{1}, true); err == nil {
+		if u, err := g.Subset(v, []uint64{1}, true, 1<<30); err == nil {
 			t.Errorf("%s: %v", name, u)
 		}
 	}

@@ -35,11 +35,11 @@ func TestAgain(t *testing.T) {
 				t.Fatal(err)
 			}
 			vector, first := randomRows(rng, 1, dim)[0].Vector, []hnsw.Neighbor(nil)
-			ask := func(dead *roaring.Bitmap, ready bool) []hnsw.Neighbor {
+			ask := func(serial uint64, dead *roaring.Bitmap, ready bool) []hnsw.Neighbor {
 				t.Helper()
 				var trace Trace
 				q := Query{Vector: vector, K: 10, Trace: &trace}
-				if q.Again, q.Ready = r.Again(where, dead); (q.Ready != nil) != ready {
+				if q.Again, q.Ready = r.Again(where, serial); (q.Ready != nil) != ready {
 					t.Fatalf("%v: ready: %v", metric, q.Ready != nil)
 				}
 				if q.Ready == nil {
@@ -56,7 +56,7 @@ func TestAgain(t *testing.T) {
 			}
 			none := roaring.New()
 			for i := range againTimes + 3 {
-				hits := ask(none, i >= againTimes)
+				hits := ask(7, none, i >= againTimes)
 				if i == 0 {
 					first = hits
 				}
@@ -69,24 +69,27 @@ func TestAgain(t *testing.T) {
 				t.Errorf("%v, encrypted %v: %d bytes are kept", metric, s.Overhead() > 0, kept)
 			}
 			dead := roaring.BitmapOf(first[0].Row, first[4].Row)
-			for i := range againTimes + 1 {
-				hits := ask(dead, i >= againTimes)
+			for i := range 2*againTimes + 1 { // what was made before has not paid
+				hits := ask(9, dead, i >= 2*againTimes)
 				for _, h := range hits {
 					if dead.Contains(h.Row) {
 						t.Fatalf("%v, search %d: row %d is dead", metric, i, h.Row)
 					}
 				}
-				if i == 0 && r.documents.shared.Size() >= kept {
+				if i == 1 && r.documents.shared.Size() >= kept {
 					t.Error("what was ready with other dead rows is still kept")
 				}
 			}
-			ask(none, false)
+			for range againTimes + 1 {
+				ask(7, none, false) // a reader that came before
+			}
+			ask(9, dead, true)
 		}
 	}
 }
 
-// TestAgainBound: what would take too much of the cache is not made ready, and
-// not without a cache.
+// TestAgainBound: what would take too much of the cache is not made ready, or only
+// which rows they are, and nothing is without a cache.
 func TestAgainBound(t *testing.T) {
 	rng := rand.New(rand.NewPCG(82, 0))
 	const n, dim = 2000, 8
@@ -95,9 +98,9 @@ func TestAgainBound(t *testing.T) {
 		rows[i].Metadata = filter.Metadata{"fifth": filter.Int(int64(i % 5))}
 	}
 	for _, c := range []struct {
-		size  int64
-		ready bool
-	}{{0, false}, {300, false}, {100_000, false}, {400_000, true}} {
+		size          int64
+		ready, packed bool
+	}{{0, false, false}, {300, false, false}, {100_000, true, false}, {400_000, true, true}} {
 		fs, _ := tempFS(t)
 		spec := testSpec(1, dim, kernel.L2)
 		spec.GraphMin = 1000
@@ -105,22 +108,22 @@ func TestAgainBound(t *testing.T) {
 			spec.Cache = NewCache(c.size)
 		}
 		r := mustOpen(t, fs, seal.Plain(), spec, mustWrite(t, fs, seal.Plain(), spec, rows))
-		dead := roaring.New()
 		for i := range 20 {
 			where := filter.Eq("fifth", filter.Int(int64(i%2)))
 			allowed, err := r.Filter(t.Context(), where)
 			if err != nil {
 				t.Fatal(err)
 			}
-			q := Query{Vector: rows[0].Vector, K: 3, Allowed: allowed}
-			if q.Again, q.Ready = r.Again(where, dead); q.Ready != nil {
+			var trace Trace
+			q := Query{Vector: rows[0].Vector, K: 3, Allowed: allowed, Trace: &trace}
+			if q.Again, q.Ready = r.Again(where, 1); q.Ready != nil {
 				q.Allowed = nil
 			}
 			if hits, err := r.Search(t.Context(), q, nil); err != nil || len(hits) != 3 || int(hits[0].Row)%5 != i%2 {
 				t.Fatal(fmt.Sprint(c.size), hits, err)
 			}
-			if want := c.ready && i >= 2*againTimes; (q.Ready != nil) != want {
-				t.Errorf("%d bytes, search %d: ready is %v", c.size, i, q.Ready != nil)
+			if late := i >= 2*againTimes; (q.Ready != nil) != (c.ready && late) || (trace.Plan == "packed") != (c.packed && late) {
+				t.Errorf("%d bytes, search %d: ready is %v, %s", c.size, i, q.Ready != nil, trace.Plan)
 			}
 			if s := r.documents.shared.Size(); s > c.size {
 				t.Errorf("%d bytes of %d are kept", s, c.size)

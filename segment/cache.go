@@ -42,9 +42,11 @@ type cached struct {
 	key   cacheKey
 	bytes []byte
 	rows  *roaring.Bitmap
-	ready *hnsw.Subset    // nil: not yet
-	dead  *roaring.Bitmap // rows that are not in it
-	uses  int             // searches so far, with the same dead rows
+	ready *hnsw.Subset // nil: not yet
+	dead  uint64       // which rows are not in it
+	uses  int          // searches so far, with the same dead rows
+	need  int          // so many make them ready
+	older int          // searches with other dead rows
 	size  int64
 }
 
@@ -108,22 +110,47 @@ func (c *Cache) rows(key cacheKey) *roaring.Bitmap {
 	return nil
 }
 
-// count counts a use of rows that are not ready, and reports whether it is time to
-// make them so.
-func (c *Cache) count(key cacheKey, dead *roaring.Bitmap) bool {
+// again returns what is ready of the same dead rows.
+func (c *Cache) again(a Again) *hnsw.Subset {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	e := c.parts[key]
-	if e != nil && e.Value.(*cached).dead == dead {
-		p := e.Value.(*cached)
-		p.uses++
-		return p.ready == nil && p.uses == againTimes
+	e := c.parts[a.key]
+	if e == nil {
+		return nil
 	}
-	if e != nil {
+	c.used.MoveToFront(e)
+	p := e.Value.(*cached)
+	if p.dead != a.dead || p.ready == nil {
+		return nil
+	}
+	p.uses++
+	return p.ready
+}
+
+// count counts a search for rows that are not ready, and reports whether it is
+// time to make them so.
+func (c *Cache) count(a Again) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	need := againTimes
+	if e := c.parts[a.key]; e != nil {
+		p := e.Value.(*cached)
+		if p.dead == a.dead {
+			p.uses++
+			return p.ready == nil && p.uses == p.need
+		}
+		if p.older++; p.dead > a.dead && p.older < againTimes*againPays {
+			return false // of a reader that came before
+		}
+		if need = p.need; p.ready != nil && p.uses < againPays*need {
+			need = min(2*need, againMost)
+		} else if p.ready != nil {
+			need = againTimes
+		}
 		c.remove(e)
 	}
-	if size := key.size() + int64(dead.GetSizeInBytes()); size <= c.max {
-		c.insert(&cached{key: key, dead: dead, uses: 1, size: size})
+	if size := a.key.size(); size <= c.max {
+		c.insert(&cached{key: a.key, dead: a.dead, uses: 1, need: need, size: size})
 	}
 	return false
 }
@@ -135,14 +162,18 @@ func (c *Cache) remove(e *list.Element) {
 	c.size -= p.size
 }
 
-// replace puts p in the place of what has its key. What is too large for the
-// cache is left out, and not made again.
-func (c *Cache) replace(p *cached) {
+// putReady keeps rows that are ready, unless they are too many.
+func (c *Cache) putReady(a Again, u *hnsw.Subset) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if e := c.parts[p.key]; e != nil && p.size <= c.max/readyShare {
+	size := a.key.size() + int64(u.Bytes())
+	e := c.parts[a.key]
+	if e == nil || size > c.max/readyShare {
+		return
+	}
+	if p := e.Value.(*cached); p.dead == a.dead {
 		c.remove(e)
-		c.insert(p)
+		c.insert(&cached{key: a.key, ready: u, dead: a.dead, uses: p.uses, need: p.need, size: size})
 	}
 }
 

@@ -35,7 +35,7 @@ type Query struct {
 	Trace *Trace
 }
 
-// Trace says what a search did. It is the same each time.
+// Trace says what a search did. It is the same each time, until rows are Ready.
 type Trace struct {
 	Plan                       string // of hnsw.Trace; "exact" without a graph
 	Matches                    int    // rows that were allowed

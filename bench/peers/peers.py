@@ -36,7 +36,7 @@ class Peer:
 OURS, BASELINE = "ours", "hnswlib"
 
 PEERS = [
-    Peer(OURS, "chromad, package hnsw", FLOAT, ["ours"], ours=True, note="codes walked, float32 compared again; defaults; of a filter, codes lie together, as the engine has it from the fourth query of a condition on"),
+    Peer(OURS, "chromad, package hnsw", FLOAT, ["ours"], ours=True, note="codes walked, float32 compared again; defaults; of a filter, codes lie together, as the engine has them when a condition comes again"),
     Peer("ours-avx2", "chromad, AVX2 kernels", FLOAT, ["ours"], environment={"CHROMAD_KERNEL": "avx2"}, ours=True, note="the same with CHROMAD_KERNEL=avx2"),
     Peer("hnswlib", "hnswlib", FLOAT, ["hnswlib"], note="C++ adapter against its header, g++ -O3 -march=native"),
     Peer("hnswlib-thp", "hnswlib, huge pages", FLOAT, ["hnswlib"], environment={"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}, note="the same with GLIBC_TUNABLES=glibc.malloc.hugetlb=1"),

@@ -65,6 +65,13 @@ func (h *Hop) Aim(c *Codes, query []int8, mul, sub float32, visited []uint64) {
 	h.other = len(h.rows)
 }
 
+// Forget lets go of what the Hop was aimed at. It must be aimed again before it is
+// used.
+func (h *Hop) Forget() {
+	h.query, h.codes, h.meta, h.visited, h.of, h.part, h.words, h.aim = nil, nil, nil, nil, nil, Codes{}, nil, nil
+	h.n, h.all, h.last = 0, 0, 0
+}
+
 // AimRows is Aim where rows are gathered that Take hands out, to be compared by
 // their vectors: row r begins at data[r*stride].
 func (h *Hop) AimRows(data []float32, stride, rows int, visited []uint64) {
@@ -120,7 +127,8 @@ func (h *Hop) Score(below float32) (keys []float32, rows []uint32) {
 // empty; n is RangeMost at most. It fetches nothing before: the processor sees for
 // itself what is read in order.
 func (h *Hop) ScoreRange(first, n int, below float32) (keys []float32, rows []uint32) {
-	roomFor(n, h.Room()-h.n) // nothing, if the batch is not empty
+	roomFor(h.n, 0)
+	roomFor(n, RangeMost)
 	if n == 0 {
 		return nil, nil
 	}

@@ -80,6 +80,26 @@ func TestLeftOut(t *testing.T) {
 	}
 }
 
+// TestLeftOutAll: of a row whose numbers are all among those left out, or nearly, the
+// estimates are numbers, and no farther off than they say.
+func TestLeftOutAll(t *testing.T) {
+	const dim = 520
+	rows := manifold(300, dim, 20, 64)
+	set := encodeRows(t, rows, Options{Dim: dim, Bits: 2, Seed: 1})
+	code := make([]byte, set.Stride())
+	for _, rest := range []float32{0, 1e-30, 1e-9, 1e-4} {
+		y := make([]float32, dim)
+		y[515] = 0.5
+		for i := range y[:512] {
+			y[i] = rest
+		}
+		m := set.Encode(code, y)
+		if !finites(m.A, m.B) || m.B <= 0 || m.B > 1 {
+			t.Errorf("beside %v: %v", rest, m)
+		}
+	}
+}
+
 func TestBinaryDamage(t *testing.T) {
 	set := encodeRows(t, manifold(300, 70, 20, 62), Options{Metric: kernel.Cosine, Dim: 70, Seed: 7})
 	good, _ := set.AppendBinary(nil)

@@ -180,6 +180,9 @@ type fit struct {
 	levels float32 // square of the length of v
 }
 
+// littleSaid is the share of a row's square that its code must account for.
+const littleSaid = 1e-4
+
 func (c *Codec) encode(code []byte, y []float32) (kernel.Meta, fit) {
 	square := kernel.Dot(y, y)
 	m := kernel.Meta{A: square}
@@ -210,6 +213,10 @@ func (c *Codec) encode(code []byte, y []float32) (kernel.Meta, fit) {
 	}
 	if choice != last {
 		kernel.Levels(y, inverse*multiples[choice], c.bits, code)
+	}
+	if vy*vy <= square*vv*littleSaid {
+		m.B = 1 / inverse // the code says nothing about the row, whose numbers are among those left out
+		return m, fit{error: vv, levels: vv}
 	}
 	m.B = square / vy
 	// The conversion rounds the product also where the compiler could fuse it

@@ -75,7 +75,7 @@ func (g *graph) Filter(column string, below int) error {
 		return nil
 	}
 	var err error
-	g.rows, err = g.graph.Subset(g.vectors, g.set.Allowed(column, below), true)
+	g.rows, err = g.graph.Subset(g.vectors, g.set.Allowed(column, below), true, 1<<30)
 	return err
 }
 
