@@ -15,7 +15,7 @@ const (
 	narrowStep  = 64   // coordinates
 	narrowMost  = 75   // percent of all coordinates that are worth it
 	narrowRows  = 24   // nodes that are looked at
-	narrowShare = 975  // per mille of what is nearest to them that must be found
+	narrowShare = 985  // per mille of what is nearest to them that must be found
 )
 
 // A probe is a node with the group of its nearest leader.
