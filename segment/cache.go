@@ -7,6 +7,7 @@ import (
 	"github.com/RoaringBitmap/roaring/v2"
 
 	"github.com/chromad/chromad/hnsw"
+	"github.com/chromad/chromad/internal/mutant"
 	"github.com/chromad/chromad/internal/seal"
 )
 
@@ -120,7 +121,7 @@ func (c *Cache) again(a Again) *hnsw.Subset {
 	}
 	c.used.MoveToFront(e)
 	p := e.Value.(*cached)
-	if p.dead != a.dead || p.ready == nil {
+	if p.dead != a.dead && !mutant.On(mutant.StaleCopies) || p.ready == nil {
 		return nil
 	}
 	p.uses++

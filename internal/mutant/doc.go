@@ -50,6 +50,7 @@ const (
 	UpdateMoves        Name = "update-moves"          // an updated record takes a new place in the order
 	StaleView          Name = "stale-view"            // a view misses writes that had returned
 	MissingKeyEqual    Name = "missing-key-equal"     // $ne is false for records when none has the value
+	StaleCopies        Name = "stale-copies"          // copies of the rows of a condition are used when others of them have died
 )
 
 // Bugs in encryption and erasure.

@@ -140,6 +140,9 @@ func FuzzDecode(f *testing.F) {
 		f.Add(b, float32(1e38), float32(-1e38))
 		f.Add(b, float32(1e-40), float32(0))
 	}
+	some := encodeRows(f, manifold(50, 264, 3, 63), Options{Dim: 264, Bits: 2, Seed: 7}) // not all numbers are in a code
+	b, _ := some.AppendBinary(nil)
+	f.Add(b, float32(1), float32(-3))
 	f.Fuzz(func(t *testing.T, b []byte, first, second float32) {
 		c, n, err := Decode(b)
 		if err != nil {

@@ -37,6 +37,8 @@ var (
 	options    = suite{"engine", "TestMetamorphic", nil}
 	conditions = suite{"filter", "TestIndexAgainstMatch", nil}
 	selections = suite{"fuzz", "FuzzWhere", nil}
+	again      = suite{"segment", "TestAgain", nil}
+	teams      = suite{"engine", "TestConditionAgain", nil}
 	sealers    = suite{"internal/keys", "TestSealerBinds", nil}
 	keyCuts    = suite{"internal/keys", "TestPowerCut", nil}
 	keyFiles   = suite{"internal/keys", "TestPlainFiles", nil}
@@ -89,6 +91,7 @@ var table = []row{
 	{mutant.UpdateMoves, []suite{powerCuts, options}},
 	{mutant.StaleView, []suite{histories}},
 	{mutant.MissingKeyEqual, []suite{conditions, selections, options}},
+	{mutant.StaleCopies, []suite{again, teams}},
 	{mutant.NonceReused, []suite{sealers, nonces}},
 	{mutant.PaddingLeaks, []suite{canaries}},
 	{mutant.BlockNotBound, []suite{sealers, swaps}},
