@@ -218,7 +218,7 @@ func (t *transform) calibrate(rows []uint32) {
 // nth puts the nth smallest of x where it belongs and returns it, smaller ones
 // before it and greater ones behind (Hoare, "Algorithm 65: find", 1961). There
 // must be no NaN.
-func nth(x []float32, n int) float32 {
+func nth[T float32 | float64](x []T, n int) T {
 	for low, high := 0, len(x)-1; low < high; {
 		pivot := x[low+(high-low)/2]
 		i, j := low, high

@@ -73,11 +73,16 @@ func (g *Graph) widthFor(q *Query, k, ef, matches int) int {
 	if q.Allowed != nil {
 		width += 2 * k * (g.rows - matches) / matches
 	}
-	cost := g.walkCost(width)
-	if len(g.links) == 0 || width > widest || cost > q.cost(matches) || q.Allowed == nil && cost == matches {
+	if !g.affords(q, width, matches) || q.Allowed == nil && g.walkCost(width) == matches {
 		return 0
 	}
 	return width
+}
+
+// affords reports whether a walk that keeps width rows costs no more than
+// comparing all allowed ones.
+func (g *Graph) affords(q *Query, width, matches int) bool {
+	return len(g.links) > 0 && width <= widest && g.walkCost(width) <= q.cost(matches)
 }
 
 // follow fills the pool by way of the graph, unless comparing all allowed rows is
@@ -97,7 +102,7 @@ func (g *Graph) follow(s *Scratch, q *Query, k, ef, width, matches int) bool {
 		return s.pool.n >= k
 	}
 	subgraph := g.mayWalkSubgraph(s, matches)
-	for width > 0 && width <= widest && g.walkCost(width) <= q.cost(matches) && s.err == nil {
+	for width > 0 && g.affords(q, width, matches) && s.err == nil {
 		s.trace.Plan = "sweep"
 		g.walk(s, width)
 		s.pool.keep(allowed)

@@ -127,12 +127,5 @@ func (s *Scratch) score(h *kernel.Hop, below float32) (keys []float32, rows []ui
 	s.trace.Reranked += len(rows)
 	s.dist = slices.Grow(s.dist[:0], scanBlock)[:scanBlock]
 	s.scorer.score(rows, s.dist[:len(rows)])
-	n := 0
-	for i, d := range s.dist[:len(rows)] {
-		if d < below {
-			s.dist[n], rows[n] = d, rows[i]
-			n++
-		}
-	}
-	return s.dist[:n], rows[:n]
+	return less(s.dist[:len(rows)], rows, below)
 }

@@ -41,18 +41,18 @@ func (g *Graph) Subset(v Vectors, allowed []uint64, vectors bool, most int) (*Su
 	}
 	allowed = slices.Clone(trim(allowed, g.rows))
 	u := &Subset{allowed: allowed, matches: count(allowed, g.rows)}
-	size := u.matches * v.Dim * 4
-	vectors = vectors && v.Touch == nil && size <= packedVectors
-	switch {
-	case !vectors:
-		size = 0
-	case v.Metric == kernel.Cosine:
-		size += u.matches * 4
+	vectors = vectors && v.Touch == nil && u.matches*v.Dim*4 <= packedVectors
+	copied := 0 // bytes of a row
+	if vectors {
+		copied += v.Dim * 4
+		if v.Metric == kernel.Cosine {
+			copied += 4
+		}
 	}
 	if g.codec != nil {
-		size += u.matches * (g.codes.Stride + 8)
+		copied += g.codes.Stride + 8
 	}
-	if u.matches > g.rows/packedShare || size == 0 || u.Bytes()+4*u.matches+size > most {
+	if u.matches == 0 || u.matches > g.rows/packedShare || copied == 0 || u.Bytes()+u.matches*(4+copied) > most {
 		return u, nil
 	}
 	u.rows = make([]uint32, 0, u.matches)

@@ -114,8 +114,7 @@ func (b *builder) lookFrom(some []uint32) {
 		for i, p := range points {
 			column[i] = p[j]
 		}
-		slices.Sort(column)
-		origin[j] = column[len(column)/2]
+		origin[j] = nth(column, len(column)/2)
 	}
 	if b.view != nil {
 		b.view = &view{of: b.view.of, rows: b.view.rows, origin: origin}

@@ -14,15 +14,21 @@ import (
 	"github.com/chromad/chromad/internal/seal"
 )
 
+// divided is rows of which each says, under a key, of which part it is.
+func divided(rng *rand.Rand, n, dim int, key string, parts int) []Row {
+	rows := randomRows(rng, n, dim)
+	for i := range rows {
+		rows[i].Metadata = filter.Metadata{key: filter.Int(int64(i % parts))}
+	}
+	return rows
+}
+
 // TestAgain: rows that come again and again are made ready, without those that are
 // dead, and give what they gave before; other dead rows are other rows.
 func TestAgain(t *testing.T) {
 	rng := rand.New(rand.NewPCG(81, 0))
 	const n, dim = 3000, 24
-	rows := randomRows(rng, n, dim)
-	for i := range rows {
-		rows[i].Metadata = filter.Metadata{"tenth": filter.Int(int64(i % 10))}
-	}
+	rows := divided(rng, n, dim, "tenth", 10)
 	where := filter.Eq("tenth", filter.Int(3))
 	for _, metric := range []kernel.Metric{kernel.L2, kernel.Cosine, kernel.IP} {
 		for _, s := range []testKeys{seal.Plain(), newGCM(t)} {
@@ -93,10 +99,7 @@ func TestAgain(t *testing.T) {
 func TestAgainBound(t *testing.T) {
 	rng := rand.New(rand.NewPCG(82, 0))
 	const n, dim = 2000, 8
-	rows := randomRows(rng, n, dim)
-	for i := range rows {
-		rows[i].Metadata = filter.Metadata{"fifth": filter.Int(int64(i % 5))}
-	}
+	rows := divided(rng, n, dim, "fifth", 5)
 	for _, c := range []struct {
 		size          int64
 		ready, packed bool

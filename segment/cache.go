@@ -12,10 +12,10 @@ import (
 )
 
 // Cache keeps decompressed blocks of documents, the rows that conditions
-// hold for, and copies of what searches read of these, least recently used first out. Conditions on document text read the
-// same blocks query after query, and decompressing is most of their cost; the
-// same condition comes with query after query, and a rule about who may see what
-// with each. One Cache serves all segments of a store, and a nil one keeps
+// hold for, and copies of what searches read of these, least recently used first
+// out. Conditions on document text read the same blocks query after query, and
+// decompressing is most of their cost; the same condition comes with query after
+// query, and a rule about who may see what with each. One Cache serves all segments of a store, and a nil one keeps
 // nothing. It is safe for concurrent use.
 type Cache struct {
 	max int64
@@ -63,6 +63,11 @@ func (c *Cache) get(key cacheKey) *cached {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.find(key)
+}
+
+// find is get with the lock held.
+func (c *Cache) find(key cacheKey) *cached {
 	e := c.parts[key]
 	if e == nil {
 		return nil
@@ -115,13 +120,8 @@ func (c *Cache) rows(key cacheKey) *roaring.Bitmap {
 func (c *Cache) again(a Again) *hnsw.Subset {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	e := c.parts[a.key]
-	if e == nil {
-		return nil
-	}
-	c.used.MoveToFront(e)
-	p := e.Value.(*cached)
-	if p.dead != a.dead && !mutant.On(mutant.StaleCopies) || p.ready == nil {
+	p := c.find(a.key)
+	if p == nil || p.dead != a.dead && !mutant.On(mutant.StaleCopies) || p.ready == nil {
 		return nil
 	}
 	p.uses++
@@ -143,9 +143,10 @@ func (c *Cache) count(a Again) bool {
 		if p.older++; p.dead > a.dead && p.older < againTimes*againPays {
 			return false // of a reader that came before
 		}
-		if need = p.need; p.ready != nil && p.uses < againPays*need {
+		switch need = p.need; {
+		case p.ready != nil && p.uses < againPays*need:
 			need = min(2*need, againMost)
-		} else if p.ready != nil {
+		case p.ready != nil:
 			need = againTimes
 		}
 		c.remove(e)

@@ -47,9 +47,9 @@
 //
 // The exported functions check every length and every row number before
 // assembly sees them and panic like an index expression does: a wrong length
-// is a mistake of the caller, never of the data. The one exception are the
-// links that Hop.Gather is given: a graph checks them once, when it is
-// decoded, because a check for each of them in every search costs too much.
+// is a mistake of the caller, never of the data. The exceptions are the links that
+// Hop.Gather is given, of which one that is no row counts as the last row, and the
+// rows that Hop.Add is given, which must be rows.
 // No call of an assembly function runs much longer than 50 µs: the scheduler
 // cannot interrupt it.
 package kernel
