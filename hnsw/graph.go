@@ -44,10 +44,12 @@ type Graph struct {
 	// begins otherwise.
 	high      []uint32
 	highLevel int
-	highCodes kernel.Codes
+	highCodes *kernel.Panels
 
 	codec *quant.Codec // nil without rows or without dimensions: searches scan
 	codes kernel.Codes // of all rows, unless codec is nil
+	// copies are those codes instead, of a graph without links, see Subset.
+	copies *kernel.Panels
 	// long are the rows of longLevel or more, when uneven.
 	long      []uint32
 	longLevel int
@@ -95,14 +97,14 @@ const (
 // highest levels. From tight groups and vectors, which are read for each row
 // that is compared, it begins at the entry.
 func (g *Graph) setFirst() {
-	g.long, g.longLevel, g.high, g.highLevel, g.highCodes = nil, 0, nil, 0, kernel.Codes{}
+	g.long, g.longLevel, g.high, g.highLevel, g.highCodes = nil, 0, nil, 0, nil
 	switch {
 	case g.uneven:
 		g.long, g.longLevel = g.rowsFrom(longRows)
 	case !g.grouped && !g.plain && g.codec != nil && g.top() > 0:
 		most := min(highRows, highBytes/g.codes.Stride)
 		if high, level := g.rowsFrom(most); len(high) <= most {
-			g.high, g.highLevel, g.highCodes = high, level, g.only(high).codes
+			g.high, g.highLevel, g.highCodes = high, level, kernel.NewPanels(&g.codes, high)
 		}
 	}
 }
@@ -124,6 +126,14 @@ func (g *Graph) rowsFrom(most int) (list []uint32, level int) {
 		}
 	}
 	return list, level
+}
+
+// step is the B of the code of a row.
+func (g *Graph) step(row uint32) float32 {
+	if g.copies != nil {
+		return g.copies.Meta(row).B
+	}
+	return g.codes.Meta[row].B
 }
 
 // setCoarsest looks at all codes.

@@ -28,7 +28,7 @@ func (g *Graph) rerank(s *Scratch) (sure bool) {
 	keys := s.pool.keys[:s.pool.n]
 	for _, key := range keys {
 		row := nodeOf(key)
-		own := g.codes.Meta[row].B
+		own := g.step(row)
 		step = max(step, own)
 		if m.tooFar(distanceOf(key), own) {
 			continue
@@ -70,7 +70,7 @@ func (g *Graph) rescan(s *Scratch, allowed []uint64) {
 	e := g.margin(s)
 	g.scanBatches(s, allowed, &e.beyond, func(keys []float32, rows []uint32) {
 		for i, key := range keys {
-			if e.tooFar(key, g.codes.Meta[rows[i]].B) {
+			if e.tooFar(key, g.step(rows[i])) {
 				continue
 			}
 			if s.rows = append(s.rows, rows[i]); len(s.rows) == scanBlock {

@@ -20,6 +20,10 @@ func (g *Graph) scan(s *Scratch, k int, allowed []uint64) {
 	p, l := &s.pool, &s.list
 	p.reset(limit)
 	l.reset()
+	if g.fewCopies() {
+		g.scanCopies(s)
+		return
+	}
 	g.scanBatches(s, allowed, &l.below, func(keys []float32, rows []uint32) {
 		l.add(keys, rows)
 		keys, rows = less(keys, rows, p.below())
@@ -27,6 +31,22 @@ func (g *Graph) scan(s *Scratch, k int, allowed []uint64) {
 			l.below = g.listBelow(s, p.below())
 		}
 	})
+}
+
+// scanCopies is scan for so few copies that comparing all again takes less time than
+// a list of some.
+func (g *Graph) scanCopies(s *Scratch) {
+	h, p := &s.hops[0], &s.pool
+	below := float32(math.Inf(1))
+	if p.limit <= kernel.BoundRows { // so that of the first rows too only few are offered
+		h.ScorePanels(0, kernel.RangeMost, -below)
+		below = math.Nextafter32(h.Bound(), below)
+	}
+	for first := 0; first < g.rows && s.goesOn(); first += kernel.RangeMost {
+		keys, rows := h.ScorePanels(first, kernel.RangeMost, min(below, p.below()))
+		p.n, _ = kernel.Offer(p.keys, p.n, p.limit, keys, rows)
+	}
+	s.trace.Scored += g.rows
 }
 
 // less moves those of keys that are less than below to the front, with their rows.
@@ -98,28 +118,49 @@ func (g *Graph) listBelow(s *Scratch, last float32) float32 {
 }
 
 // relist reads the vectors of listed rows that may be among the best, beside
-// those that were in the pool. It reports whether no others may be.
+// those that were in the pool, or of all such where copies are compared again. It
+// reports whether no others may be.
 func (g *Graph) relist(s *Scratch) bool {
-	p, l, e := &s.pool, &s.list, g.margin(s)
-	if l.short || !(e.beyond <= l.below) {
+	l, e := &s.list, g.margin(s)
+	switch {
+	case g.fewCopies():
+		for first := 0; first < g.rows && s.goesOn(); first += kernel.RangeMost {
+			keys, rows := s.hops[0].ScorePanels(first, kernel.RangeMost, e.beyond)
+			g.rerankListed(s, &e, keys, rows)
+		}
+	case l.short || !(e.beyond <= l.below):
 		return false
-	}
-	last := p.keys[p.n-1]
-	inside := distanceOf(last)
-	s.rows = s.rows[:0]
-	for i, key := range l.keys {
-		if key >= e.beyond || key < inside || pack(key, l.rows[i]) <= last || e.tooFar(key, g.codes.Meta[l.rows[i]].B) {
-			continue
-		}
-		if s.rows = append(s.rows, l.rows[i]); len(s.rows) == rerankBlock {
-			s.rerankRows()
-			e = g.margin(s)
-		}
+	default:
+		g.rerankListed(s, &e, l.keys, l.rows)
 	}
 	s.rerankRows()
 	s.best.cut()
 	return true
 }
+
+// rerankListed reads the vectors of rows that may be among the best, but for the last
+// of them, which stay listed in s.
+func (g *Graph) rerankListed(s *Scratch, e *margin, keys []float32, rows []uint32) {
+	last := s.pool.keys[s.pool.n-1]
+	inside := distanceOf(last)
+	for i, key := range keys {
+		if key >= e.beyond || key < inside || pack(key, rows[i]) <= last || e.tooFar(key, g.step(rows[i])) {
+			continue
+		}
+		if s.rows = append(s.rows, rows[i]); len(s.rows) == rerankBlock {
+			s.rerankRows()
+			*e = g.margin(s)
+		}
+	}
+}
+
+// fewCopies reports whether a scan makes no list.
+func (g *Graph) fewCopies() bool {
+	return g.copies != nil && g.rows*g.codec.Width() <= copiesAgain
+}
+
+// copiesAgain numbers of codes are compared in some 3 µs.
+const copiesAgain = 1 << 19
 
 // scanFirst is the size of the first batch. Those that follow are larger and
 // larger: the more is known, the fewer of the next rows are worth a place.
@@ -128,13 +169,12 @@ const scanFirst = 32
 // scanBatches scores all allowed rows, in batches, and hands those that are less
 // than below is then to take.
 func (g *Graph) scanBatches(s *Scratch, allowed []uint64, below *float32, take func(keys []float32, rows []uint32)) {
-	if allowed == nil {
+	h := &s.hops[0]
+	if g.copies != nil {
+		s.trace.Scored += g.rows
 		size := scanFirst
-		for first := 0; first < g.rows && s.goesOn(); size = min(2*size, kernel.RangeMost) {
-			n := min(size, g.rows-first)
-			s.trace.Scored += n
-			take(s.hops[0].ScoreRange(first, n, *below))
-			first += n
+		for first := 0; first < g.rows && s.goesOn(); first, size = first+size, min(2*size, kernel.RangeMost) {
+			take(h.ScorePanels(first, size, *below))
 		}
 		return
 	}
@@ -142,9 +182,17 @@ func (g *Graph) scanBatches(s *Scratch, allowed []uint64, below *float32, take f
 		s.trace.Scored += h.Len()
 		take(h.Score(*below))
 	}
+	if allowed == nil {
+		for row := 0; row < g.rows && s.goesOn(); score(h) {
+			for end := min(row+h.Room(), g.rows); row < end; row++ {
+				h.Add(uint32(row))
+			}
+		}
+		return
+	}
 	clear(s.visited)
-	next, last := &s.hops[0], &s.hops[1] // one is scored while the other is being fetched
-	n := 0                               // rows of words before that were not gathered: few rows a word would be a call for each
+	next, last := h, &s.hops[1] // one is scored while the other is being fetched
+	n := 0                      // rows of words before that were not gathered: few rows a word would be a call for each
 	for w, word := range allowed {
 		if rest := g.rows - w*64; rest < 64 {
 			word &= 1<<rest - 1

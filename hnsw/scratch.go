@@ -71,6 +71,10 @@ func (s *Scratch) aimCodes(g *Graph) {
 		return
 	}
 	g.codec.Aim(&s.query, s.scorer.q)
+	if g.copies != nil {
+		s.hops[0].AimPanels(g.copies, s.query.Codes, s.query.Mul, s.query.Sub)
+		return
+	}
 	for i := range s.hops {
 		s.hops[i].Aim(&g.codes, s.query.Codes, s.query.Mul, s.query.Sub, s.visited)
 	}

@@ -177,12 +177,11 @@ func (g *Graph) enter(s *Scratch) {
 // others are not marked: the walk may come to them.
 func (g *Graph) enterHigh(s *Scratch) {
 	h, n := &s.hops[0], len(g.high)
-	h.Aim(&g.highCodes, s.query.Codes, s.query.Mul, s.query.Sub, s.visited)
+	h.AimPanels(g.highCodes, s.query.Codes, s.query.Mul, s.query.Sub)
 	nearest, below := 0, float32(math.Inf(1))
 	s.trace.Scored += n
 	for first, size := 0, scanFirst; first < n; first, size = first+size, min(2*size, kernel.RangeMost) {
-		size = min(size, n-first)
-		keys, at := h.ScoreRange(first, size, below)
+		keys, at := h.ScorePanels(first, size, below)
 		for i, key := range keys {
 			if key < below {
 				nearest, below = int(at[i]), key

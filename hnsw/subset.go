@@ -28,8 +28,12 @@ const (
 	// packedVectors is how many bytes of vectors are copied: as much as a
 	// processor has near.
 	packedVectors = 2 << 20
-	// packedRows are compared in the time of 16 others.
-	packedRows = 40
+	// The copy of a code takes packedFixed and its numbers of the time that
+	// packedNumbers stand for: that of a code here and there. One of a vector takes
+	// packedVector where searches walk over vectors.
+	packedNumbers = 3200
+	packedFixed   = 512
+	packedVector  = 1280
 )
 
 // Subset copies what searches read of the rows in a set, where that takes at most
@@ -42,17 +46,17 @@ func (g *Graph) Subset(v Vectors, allowed []uint64, vectors bool, most int) (*Su
 	allowed = slices.Clone(trim(allowed, g.rows))
 	u := &Subset{allowed: allowed, matches: count(allowed, g.rows)}
 	vectors = vectors && v.Touch == nil && u.matches*v.Dim*4 <= packedVectors
-	copied := 0 // bytes of a row
+	copied := 0
 	if vectors {
-		copied += v.Dim * 4
+		copied += u.matches * v.Dim * 4
 		if v.Metric == kernel.Cosine {
-			copied += 4
+			copied += u.matches * 4
 		}
 	}
 	if g.codec != nil {
-		copied += g.codes.Stride + 8
+		copied += kernel.PanelBytes(u.matches, g.codes.Stride)
 	}
-	if u.matches == 0 || u.matches > g.rows/packedShare || copied == 0 || u.Bytes()+u.matches*(4+copied) > most {
+	if u.matches == 0 || u.matches > g.rows/packedShare || copied == 0 || u.Bytes()+4*u.matches+copied > most {
 		return u, nil
 	}
 	u.rows = make([]uint32, 0, u.matches)
@@ -73,14 +77,8 @@ func (g *Graph) Subset(v Vectors, allowed []uint64, vectors bool, most int) (*Su
 // only is the codes of rows.
 func (g *Graph) only(rows []uint32) *Graph {
 	u := &Graph{rows: len(rows), entrySeat: -1, codec: g.codec, coarsest: g.coarsest}
-	if g.codec == nil {
-		return u
-	}
-	stride := g.codes.Stride
-	u.codes = kernel.Codes{Bits: g.codes.Bits, Stride: stride, Data: make([]byte, 0, len(rows)*stride), Meta: make([]kernel.Meta, len(rows))}
-	for i, r := range rows {
-		u.codes.Data = append(u.codes.Data, g.codes.Data[int(r)*stride:][:stride]...)
-		u.codes.Meta[i] = g.codes.Meta[r]
+	if g.codec != nil {
+		u.copies = kernel.NewPanels(&g.codes, rows)
 	}
 	return u
 }
@@ -103,8 +101,8 @@ func (u *Subset) Len() int { return u.matches }
 // Bytes is the memory that it takes.
 func (u *Subset) Bytes() int {
 	n := 8*len(u.allowed) + 4*len(u.rows) + 4*len(u.vectors.Data) + 4*len(u.vectors.InvNorms)
-	if u.graph != nil {
-		n += len(u.graph.codes.Data) + 8*len(u.graph.codes.Meta)
+	if u.graph != nil && u.graph.copies != nil {
+		n += u.graph.copies.Bytes()
 	}
 	return n
 }
@@ -115,10 +113,14 @@ func (u *Subset) packed() bool { return u != nil && u.graph != nil }
 // cost is how many codes of rows here and there are compared in the time that
 // all allowed ones take.
 func (q *Query) cost(matches int) int {
-	if q.Subset.packed() {
-		return matches * 16 / packedRows
+	if !q.Subset.packed() {
+		return matches
 	}
-	return matches
+	numbers := packedVector
+	if codec := q.Subset.graph.codec; codec != nil {
+		numbers = packedFixed + codec.Width()
+	}
+	return int(int64(matches) * int64(numbers) / packedNumbers)
 }
 
 // inPacked collects the best rows of a subset by its copies.

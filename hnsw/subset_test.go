@@ -13,7 +13,12 @@ import (
 // compared, and as many of the nearest elsewhere; by copies of the vectors, and by
 // the vectors where they are.
 func TestSubset(t *testing.T) {
-	const n, dim, k = 6000, 96, 10
+	t.Run("few numbers", func(t *testing.T) { testSubset(t, 96, metrics...) })
+	t.Run("many", func(t *testing.T) { testSubset(t, 340, kernel.L2) }) // so that copies are listed
+}
+
+func testSubset(t *testing.T, dim int, metrics ...kernel.Metric) {
+	const n = 6000
 	base, held := split(clustered(71, n+30, dim), 30)
 	r := rand.New(rand.NewPCG(72, 1))
 	for _, m := range metrics {
@@ -24,7 +29,7 @@ func TestSubset(t *testing.T) {
 			seen = append(seen, rows...)
 			return nil
 		}
-		for _, p := range []Params{{}, {Bits: plainBits}} {
+		for _, p := range []Params{{}, {Bits: plainBits}, {Bits: 2}} { // of 2 bits, many more rows have to be looked at than are wanted
 			g := mustBuild(t, v, p)
 			for i, size := range []int{0, 1, 9, 64, 65, 300, 1500, 1501, n} {
 				set := make([]uint64, (n+63)/64)
@@ -50,7 +55,7 @@ func TestSubset(t *testing.T) {
 				}
 				var s Scratch
 				for i, x := range held {
-					q := Query{Vector: x, K: k, EF: 40, Exact: i%3 == 0}
+					q := Query{Vector: x, K: 10 + 20*(i%2), EF: 40, Exact: i%3 == 0}
 					if i%4 == 0 {
 						q.Late = func() (float32, bool) { return 1e6, true }
 					}

@@ -15,11 +15,14 @@ type hopForm struct {
 	score func(h *Hop, first, last, out int) int
 	// offer is Offer for checked arguments and at most poolMost entries.
 	offer func(pool []uint64, n, limit int, keys []float32, rows []uint32) (int, int)
+	// panels is score for panels from to to, instead of rows of the batch. What lies
+	// behind the last row is not below anything.
+	panels func(h *Hop, from, to, out int) int
 	// prefetch is Prefetch; the slice is not empty.
 	prefetch func(s []uint32)
 }
 
-var hopGeneric = hopForm{gatherGeneric, scoreGeneric, offerGeneric, prefetchGeneric}
+var hopGeneric = hopForm{gatherGeneric, scoreGeneric, offerGeneric, panelsGeneric, prefetchGeneric}
 
 // A Hop holds the rows that one step of a search scores: a batch. Rows are
 // gathered first and scored later, so that the codes, whose fetching Gather
@@ -43,13 +46,14 @@ type Hop struct {
 	// rows and keys have room for a whole register behind the batch.
 	rows [batch + 16]uint32
 	keys [batch + 16]float32
+	// least are the smallest keys of rows i, i+16, ... that ScorePanels worked out.
+	least [panelRows]float32
 
-	of    *Codes
-	words []uint64
-	aim   []int8
-	all   int   // rows there are
-	part  Codes // what ScoreRange scores
-	other int   // of rows, how many need not be 0, 1, 2, ..., see ScoreRange
+	of     *Codes
+	panels *Panels // instead of codes
+	words  []uint64
+	aim    []int8
+	all    int // rows there are
 }
 
 // Aim empties the batch and prepares for a query: one number for every level
@@ -58,17 +62,18 @@ type Hop struct {
 func (h *Hop) Aim(c *Codes, query []int8, mul, sub float32, visited []uint64) {
 	aimable(c, len(query), len(visited))
 	h.aim, h.words = query, visited
-	h.query, h.codes, h.meta, h.visited = unsafe.SliceData(query), unsafe.SliceData(c.Data), unsafe.SliceData(c.Meta), unsafe.SliceData(visited)
+	h.query, h.codes, h.meta, h.visited = first(query), first(c.Data), first(c.Meta), first(visited)
 	h.stride, h.bits, h.lines = c.Stride, int32(c.Bits), min(c.Stride/blockBytes, 4)
 	h.mul, h.sub, h.n = mul, sub, 0
-	h.of, h.all, h.last = c, len(c.Meta), uint32(max(len(c.Meta), 1)-1)
-	h.other = len(h.rows)
+	h.of, h.panels, h.all, h.last = c, nil, len(c.Meta), uint32(max(len(c.Meta), 1)-1)
 }
+
+func first[T any](s []T) *T { return unsafe.SliceData(s) }
 
 // Forget lets go of what the Hop was aimed at. It must be aimed again before it is
 // used.
 func (h *Hop) Forget() {
-	h.query, h.codes, h.meta, h.visited, h.of, h.part, h.words, h.aim = nil, nil, nil, nil, nil, Codes{}, nil, nil
+	h.query, h.codes, h.meta, h.visited, h.of, h.panels, h.words, h.aim = nil, nil, nil, nil, nil, nil, nil, nil
 	h.n, h.all, h.last = 0, 0, 0
 }
 
@@ -76,16 +81,16 @@ func (h *Hop) Forget() {
 // their vectors: row r begins at data[r*stride].
 func (h *Hop) AimRows(data []float32, stride, rows int, visited []uint64) {
 	atLeast(len(visited), (rows+63)/64)
-	h.words, h.codes, h.visited = visited, (*byte)(unsafe.Pointer(unsafe.SliceData(data))), unsafe.SliceData(visited)
+	h.words, h.codes, h.visited = visited, (*byte)(unsafe.Pointer(first(data))), first(visited)
 	h.meta = (*Meta)(unsafe.Pointer(h.codes)) // it is prefetched, and not read
 	h.stride, h.lines, h.n = stride*4, min(max(stride*4/blockBytes, 1), 4), 0
-	h.of, h.all, h.last = nil, rows, uint32(max(rows, 1)-1)
+	h.of, h.panels, h.all, h.last = nil, nil, rows, uint32(max(rows, 1)-1)
 }
 
 // Take empties the batch and returns its rows, valid until the next is gathered.
 func (h *Hop) Take() []uint32 {
 	n := h.n
-	h.n, h.other = 0, len(h.rows)
+	h.n = 0
 	return h.rows[:n]
 }
 
@@ -120,41 +125,6 @@ func (h *Hop) Score(below float32) (keys []float32, rows []uint32) {
 	if h.n == 0 {
 		return nil, nil
 	}
-	return h.scoreBatch(below)
-}
-
-// ScoreRange is Score for n rows from first on instead of a batch, which must be
-// empty; n is RangeMost at most. It fetches nothing before: the processor sees for
-// itself what is read in order.
-func (h *Hop) ScoreRange(first, n int, below float32) (keys []float32, rows []uint32) {
-	roomFor(h.n, 0)
-	roomFor(n, RangeMost)
-	if n == 0 {
-		return nil, nil
-	}
-	c := h.of
-	h.part = Codes{Data: c.Data[first*c.Stride:][:n*c.Stride], Meta: c.Meta[first:][:n], Bits: c.Bits, Stride: c.Stride}
-	h.of, h.codes, h.meta = &h.part, unsafe.SliceData(h.part.Data), unsafe.SliceData(h.part.Meta)
-	for i := range h.rows[:h.other] {
-		h.rows[i] = uint32(i)
-	}
-	h.n = n
-	keys, rows = h.scoreBatch(below)
-	for i := range h.rows[n : n+4] {
-		h.rows[n+i] = uint32(n + i)
-	}
-	for i := range rows {
-		rows[i] += uint32(first)
-	}
-	h.other = min(len(rows)+len(h.rows)-batch, len(h.rows)) // registers are written whole
-	h.of, h.codes, h.meta = c, unsafe.SliceData(c.Data), unsafe.SliceData(c.Meta)
-	return keys, rows
-}
-
-// RangeMost is the most rows of one ScoreRange.
-const RangeMost = batch
-
-func (h *Hop) scoreBatch(below float32) (keys []float32, rows []uint32) {
 	h.below = below
 	for end := h.rows[h.n : h.n+4]; len(end) > 0; end = end[1:] {
 		end[0] = h.rows[h.n-1]
@@ -164,7 +134,7 @@ func (h *Hop) scoreBatch(below float32) (keys []float32, rows []uint32) {
 	for first := 0; first < h.n; first += piece {
 		out = active.score(h, first, min(first+piece, h.n), out)
 	}
-	h.n, h.other = 0, len(h.rows)
+	h.n = 0
 	return h.keys[:out], h.rows[:out]
 }
 

@@ -3,6 +3,6 @@
 package kernel
 
 var (
-	hopDot = hopForm{gatherNEON, scoreDot, offerNEON, prefetchNEON}
-	hopMul = hopForm{gatherNEON, scoreMul, offerNEON, prefetchNEON}
+	hopDot = hopForm{gatherNEON, scoreDot, offerNEON, panelsDot, prefetchNEON}
+	hopMul = hopForm{gatherNEON, scoreMul, offerNEON, panelsMul, prefetchNEON}
 )

@@ -677,6 +677,921 @@ none5:
 	MOVD R9, ret+32(FP)
 	RET
 
+// func panelsDot(h *Hop, from int, to int, out int) int
+TEXT ·panelsDot(SB), NOSPLIT, $0-40
+	MOVD h+0(FP), R0
+	MOVD from+8(FP), R1
+	MOVD to+16(FP), R2
+	MOVD out+24(FP), R3
+	MOVD Hop_codes(R0), R4
+	MOVD Hop_stride(R0), R5
+	MOVD Hop_meta(R0), R6
+	MOVD Hop_query(R0), R20
+	ADD $Hop_rows, R0, R7
+	ADD R3<<2, R7, R9
+	ADD $Hop_keys, R0, R8
+	ADD R3<<2, R8, R8
+	SUBS R1, R2, R10
+	BLE none18
+	LSL $4, R1, R21
+	MADD R5, R4, R21, R4
+	ADD R21<<3, R6, R6
+	FMOVS Hop_mul(R0), F8
+	WORD $0x4e040508 // dup v8.4s, v8.s[0]
+	FMOVS Hop_sub(R0), F9
+	WORD $0x4e040529 // dup v9.4s, v9.s[0]
+	FMOVS Hop_below(R0), F10
+	WORD $0x4e04054a // dup v10.4s, v10.s[0]
+	MOVW Hop_bits(R0), R25
+	CMP $4, R25
+	BLT two19
+	BGT eight20
+	WORD $0x4f00e5fd // movi v29.16b, 15
+	ADD $(Hop_least+0), R0, R23
+	FLDPQ (R23), (F25, F26)
+	ADD $(Hop_least+32), R0, R23
+	FLDPQ (R23), (F27, F28)
+
+panels22:
+	WORD $0x4f000400 // movi v0.4s, 0
+	WORD $0x4f000401 // movi v1.4s, 0
+	WORD $0x4f000402 // movi v2.4s, 0
+	WORD $0x4f000403 // movi v3.4s, 0
+	MOVD R20, R15
+	LSR $6, R5, R19
+
+blocks23:
+	MOVD $4, R16
+
+fours24:
+	FMOVQ 0(R15), F16
+	FMOVQ 64(R15), F17
+	FLDPQ 0(R4), (F12, F13)
+	FLDPQ 32(R4), (F14, F15)
+	WORD $0x4e3d1d94 // and v20.16b, v12.16b, v29.16b
+	WORD $0x4e3d1db5 // and v21.16b, v13.16b, v29.16b
+	WORD $0x4e3d1dd6 // and v22.16b, v14.16b, v29.16b
+	WORD $0x4e3d1df7 // and v23.16b, v15.16b, v29.16b
+	WORD $0x4f90e280 // sdot v0.4s, v20.16b, v16.4b[0]
+	WORD $0x4f90e2a1 // sdot v1.4s, v21.16b, v16.4b[0]
+	WORD $0x4f90e2c2 // sdot v2.4s, v22.16b, v16.4b[0]
+	WORD $0x4f90e2e3 // sdot v3.4s, v23.16b, v16.4b[0]
+	WORD $0x6f0c0594 // ushr v20.16b, v12.16b, 4
+	WORD $0x6f0c05b5 // ushr v21.16b, v13.16b, 4
+	WORD $0x6f0c05d6 // ushr v22.16b, v14.16b, 4
+	WORD $0x6f0c05f7 // ushr v23.16b, v15.16b, 4
+	WORD $0x4f91e280 // sdot v0.4s, v20.16b, v17.4b[0]
+	WORD $0x4f91e2a1 // sdot v1.4s, v21.16b, v17.4b[0]
+	WORD $0x4f91e2c2 // sdot v2.4s, v22.16b, v17.4b[0]
+	WORD $0x4f91e2e3 // sdot v3.4s, v23.16b, v17.4b[0]
+	FLDPQ 64(R4), (F12, F13)
+	FLDPQ 96(R4), (F14, F15)
+	WORD $0x4e3d1d94 // and v20.16b, v12.16b, v29.16b
+	WORD $0x4e3d1db5 // and v21.16b, v13.16b, v29.16b
+	WORD $0x4e3d1dd6 // and v22.16b, v14.16b, v29.16b
+	WORD $0x4e3d1df7 // and v23.16b, v15.16b, v29.16b
+	WORD $0x4fb0e280 // sdot v0.4s, v20.16b, v16.4b[1]
+	WORD $0x4fb0e2a1 // sdot v1.4s, v21.16b, v16.4b[1]
+	WORD $0x4fb0e2c2 // sdot v2.4s, v22.16b, v16.4b[1]
+	WORD $0x4fb0e2e3 // sdot v3.4s, v23.16b, v16.4b[1]
+	WORD $0x6f0c0594 // ushr v20.16b, v12.16b, 4
+	WORD $0x6f0c05b5 // ushr v21.16b, v13.16b, 4
+	WORD $0x6f0c05d6 // ushr v22.16b, v14.16b, 4
+	WORD $0x6f0c05f7 // ushr v23.16b, v15.16b, 4
+	WORD $0x4fb1e280 // sdot v0.4s, v20.16b, v17.4b[1]
+	WORD $0x4fb1e2a1 // sdot v1.4s, v21.16b, v17.4b[1]
+	WORD $0x4fb1e2c2 // sdot v2.4s, v22.16b, v17.4b[1]
+	WORD $0x4fb1e2e3 // sdot v3.4s, v23.16b, v17.4b[1]
+	FLDPQ 128(R4), (F12, F13)
+	FLDPQ 160(R4), (F14, F15)
+	WORD $0x4e3d1d94 // and v20.16b, v12.16b, v29.16b
+	WORD $0x4e3d1db5 // and v21.16b, v13.16b, v29.16b
+	WORD $0x4e3d1dd6 // and v22.16b, v14.16b, v29.16b
+	WORD $0x4e3d1df7 // and v23.16b, v15.16b, v29.16b
+	WORD $0x4f90ea80 // sdot v0.4s, v20.16b, v16.4b[2]
+	WORD $0x4f90eaa1 // sdot v1.4s, v21.16b, v16.4b[2]
+	WORD $0x4f90eac2 // sdot v2.4s, v22.16b, v16.4b[2]
+	WORD $0x4f90eae3 // sdot v3.4s, v23.16b, v16.4b[2]
+	WORD $0x6f0c0594 // ushr v20.16b, v12.16b, 4
+	WORD $0x6f0c05b5 // ushr v21.16b, v13.16b, 4
+	WORD $0x6f0c05d6 // ushr v22.16b, v14.16b, 4
+	WORD $0x6f0c05f7 // ushr v23.16b, v15.16b, 4
+	WORD $0x4f91ea80 // sdot v0.4s, v20.16b, v17.4b[2]
+	WORD $0x4f91eaa1 // sdot v1.4s, v21.16b, v17.4b[2]
+	WORD $0x4f91eac2 // sdot v2.4s, v22.16b, v17.4b[2]
+	WORD $0x4f91eae3 // sdot v3.4s, v23.16b, v17.4b[2]
+	FLDPQ 192(R4), (F12, F13)
+	FLDPQ 224(R4), (F14, F15)
+	WORD $0x4e3d1d94 // and v20.16b, v12.16b, v29.16b
+	WORD $0x4e3d1db5 // and v21.16b, v13.16b, v29.16b
+	WORD $0x4e3d1dd6 // and v22.16b, v14.16b, v29.16b
+	WORD $0x4e3d1df7 // and v23.16b, v15.16b, v29.16b
+	WORD $0x4fb0ea80 // sdot v0.4s, v20.16b, v16.4b[3]
+	WORD $0x4fb0eaa1 // sdot v1.4s, v21.16b, v16.4b[3]
+	WORD $0x4fb0eac2 // sdot v2.4s, v22.16b, v16.4b[3]
+	WORD $0x4fb0eae3 // sdot v3.4s, v23.16b, v16.4b[3]
+	WORD $0x6f0c0594 // ushr v20.16b, v12.16b, 4
+	WORD $0x6f0c05b5 // ushr v21.16b, v13.16b, 4
+	WORD $0x6f0c05d6 // ushr v22.16b, v14.16b, 4
+	WORD $0x6f0c05f7 // ushr v23.16b, v15.16b, 4
+	WORD $0x4fb1ea80 // sdot v0.4s, v20.16b, v17.4b[3]
+	WORD $0x4fb1eaa1 // sdot v1.4s, v21.16b, v17.4b[3]
+	WORD $0x4fb1eac2 // sdot v2.4s, v22.16b, v17.4b[3]
+	WORD $0x4fb1eae3 // sdot v3.4s, v23.16b, v17.4b[3]
+	ADD $256, R4
+	ADD $16, R15
+	SUBS $1, R16, R16
+	BNE fours24
+	ADD $64, R15
+	SUBS $1, R19, R19
+	BNE blocks23
+	FLDPQ 0(R6), (F16, F17)
+	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
+	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e28dc00 // fmul v0.4s, v0.4s, v8.4s
+	WORD $0x4e29d400 // fadd v0.4s, v0.4s, v9.4s
+	WORD $0x6e33dc00 // fmul v0.4s, v0.4s, v19.4s
+	WORD $0x4e32d400 // fadd v0.4s, v0.4s, v18.4s
+	WORD $0x4ea0c739 // fminnm v25.4s, v25.4s, v0.4s
+	WORD $0x6ea0e554 // fcmgt v20.4s, v10.4s, v0.4s
+	WORD $0x6eb0aa95 // umaxv s21, v20.4s
+	WORD $0x1e2602b9 // fmov w25, s21
+	CBZW R25, next25
+	VST1 V0.S[0], (R8)
+	ADD $0, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e043e99 // umov w25, v20.s[0]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+	VST1 V0.S[1], (R8)
+	ADD $1, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e0c3e99 // umov w25, v20.s[1]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+	VST1 V0.S[2], (R8)
+	ADD $2, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e143e99 // umov w25, v20.s[2]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+	VST1 V0.S[3], (R8)
+	ADD $3, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e1c3e99 // umov w25, v20.s[3]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+
+next25:
+	FLDPQ 32(R6), (F16, F17)
+	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
+	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x6e28dc21 // fmul v1.4s, v1.4s, v8.4s
+	WORD $0x4e29d421 // fadd v1.4s, v1.4s, v9.4s
+	WORD $0x6e33dc21 // fmul v1.4s, v1.4s, v19.4s
+	WORD $0x4e32d421 // fadd v1.4s, v1.4s, v18.4s
+	WORD $0x4ea1c75a // fminnm v26.4s, v26.4s, v1.4s
+	WORD $0x6ea1e554 // fcmgt v20.4s, v10.4s, v1.4s
+	WORD $0x6eb0aa95 // umaxv s21, v20.4s
+	WORD $0x1e2602b9 // fmov w25, s21
+	CBZW R25, next26
+	VST1 V1.S[0], (R8)
+	ADD $4, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e043e99 // umov w25, v20.s[0]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+	VST1 V1.S[1], (R8)
+	ADD $5, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e0c3e99 // umov w25, v20.s[1]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+	VST1 V1.S[2], (R8)
+	ADD $6, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e143e99 // umov w25, v20.s[2]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+	VST1 V1.S[3], (R8)
+	ADD $7, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e1c3e99 // umov w25, v20.s[3]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+
+next26:
+	FLDPQ 64(R6), (F16, F17)
+	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
+	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e28dc42 // fmul v2.4s, v2.4s, v8.4s
+	WORD $0x4e29d442 // fadd v2.4s, v2.4s, v9.4s
+	WORD $0x6e33dc42 // fmul v2.4s, v2.4s, v19.4s
+	WORD $0x4e32d442 // fadd v2.4s, v2.4s, v18.4s
+	WORD $0x4ea2c77b // fminnm v27.4s, v27.4s, v2.4s
+	WORD $0x6ea2e554 // fcmgt v20.4s, v10.4s, v2.4s
+	WORD $0x6eb0aa95 // umaxv s21, v20.4s
+	WORD $0x1e2602b9 // fmov w25, s21
+	CBZW R25, next27
+	VST1 V2.S[0], (R8)
+	ADD $8, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e043e99 // umov w25, v20.s[0]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+	VST1 V2.S[1], (R8)
+	ADD $9, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e0c3e99 // umov w25, v20.s[1]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+	VST1 V2.S[2], (R8)
+	ADD $10, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e143e99 // umov w25, v20.s[2]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+	VST1 V2.S[3], (R8)
+	ADD $11, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e1c3e99 // umov w25, v20.s[3]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+
+next27:
+	FLDPQ 96(R6), (F16, F17)
+	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
+	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x6e28dc63 // fmul v3.4s, v3.4s, v8.4s
+	WORD $0x4e29d463 // fadd v3.4s, v3.4s, v9.4s
+	WORD $0x6e33dc63 // fmul v3.4s, v3.4s, v19.4s
+	WORD $0x4e32d463 // fadd v3.4s, v3.4s, v18.4s
+	WORD $0x4ea3c79c // fminnm v28.4s, v28.4s, v3.4s
+	WORD $0x6ea3e554 // fcmgt v20.4s, v10.4s, v3.4s
+	WORD $0x6eb0aa95 // umaxv s21, v20.4s
+	WORD $0x1e2602b9 // fmov w25, s21
+	CBZW R25, next28
+	VST1 V3.S[0], (R8)
+	ADD $12, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e043e99 // umov w25, v20.s[0]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+	VST1 V3.S[1], (R8)
+	ADD $13, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e0c3e99 // umov w25, v20.s[1]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+	VST1 V3.S[2], (R8)
+	ADD $14, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e143e99 // umov w25, v20.s[2]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+	VST1 V3.S[3], (R8)
+	ADD $15, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e1c3e99 // umov w25, v20.s[3]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+
+next28:
+	ADD $128, R6
+	ADD $16, R21
+	SUBS $1, R10, R10
+	BGT panels22
+	JMP end21
+
+two19:
+	WORD $0x4f00e47d // movi v29.16b, 3
+	ADD $(Hop_least+0), R0, R23
+	FLDPQ (R23), (F25, F26)
+	ADD $(Hop_least+32), R0, R23
+	FLDPQ (R23), (F27, F28)
+
+panels29:
+	WORD $0x4f000400 // movi v0.4s, 0
+	WORD $0x4f000401 // movi v1.4s, 0
+	WORD $0x4f000402 // movi v2.4s, 0
+	WORD $0x4f000403 // movi v3.4s, 0
+	MOVD R20, R15
+	LSR $6, R5, R19
+
+blocks30:
+	MOVD $4, R16
+
+fours31:
+	FMOVQ 0(R15), F16
+	FMOVQ 64(R15), F17
+	FMOVQ 128(R15), F18
+	FMOVQ 192(R15), F19
+	FLDPQ 0(R4), (F12, F13)
+	FLDPQ 32(R4), (F14, F15)
+	WORD $0x4e3d1d94 // and v20.16b, v12.16b, v29.16b
+	WORD $0x4e3d1db5 // and v21.16b, v13.16b, v29.16b
+	WORD $0x4e3d1dd6 // and v22.16b, v14.16b, v29.16b
+	WORD $0x4e3d1df7 // and v23.16b, v15.16b, v29.16b
+	WORD $0x4f90e280 // sdot v0.4s, v20.16b, v16.4b[0]
+	WORD $0x4f90e2a1 // sdot v1.4s, v21.16b, v16.4b[0]
+	WORD $0x4f90e2c2 // sdot v2.4s, v22.16b, v16.4b[0]
+	WORD $0x4f90e2e3 // sdot v3.4s, v23.16b, v16.4b[0]
+	WORD $0x6f0e0594 // ushr v20.16b, v12.16b, 2
+	WORD $0x4e3d1e94 // and v20.16b, v20.16b, v29.16b
+	WORD $0x6f0e05b5 // ushr v21.16b, v13.16b, 2
+	WORD $0x4e3d1eb5 // and v21.16b, v21.16b, v29.16b
+	WORD $0x6f0e05d6 // ushr v22.16b, v14.16b, 2
+	WORD $0x4e3d1ed6 // and v22.16b, v22.16b, v29.16b
+	WORD $0x6f0e05f7 // ushr v23.16b, v15.16b, 2
+	WORD $0x4e3d1ef7 // and v23.16b, v23.16b, v29.16b
+	WORD $0x4f91e280 // sdot v0.4s, v20.16b, v17.4b[0]
+	WORD $0x4f91e2a1 // sdot v1.4s, v21.16b, v17.4b[0]
+	WORD $0x4f91e2c2 // sdot v2.4s, v22.16b, v17.4b[0]
+	WORD $0x4f91e2e3 // sdot v3.4s, v23.16b, v17.4b[0]
+	WORD $0x6f0c0594 // ushr v20.16b, v12.16b, 4
+	WORD $0x4e3d1e94 // and v20.16b, v20.16b, v29.16b
+	WORD $0x6f0c05b5 // ushr v21.16b, v13.16b, 4
+	WORD $0x4e3d1eb5 // and v21.16b, v21.16b, v29.16b
+	WORD $0x6f0c05d6 // ushr v22.16b, v14.16b, 4
+	WORD $0x4e3d1ed6 // and v22.16b, v22.16b, v29.16b
+	WORD $0x6f0c05f7 // ushr v23.16b, v15.16b, 4
+	WORD $0x4e3d1ef7 // and v23.16b, v23.16b, v29.16b
+	WORD $0x4f92e280 // sdot v0.4s, v20.16b, v18.4b[0]
+	WORD $0x4f92e2a1 // sdot v1.4s, v21.16b, v18.4b[0]
+	WORD $0x4f92e2c2 // sdot v2.4s, v22.16b, v18.4b[0]
+	WORD $0x4f92e2e3 // sdot v3.4s, v23.16b, v18.4b[0]
+	WORD $0x6f0a0594 // ushr v20.16b, v12.16b, 6
+	WORD $0x6f0a05b5 // ushr v21.16b, v13.16b, 6
+	WORD $0x6f0a05d6 // ushr v22.16b, v14.16b, 6
+	WORD $0x6f0a05f7 // ushr v23.16b, v15.16b, 6
+	WORD $0x4f93e280 // sdot v0.4s, v20.16b, v19.4b[0]
+	WORD $0x4f93e2a1 // sdot v1.4s, v21.16b, v19.4b[0]
+	WORD $0x4f93e2c2 // sdot v2.4s, v22.16b, v19.4b[0]
+	WORD $0x4f93e2e3 // sdot v3.4s, v23.16b, v19.4b[0]
+	FLDPQ 64(R4), (F12, F13)
+	FLDPQ 96(R4), (F14, F15)
+	WORD $0x4e3d1d94 // and v20.16b, v12.16b, v29.16b
+	WORD $0x4e3d1db5 // and v21.16b, v13.16b, v29.16b
+	WORD $0x4e3d1dd6 // and v22.16b, v14.16b, v29.16b
+	WORD $0x4e3d1df7 // and v23.16b, v15.16b, v29.16b
+	WORD $0x4fb0e280 // sdot v0.4s, v20.16b, v16.4b[1]
+	WORD $0x4fb0e2a1 // sdot v1.4s, v21.16b, v16.4b[1]
+	WORD $0x4fb0e2c2 // sdot v2.4s, v22.16b, v16.4b[1]
+	WORD $0x4fb0e2e3 // sdot v3.4s, v23.16b, v16.4b[1]
+	WORD $0x6f0e0594 // ushr v20.16b, v12.16b, 2
+	WORD $0x4e3d1e94 // and v20.16b, v20.16b, v29.16b
+	WORD $0x6f0e05b5 // ushr v21.16b, v13.16b, 2
+	WORD $0x4e3d1eb5 // and v21.16b, v21.16b, v29.16b
+	WORD $0x6f0e05d6 // ushr v22.16b, v14.16b, 2
+	WORD $0x4e3d1ed6 // and v22.16b, v22.16b, v29.16b
+	WORD $0x6f0e05f7 // ushr v23.16b, v15.16b, 2
+	WORD $0x4e3d1ef7 // and v23.16b, v23.16b, v29.16b
+	WORD $0x4fb1e280 // sdot v0.4s, v20.16b, v17.4b[1]
+	WORD $0x4fb1e2a1 // sdot v1.4s, v21.16b, v17.4b[1]
+	WORD $0x4fb1e2c2 // sdot v2.4s, v22.16b, v17.4b[1]
+	WORD $0x4fb1e2e3 // sdot v3.4s, v23.16b, v17.4b[1]
+	WORD $0x6f0c0594 // ushr v20.16b, v12.16b, 4
+	WORD $0x4e3d1e94 // and v20.16b, v20.16b, v29.16b
+	WORD $0x6f0c05b5 // ushr v21.16b, v13.16b, 4
+	WORD $0x4e3d1eb5 // and v21.16b, v21.16b, v29.16b
+	WORD $0x6f0c05d6 // ushr v22.16b, v14.16b, 4
+	WORD $0x4e3d1ed6 // and v22.16b, v22.16b, v29.16b
+	WORD $0x6f0c05f7 // ushr v23.16b, v15.16b, 4
+	WORD $0x4e3d1ef7 // and v23.16b, v23.16b, v29.16b
+	WORD $0x4fb2e280 // sdot v0.4s, v20.16b, v18.4b[1]
+	WORD $0x4fb2e2a1 // sdot v1.4s, v21.16b, v18.4b[1]
+	WORD $0x4fb2e2c2 // sdot v2.4s, v22.16b, v18.4b[1]
+	WORD $0x4fb2e2e3 // sdot v3.4s, v23.16b, v18.4b[1]
+	WORD $0x6f0a0594 // ushr v20.16b, v12.16b, 6
+	WORD $0x6f0a05b5 // ushr v21.16b, v13.16b, 6
+	WORD $0x6f0a05d6 // ushr v22.16b, v14.16b, 6
+	WORD $0x6f0a05f7 // ushr v23.16b, v15.16b, 6
+	WORD $0x4fb3e280 // sdot v0.4s, v20.16b, v19.4b[1]
+	WORD $0x4fb3e2a1 // sdot v1.4s, v21.16b, v19.4b[1]
+	WORD $0x4fb3e2c2 // sdot v2.4s, v22.16b, v19.4b[1]
+	WORD $0x4fb3e2e3 // sdot v3.4s, v23.16b, v19.4b[1]
+	FLDPQ 128(R4), (F12, F13)
+	FLDPQ 160(R4), (F14, F15)
+	WORD $0x4e3d1d94 // and v20.16b, v12.16b, v29.16b
+	WORD $0x4e3d1db5 // and v21.16b, v13.16b, v29.16b
+	WORD $0x4e3d1dd6 // and v22.16b, v14.16b, v29.16b
+	WORD $0x4e3d1df7 // and v23.16b, v15.16b, v29.16b
+	WORD $0x4f90ea80 // sdot v0.4s, v20.16b, v16.4b[2]
+	WORD $0x4f90eaa1 // sdot v1.4s, v21.16b, v16.4b[2]
+	WORD $0x4f90eac2 // sdot v2.4s, v22.16b, v16.4b[2]
+	WORD $0x4f90eae3 // sdot v3.4s, v23.16b, v16.4b[2]
+	WORD $0x6f0e0594 // ushr v20.16b, v12.16b, 2
+	WORD $0x4e3d1e94 // and v20.16b, v20.16b, v29.16b
+	WORD $0x6f0e05b5 // ushr v21.16b, v13.16b, 2
+	WORD $0x4e3d1eb5 // and v21.16b, v21.16b, v29.16b
+	WORD $0x6f0e05d6 // ushr v22.16b, v14.16b, 2
+	WORD $0x4e3d1ed6 // and v22.16b, v22.16b, v29.16b
+	WORD $0x6f0e05f7 // ushr v23.16b, v15.16b, 2
+	WORD $0x4e3d1ef7 // and v23.16b, v23.16b, v29.16b
+	WORD $0x4f91ea80 // sdot v0.4s, v20.16b, v17.4b[2]
+	WORD $0x4f91eaa1 // sdot v1.4s, v21.16b, v17.4b[2]
+	WORD $0x4f91eac2 // sdot v2.4s, v22.16b, v17.4b[2]
+	WORD $0x4f91eae3 // sdot v3.4s, v23.16b, v17.4b[2]
+	WORD $0x6f0c0594 // ushr v20.16b, v12.16b, 4
+	WORD $0x4e3d1e94 // and v20.16b, v20.16b, v29.16b
+	WORD $0x6f0c05b5 // ushr v21.16b, v13.16b, 4
+	WORD $0x4e3d1eb5 // and v21.16b, v21.16b, v29.16b
+	WORD $0x6f0c05d6 // ushr v22.16b, v14.16b, 4
+	WORD $0x4e3d1ed6 // and v22.16b, v22.16b, v29.16b
+	WORD $0x6f0c05f7 // ushr v23.16b, v15.16b, 4
+	WORD $0x4e3d1ef7 // and v23.16b, v23.16b, v29.16b
+	WORD $0x4f92ea80 // sdot v0.4s, v20.16b, v18.4b[2]
+	WORD $0x4f92eaa1 // sdot v1.4s, v21.16b, v18.4b[2]
+	WORD $0x4f92eac2 // sdot v2.4s, v22.16b, v18.4b[2]
+	WORD $0x4f92eae3 // sdot v3.4s, v23.16b, v18.4b[2]
+	WORD $0x6f0a0594 // ushr v20.16b, v12.16b, 6
+	WORD $0x6f0a05b5 // ushr v21.16b, v13.16b, 6
+	WORD $0x6f0a05d6 // ushr v22.16b, v14.16b, 6
+	WORD $0x6f0a05f7 // ushr v23.16b, v15.16b, 6
+	WORD $0x4f93ea80 // sdot v0.4s, v20.16b, v19.4b[2]
+	WORD $0x4f93eaa1 // sdot v1.4s, v21.16b, v19.4b[2]
+	WORD $0x4f93eac2 // sdot v2.4s, v22.16b, v19.4b[2]
+	WORD $0x4f93eae3 // sdot v3.4s, v23.16b, v19.4b[2]
+	FLDPQ 192(R4), (F12, F13)
+	FLDPQ 224(R4), (F14, F15)
+	WORD $0x4e3d1d94 // and v20.16b, v12.16b, v29.16b
+	WORD $0x4e3d1db5 // and v21.16b, v13.16b, v29.16b
+	WORD $0x4e3d1dd6 // and v22.16b, v14.16b, v29.16b
+	WORD $0x4e3d1df7 // and v23.16b, v15.16b, v29.16b
+	WORD $0x4fb0ea80 // sdot v0.4s, v20.16b, v16.4b[3]
+	WORD $0x4fb0eaa1 // sdot v1.4s, v21.16b, v16.4b[3]
+	WORD $0x4fb0eac2 // sdot v2.4s, v22.16b, v16.4b[3]
+	WORD $0x4fb0eae3 // sdot v3.4s, v23.16b, v16.4b[3]
+	WORD $0x6f0e0594 // ushr v20.16b, v12.16b, 2
+	WORD $0x4e3d1e94 // and v20.16b, v20.16b, v29.16b
+	WORD $0x6f0e05b5 // ushr v21.16b, v13.16b, 2
+	WORD $0x4e3d1eb5 // and v21.16b, v21.16b, v29.16b
+	WORD $0x6f0e05d6 // ushr v22.16b, v14.16b, 2
+	WORD $0x4e3d1ed6 // and v22.16b, v22.16b, v29.16b
+	WORD $0x6f0e05f7 // ushr v23.16b, v15.16b, 2
+	WORD $0x4e3d1ef7 // and v23.16b, v23.16b, v29.16b
+	WORD $0x4fb1ea80 // sdot v0.4s, v20.16b, v17.4b[3]
+	WORD $0x4fb1eaa1 // sdot v1.4s, v21.16b, v17.4b[3]
+	WORD $0x4fb1eac2 // sdot v2.4s, v22.16b, v17.4b[3]
+	WORD $0x4fb1eae3 // sdot v3.4s, v23.16b, v17.4b[3]
+	WORD $0x6f0c0594 // ushr v20.16b, v12.16b, 4
+	WORD $0x4e3d1e94 // and v20.16b, v20.16b, v29.16b
+	WORD $0x6f0c05b5 // ushr v21.16b, v13.16b, 4
+	WORD $0x4e3d1eb5 // and v21.16b, v21.16b, v29.16b
+	WORD $0x6f0c05d6 // ushr v22.16b, v14.16b, 4
+	WORD $0x4e3d1ed6 // and v22.16b, v22.16b, v29.16b
+	WORD $0x6f0c05f7 // ushr v23.16b, v15.16b, 4
+	WORD $0x4e3d1ef7 // and v23.16b, v23.16b, v29.16b
+	WORD $0x4fb2ea80 // sdot v0.4s, v20.16b, v18.4b[3]
+	WORD $0x4fb2eaa1 // sdot v1.4s, v21.16b, v18.4b[3]
+	WORD $0x4fb2eac2 // sdot v2.4s, v22.16b, v18.4b[3]
+	WORD $0x4fb2eae3 // sdot v3.4s, v23.16b, v18.4b[3]
+	WORD $0x6f0a0594 // ushr v20.16b, v12.16b, 6
+	WORD $0x6f0a05b5 // ushr v21.16b, v13.16b, 6
+	WORD $0x6f0a05d6 // ushr v22.16b, v14.16b, 6
+	WORD $0x6f0a05f7 // ushr v23.16b, v15.16b, 6
+	WORD $0x4fb3ea80 // sdot v0.4s, v20.16b, v19.4b[3]
+	WORD $0x4fb3eaa1 // sdot v1.4s, v21.16b, v19.4b[3]
+	WORD $0x4fb3eac2 // sdot v2.4s, v22.16b, v19.4b[3]
+	WORD $0x4fb3eae3 // sdot v3.4s, v23.16b, v19.4b[3]
+	ADD $256, R4
+	ADD $16, R15
+	SUBS $1, R16, R16
+	BNE fours31
+	ADD $192, R15
+	SUBS $1, R19, R19
+	BNE blocks30
+	FLDPQ 0(R6), (F16, F17)
+	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
+	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e28dc00 // fmul v0.4s, v0.4s, v8.4s
+	WORD $0x4e29d400 // fadd v0.4s, v0.4s, v9.4s
+	WORD $0x6e33dc00 // fmul v0.4s, v0.4s, v19.4s
+	WORD $0x4e32d400 // fadd v0.4s, v0.4s, v18.4s
+	WORD $0x4ea0c739 // fminnm v25.4s, v25.4s, v0.4s
+	WORD $0x6ea0e554 // fcmgt v20.4s, v10.4s, v0.4s
+	WORD $0x6eb0aa95 // umaxv s21, v20.4s
+	WORD $0x1e2602b9 // fmov w25, s21
+	CBZW R25, next32
+	VST1 V0.S[0], (R8)
+	ADD $0, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e043e99 // umov w25, v20.s[0]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+	VST1 V0.S[1], (R8)
+	ADD $1, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e0c3e99 // umov w25, v20.s[1]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+	VST1 V0.S[2], (R8)
+	ADD $2, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e143e99 // umov w25, v20.s[2]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+	VST1 V0.S[3], (R8)
+	ADD $3, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e1c3e99 // umov w25, v20.s[3]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+
+next32:
+	FLDPQ 32(R6), (F16, F17)
+	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
+	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x6e28dc21 // fmul v1.4s, v1.4s, v8.4s
+	WORD $0x4e29d421 // fadd v1.4s, v1.4s, v9.4s
+	WORD $0x6e33dc21 // fmul v1.4s, v1.4s, v19.4s
+	WORD $0x4e32d421 // fadd v1.4s, v1.4s, v18.4s
+	WORD $0x4ea1c75a // fminnm v26.4s, v26.4s, v1.4s
+	WORD $0x6ea1e554 // fcmgt v20.4s, v10.4s, v1.4s
+	WORD $0x6eb0aa95 // umaxv s21, v20.4s
+	WORD $0x1e2602b9 // fmov w25, s21
+	CBZW R25, next33
+	VST1 V1.S[0], (R8)
+	ADD $4, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e043e99 // umov w25, v20.s[0]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+	VST1 V1.S[1], (R8)
+	ADD $5, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e0c3e99 // umov w25, v20.s[1]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+	VST1 V1.S[2], (R8)
+	ADD $6, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e143e99 // umov w25, v20.s[2]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+	VST1 V1.S[3], (R8)
+	ADD $7, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e1c3e99 // umov w25, v20.s[3]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+
+next33:
+	FLDPQ 64(R6), (F16, F17)
+	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
+	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e28dc42 // fmul v2.4s, v2.4s, v8.4s
+	WORD $0x4e29d442 // fadd v2.4s, v2.4s, v9.4s
+	WORD $0x6e33dc42 // fmul v2.4s, v2.4s, v19.4s
+	WORD $0x4e32d442 // fadd v2.4s, v2.4s, v18.4s
+	WORD $0x4ea2c77b // fminnm v27.4s, v27.4s, v2.4s
+	WORD $0x6ea2e554 // fcmgt v20.4s, v10.4s, v2.4s
+	WORD $0x6eb0aa95 // umaxv s21, v20.4s
+	WORD $0x1e2602b9 // fmov w25, s21
+	CBZW R25, next34
+	VST1 V2.S[0], (R8)
+	ADD $8, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e043e99 // umov w25, v20.s[0]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+	VST1 V2.S[1], (R8)
+	ADD $9, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e0c3e99 // umov w25, v20.s[1]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+	VST1 V2.S[2], (R8)
+	ADD $10, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e143e99 // umov w25, v20.s[2]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+	VST1 V2.S[3], (R8)
+	ADD $11, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e1c3e99 // umov w25, v20.s[3]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+
+next34:
+	FLDPQ 96(R6), (F16, F17)
+	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
+	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x6e28dc63 // fmul v3.4s, v3.4s, v8.4s
+	WORD $0x4e29d463 // fadd v3.4s, v3.4s, v9.4s
+	WORD $0x6e33dc63 // fmul v3.4s, v3.4s, v19.4s
+	WORD $0x4e32d463 // fadd v3.4s, v3.4s, v18.4s
+	WORD $0x4ea3c79c // fminnm v28.4s, v28.4s, v3.4s
+	WORD $0x6ea3e554 // fcmgt v20.4s, v10.4s, v3.4s
+	WORD $0x6eb0aa95 // umaxv s21, v20.4s
+	WORD $0x1e2602b9 // fmov w25, s21
+	CBZW R25, next35
+	VST1 V3.S[0], (R8)
+	ADD $12, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e043e99 // umov w25, v20.s[0]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+	VST1 V3.S[1], (R8)
+	ADD $13, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e0c3e99 // umov w25, v20.s[1]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+	VST1 V3.S[2], (R8)
+	ADD $14, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e143e99 // umov w25, v20.s[2]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+	VST1 V3.S[3], (R8)
+	ADD $15, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e1c3e99 // umov w25, v20.s[3]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+
+next35:
+	ADD $128, R6
+	ADD $16, R21
+	SUBS $1, R10, R10
+	BGT panels29
+	JMP end21
+
+eight20:
+	WORD $0x4f04e41f // movi v31.16b, 128
+	WORD $0x4f000400 // movi v0.4s, 0
+	WORD $0x4f000401 // movi v1.4s, 0
+	LSR $6, R5, R19
+	MOVD R20, R15
+
+bias36:
+	FLDPQ 0(R15), (F16, F17)
+	FLDPQ 32(R15), (F18, F19)
+	WORD $0x4e9097e0 // sdot v0.4s, v31.16b, v16.16b
+	WORD $0x4e9197e1 // sdot v1.4s, v31.16b, v17.16b
+	WORD $0x4e9297e0 // sdot v0.4s, v31.16b, v18.16b
+	WORD $0x4e9397e1 // sdot v1.4s, v31.16b, v19.16b
+	ADD $64, R15
+	SUBS $1, R19, R19
+	BNE bias36
+	WORD $0x4f00040b // movi v11.4s, 0
+	WORD $0x4ea18400 // add v0.4s, v0.4s, v1.4s
+	WORD $0x6ea0856b // sub v11.4s, v11.4s, v0.4s
+	WORD $0x4eb1b960 // addv s0, v11.4s
+	WORD $0x4e04040b // dup v11.4s, v0.s[0]
+	WORD $0x4f04e41d // movi v29.16b, 128
+	ADD $(Hop_least+0), R0, R23
+	FLDPQ (R23), (F25, F26)
+	ADD $(Hop_least+32), R0, R23
+	FLDPQ (R23), (F27, F28)
+
+panels37:
+	WORD $0x4f000400 // movi v0.4s, 0
+	WORD $0x4f000401 // movi v1.4s, 0
+	WORD $0x4f000402 // movi v2.4s, 0
+	WORD $0x4f000403 // movi v3.4s, 0
+	WORD $0x4eab1d60 // mov v0.16b, v11.16b
+	WORD $0x4eab1d61 // mov v1.16b, v11.16b
+	WORD $0x4eab1d62 // mov v2.16b, v11.16b
+	WORD $0x4eab1d63 // mov v3.16b, v11.16b
+	MOVD R20, R15
+	LSR $6, R5, R19
+
+blocks38:
+	MOVD $4, R16
+
+fours39:
+	FMOVQ 0(R15), F16
+	FLDPQ 0(R4), (F12, F13)
+	FLDPQ 32(R4), (F14, F15)
+	WORD $0x6e3d1d94 // eor v20.16b, v12.16b, v29.16b
+	WORD $0x6e3d1db5 // eor v21.16b, v13.16b, v29.16b
+	WORD $0x6e3d1dd6 // eor v22.16b, v14.16b, v29.16b
+	WORD $0x6e3d1df7 // eor v23.16b, v15.16b, v29.16b
+	WORD $0x4f90e280 // sdot v0.4s, v20.16b, v16.4b[0]
+	WORD $0x4f90e2a1 // sdot v1.4s, v21.16b, v16.4b[0]
+	WORD $0x4f90e2c2 // sdot v2.4s, v22.16b, v16.4b[0]
+	WORD $0x4f90e2e3 // sdot v3.4s, v23.16b, v16.4b[0]
+	FLDPQ 64(R4), (F12, F13)
+	FLDPQ 96(R4), (F14, F15)
+	WORD $0x6e3d1d94 // eor v20.16b, v12.16b, v29.16b
+	WORD $0x6e3d1db5 // eor v21.16b, v13.16b, v29.16b
+	WORD $0x6e3d1dd6 // eor v22.16b, v14.16b, v29.16b
+	WORD $0x6e3d1df7 // eor v23.16b, v15.16b, v29.16b
+	WORD $0x4fb0e280 // sdot v0.4s, v20.16b, v16.4b[1]
+	WORD $0x4fb0e2a1 // sdot v1.4s, v21.16b, v16.4b[1]
+	WORD $0x4fb0e2c2 // sdot v2.4s, v22.16b, v16.4b[1]
+	WORD $0x4fb0e2e3 // sdot v3.4s, v23.16b, v16.4b[1]
+	FLDPQ 128(R4), (F12, F13)
+	FLDPQ 160(R4), (F14, F15)
+	WORD $0x6e3d1d94 // eor v20.16b, v12.16b, v29.16b
+	WORD $0x6e3d1db5 // eor v21.16b, v13.16b, v29.16b
+	WORD $0x6e3d1dd6 // eor v22.16b, v14.16b, v29.16b
+	WORD $0x6e3d1df7 // eor v23.16b, v15.16b, v29.16b
+	WORD $0x4f90ea80 // sdot v0.4s, v20.16b, v16.4b[2]
+	WORD $0x4f90eaa1 // sdot v1.4s, v21.16b, v16.4b[2]
+	WORD $0x4f90eac2 // sdot v2.4s, v22.16b, v16.4b[2]
+	WORD $0x4f90eae3 // sdot v3.4s, v23.16b, v16.4b[2]
+	FLDPQ 192(R4), (F12, F13)
+	FLDPQ 224(R4), (F14, F15)
+	WORD $0x6e3d1d94 // eor v20.16b, v12.16b, v29.16b
+	WORD $0x6e3d1db5 // eor v21.16b, v13.16b, v29.16b
+	WORD $0x6e3d1dd6 // eor v22.16b, v14.16b, v29.16b
+	WORD $0x6e3d1df7 // eor v23.16b, v15.16b, v29.16b
+	WORD $0x4fb0ea80 // sdot v0.4s, v20.16b, v16.4b[3]
+	WORD $0x4fb0eaa1 // sdot v1.4s, v21.16b, v16.4b[3]
+	WORD $0x4fb0eac2 // sdot v2.4s, v22.16b, v16.4b[3]
+	WORD $0x4fb0eae3 // sdot v3.4s, v23.16b, v16.4b[3]
+	ADD $256, R4
+	ADD $16, R15
+	SUBS $1, R16, R16
+	BNE fours39
+	SUBS $1, R19, R19
+	BNE blocks38
+	FLDPQ 0(R6), (F16, F17)
+	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
+	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e28dc00 // fmul v0.4s, v0.4s, v8.4s
+	WORD $0x4e29d400 // fadd v0.4s, v0.4s, v9.4s
+	WORD $0x6e33dc00 // fmul v0.4s, v0.4s, v19.4s
+	WORD $0x4e32d400 // fadd v0.4s, v0.4s, v18.4s
+	WORD $0x4ea0c739 // fminnm v25.4s, v25.4s, v0.4s
+	WORD $0x6ea0e554 // fcmgt v20.4s, v10.4s, v0.4s
+	WORD $0x6eb0aa95 // umaxv s21, v20.4s
+	WORD $0x1e2602b9 // fmov w25, s21
+	CBZW R25, next40
+	VST1 V0.S[0], (R8)
+	ADD $0, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e043e99 // umov w25, v20.s[0]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+	VST1 V0.S[1], (R8)
+	ADD $1, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e0c3e99 // umov w25, v20.s[1]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+	VST1 V0.S[2], (R8)
+	ADD $2, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e143e99 // umov w25, v20.s[2]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+	VST1 V0.S[3], (R8)
+	ADD $3, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e1c3e99 // umov w25, v20.s[3]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+
+next40:
+	FLDPQ 32(R6), (F16, F17)
+	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
+	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x6e28dc21 // fmul v1.4s, v1.4s, v8.4s
+	WORD $0x4e29d421 // fadd v1.4s, v1.4s, v9.4s
+	WORD $0x6e33dc21 // fmul v1.4s, v1.4s, v19.4s
+	WORD $0x4e32d421 // fadd v1.4s, v1.4s, v18.4s
+	WORD $0x4ea1c75a // fminnm v26.4s, v26.4s, v1.4s
+	WORD $0x6ea1e554 // fcmgt v20.4s, v10.4s, v1.4s
+	WORD $0x6eb0aa95 // umaxv s21, v20.4s
+	WORD $0x1e2602b9 // fmov w25, s21
+	CBZW R25, next41
+	VST1 V1.S[0], (R8)
+	ADD $4, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e043e99 // umov w25, v20.s[0]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+	VST1 V1.S[1], (R8)
+	ADD $5, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e0c3e99 // umov w25, v20.s[1]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+	VST1 V1.S[2], (R8)
+	ADD $6, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e143e99 // umov w25, v20.s[2]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+	VST1 V1.S[3], (R8)
+	ADD $7, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e1c3e99 // umov w25, v20.s[3]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+
+next41:
+	FLDPQ 64(R6), (F16, F17)
+	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
+	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e28dc42 // fmul v2.4s, v2.4s, v8.4s
+	WORD $0x4e29d442 // fadd v2.4s, v2.4s, v9.4s
+	WORD $0x6e33dc42 // fmul v2.4s, v2.4s, v19.4s
+	WORD $0x4e32d442 // fadd v2.4s, v2.4s, v18.4s
+	WORD $0x4ea2c77b // fminnm v27.4s, v27.4s, v2.4s
+	WORD $0x6ea2e554 // fcmgt v20.4s, v10.4s, v2.4s
+	WORD $0x6eb0aa95 // umaxv s21, v20.4s
+	WORD $0x1e2602b9 // fmov w25, s21
+	CBZW R25, next42
+	VST1 V2.S[0], (R8)
+	ADD $8, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e043e99 // umov w25, v20.s[0]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+	VST1 V2.S[1], (R8)
+	ADD $9, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e0c3e99 // umov w25, v20.s[1]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+	VST1 V2.S[2], (R8)
+	ADD $10, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e143e99 // umov w25, v20.s[2]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+	VST1 V2.S[3], (R8)
+	ADD $11, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e1c3e99 // umov w25, v20.s[3]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+
+next42:
+	FLDPQ 96(R6), (F16, F17)
+	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
+	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x6e28dc63 // fmul v3.4s, v3.4s, v8.4s
+	WORD $0x4e29d463 // fadd v3.4s, v3.4s, v9.4s
+	WORD $0x6e33dc63 // fmul v3.4s, v3.4s, v19.4s
+	WORD $0x4e32d463 // fadd v3.4s, v3.4s, v18.4s
+	WORD $0x4ea3c79c // fminnm v28.4s, v28.4s, v3.4s
+	WORD $0x6ea3e554 // fcmgt v20.4s, v10.4s, v3.4s
+	WORD $0x6eb0aa95 // umaxv s21, v20.4s
+	WORD $0x1e2602b9 // fmov w25, s21
+	CBZW R25, next43
+	VST1 V3.S[0], (R8)
+	ADD $12, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e043e99 // umov w25, v20.s[0]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+	VST1 V3.S[1], (R8)
+	ADD $13, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e0c3e99 // umov w25, v20.s[1]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+	VST1 V3.S[2], (R8)
+	ADD $14, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e143e99 // umov w25, v20.s[2]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+	VST1 V3.S[3], (R8)
+	ADD $15, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e1c3e99 // umov w25, v20.s[3]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+
+next43:
+	ADD $128, R6
+	ADD $16, R21
+	SUBS $1, R10, R10
+	BGT panels37
+
+end21:
+	ADD $(Hop_least+0), R0, R23
+	FSTPQ (F25, F26), (R23)
+	ADD $(Hop_least+32), R0, R23
+	FSTPQ (F27, F28), (R23)
+
+none18:
+	ADD $Hop_rows, R0, R7
+	SUB R7, R9, R9
+	LSR $2, R9, R9
+	MOVD R9, ret+32(FP)
+	RET
+
 // func scoreMul(h *Hop, first int, last int, out int) int
 TEXT ·scoreMul(SB), NOSPLIT, $0-40
 	MOVD h+0(FP), R0
@@ -692,7 +1607,7 @@ TEXT ·scoreMul(SB), NOSPLIT, $0-40
 	ADD $Hop_keys, R0, R8
 	ADD R3<<2, R8, R8
 	SUBS R1, R2, R10
-	BLE none18
+	BLE none44
 	ADD R1<<2, R7, R7
 	FMOVS Hop_mul(R0), F8
 	WORD $0x4e040508 // dup v8.4s, v8.s[0]
@@ -702,11 +1617,11 @@ TEXT ·scoreMul(SB), NOSPLIT, $0-40
 	WORD $0x4e04054a // dup v10.4s, v10.s[0]
 	MOVW Hop_bits(R0), R25
 	CMP $4, R25
-	BLT two19
-	BGT eight20
+	BLT two45
+	BGT eight46
 	WORD $0x4f00e5ff // movi v31.16b, 15
 
-rows21:
+rows47:
 	LDPW (R7), (R21, R22)
 	LDPW 8(R7), (R23, R24)
 	ADD $16, R7
@@ -725,7 +1640,7 @@ rows21:
 	MOVD R20, R15
 	LSR $6, R5, R19
 
-blocks22:
+blocks48:
 	FLDPQ 0(R15), (F16, F17)
 	FLDPQ 32(R15), (F18, F19)
 	FLDPQ 64(R15), (F20, F21)
@@ -848,7 +1763,7 @@ blocks22:
 	ADD $64, R14
 	ADD $128, R15
 	SUBS $1, R19, R19
-	BNE blocks22
+	BNE blocks48
 	// V16: A and V17: B of the four rows
 	FMOVD (R6)(R21<<3), F16
 	FMOVD (R6)(R22<<3), F17
@@ -874,43 +1789,43 @@ blocks22:
 	WORD $0x6ea0e541 // fcmgt v1.4s, v10.4s, v0.4s
 	WORD $0x6eb0a822 // umaxv s2, v1.4s
 	WORD $0x1e260059 // fmov w25, s2
-	CBZW R25, next23
+	CBZW R25, next49
 	VST1 V0.S[0], (R8)
 	MOVW R21, (R9)
 	WORD $0x0e043c39 // umov w25, v1.s[0]
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 	CMP $1, R10
-	BLE next23
+	BLE next49
 	VST1 V0.S[1], (R8)
 	MOVW R22, (R9)
 	WORD $0x0e0c3c39 // umov w25, v1.s[1]
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 	CMP $2, R10
-	BLE next23
+	BLE next49
 	VST1 V0.S[2], (R8)
 	MOVW R23, (R9)
 	WORD $0x0e143c39 // umov w25, v1.s[2]
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 	CMP $3, R10
-	BLE next23
+	BLE next49
 	VST1 V0.S[3], (R8)
 	MOVW R24, (R9)
 	WORD $0x0e1c3c39 // umov w25, v1.s[3]
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 
-next23:
+next49:
 	SUBS $4, R10, R10
-	BGT rows21
-	JMP none18
+	BGT rows47
+	JMP none44
 
-two19:
+two45:
 	WORD $0x4f00e47f // movi v31.16b, 3
 
-rows24:
+rows50:
 	LDPW (R7), (R21, R22)
 	LDPW 8(R7), (R23, R24)
 	ADD $16, R7
@@ -929,7 +1844,7 @@ rows24:
 	MOVD R20, R15
 	LSR $6, R5, R19
 
-blocks25:
+blocks51:
 	FLDPQ 0(R15), (F16, F17)
 	FLDPQ 64(R15), (F18, F19)
 	FLDPQ 128(R15), (F20, F21)
@@ -1192,7 +2107,7 @@ blocks25:
 	ADD $64, R14
 	ADD $256, R15
 	SUBS $1, R19, R19
-	BNE blocks25
+	BNE blocks51
 	// V16: A and V17: B of the four rows
 	FMOVD (R6)(R21<<3), F16
 	FMOVD (R6)(R22<<3), F17
@@ -1218,47 +2133,47 @@ blocks25:
 	WORD $0x6ea0e541 // fcmgt v1.4s, v10.4s, v0.4s
 	WORD $0x6eb0a822 // umaxv s2, v1.4s
 	WORD $0x1e260059 // fmov w25, s2
-	CBZW R25, next26
+	CBZW R25, next52
 	VST1 V0.S[0], (R8)
 	MOVW R21, (R9)
 	WORD $0x0e043c39 // umov w25, v1.s[0]
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 	CMP $1, R10
-	BLE next26
+	BLE next52
 	VST1 V0.S[1], (R8)
 	MOVW R22, (R9)
 	WORD $0x0e0c3c39 // umov w25, v1.s[1]
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 	CMP $2, R10
-	BLE next26
+	BLE next52
 	VST1 V0.S[2], (R8)
 	MOVW R23, (R9)
 	WORD $0x0e143c39 // umov w25, v1.s[2]
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 	CMP $3, R10
-	BLE next26
+	BLE next52
 	VST1 V0.S[3], (R8)
 	MOVW R24, (R9)
 	WORD $0x0e1c3c39 // umov w25, v1.s[3]
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 
-next26:
+next52:
 	SUBS $4, R10, R10
-	BGT rows24
-	JMP none18
+	BGT rows50
+	JMP none44
 
-eight20:
+eight46:
 	WORD $0x4f04e41f // movi v31.16b, 128
 	WORD $0x4f000400 // movi v0.4s, 0
 	WORD $0x4f000401 // movi v1.4s, 0
 	LSR $6, R5, R19
 	MOVD R20, R15
 
-bias27:
+bias53:
 	FLDPQ 0(R15), (F16, F17)
 	FLDPQ 32(R15), (F18, F19)
 	WORD $0x0e30c3fc // smull v28.8h, v31.8b, v16.8b
@@ -1279,12 +2194,12 @@ bias27:
 	WORD $0x4e606bc1 // sadalp v1.4s, v30.8h
 	ADD $64, R15
 	SUBS $1, R19, R19
-	BNE bias27
+	BNE bias53
 	WORD $0x4f00040b // movi v11.4s, 0
 	WORD $0x4ea18400 // add v0.4s, v0.4s, v1.4s
 	WORD $0x6ea0856b // sub v11.4s, v11.4s, v0.4s
 
-rows28:
+rows54:
 	LDPW (R7), (R21, R22)
 	LDPW 8(R7), (R23, R24)
 	ADD $16, R7
@@ -1307,7 +2222,7 @@ rows28:
 	MOVD R20, R15
 	LSR $6, R5, R19
 
-blocks29:
+blocks55:
 	FLDPQ 0(R15), (F16, F17)
 	FLDPQ 32(R15), (F18, F19)
 	FLDPQ 0(R11), (F24, F25)
@@ -1404,7 +2319,7 @@ blocks29:
 	ADD $64, R14
 	ADD $64, R15
 	SUBS $1, R19, R19
-	BNE blocks29
+	BNE blocks55
 	// V16: A and V17: B of the four rows
 	FMOVD (R6)(R21<<3), F16
 	FMOVD (R6)(R22<<3), F17
@@ -1430,39 +2345,1554 @@ blocks29:
 	WORD $0x6ea0e541 // fcmgt v1.4s, v10.4s, v0.4s
 	WORD $0x6eb0a822 // umaxv s2, v1.4s
 	WORD $0x1e260059 // fmov w25, s2
-	CBZW R25, next30
+	CBZW R25, next56
 	VST1 V0.S[0], (R8)
 	MOVW R21, (R9)
 	WORD $0x0e043c39 // umov w25, v1.s[0]
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 	CMP $1, R10
-	BLE next30
+	BLE next56
 	VST1 V0.S[1], (R8)
 	MOVW R22, (R9)
 	WORD $0x0e0c3c39 // umov w25, v1.s[1]
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 	CMP $2, R10
-	BLE next30
+	BLE next56
 	VST1 V0.S[2], (R8)
 	MOVW R23, (R9)
 	WORD $0x0e143c39 // umov w25, v1.s[2]
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 	CMP $3, R10
-	BLE next30
+	BLE next56
 	VST1 V0.S[3], (R8)
 	MOVW R24, (R9)
 	WORD $0x0e1c3c39 // umov w25, v1.s[3]
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 
-next30:
+next56:
 	SUBS $4, R10, R10
-	BGT rows28
+	BGT rows54
 
-none18:
+none44:
+	ADD $Hop_rows, R0, R7
+	SUB R7, R9, R9
+	LSR $2, R9, R9
+	MOVD R9, ret+32(FP)
+	RET
+
+// func panelsMul(h *Hop, from int, to int, out int) int
+TEXT ·panelsMul(SB), NOSPLIT, $0-40
+	MOVD h+0(FP), R0
+	MOVD from+8(FP), R1
+	MOVD to+16(FP), R2
+	MOVD out+24(FP), R3
+	MOVD Hop_codes(R0), R4
+	MOVD Hop_stride(R0), R5
+	MOVD Hop_meta(R0), R6
+	MOVD Hop_query(R0), R20
+	ADD $Hop_rows, R0, R7
+	ADD R3<<2, R7, R9
+	ADD $Hop_keys, R0, R8
+	ADD R3<<2, R8, R8
+	SUBS R1, R2, R10
+	BLE none57
+	LSL $4, R1, R21
+	MADD R5, R4, R21, R4
+	ADD R21<<3, R6, R6
+	FMOVS Hop_mul(R0), F8
+	WORD $0x4e040508 // dup v8.4s, v8.s[0]
+	FMOVS Hop_sub(R0), F9
+	WORD $0x4e040529 // dup v9.4s, v9.s[0]
+	FMOVS Hop_below(R0), F10
+	WORD $0x4e04054a // dup v10.4s, v10.s[0]
+	MOVW Hop_bits(R0), R25
+	CMP $4, R25
+	BLT two58
+	BGT eight59
+	WORD $0x4f00e5fd // movi v29.16b, 15
+	ADD $(Hop_least+0), R0, R23
+	FLDPQ (R23), (F25, F26)
+	ADD $(Hop_least+32), R0, R23
+	FLDPQ (R23), (F27, F28)
+
+panels61:
+	WORD $0x4f000400 // movi v0.4s, 0
+	WORD $0x4f000401 // movi v1.4s, 0
+	WORD $0x4f000402 // movi v2.4s, 0
+	WORD $0x4f000403 // movi v3.4s, 0
+	MOVD R20, R15
+	LSR $6, R5, R19
+
+blocks62:
+	MOVD $4, R16
+
+fours63:
+	FMOVQ 0(R15), F16
+	FMOVQ 64(R15), F17
+	FLDPQ 0(R4), (F12, F13)
+	FLDPQ 32(R4), (F14, F15)
+	WORD $0x4e3d1d94 // and v20.16b, v12.16b, v29.16b
+	WORD $0x4e3d1db5 // and v21.16b, v13.16b, v29.16b
+	WORD $0x4e3d1dd6 // and v22.16b, v14.16b, v29.16b
+	WORD $0x4e3d1df7 // and v23.16b, v15.16b, v29.16b
+	WORD $0x4e040618 // dup v24.4s, v16.s[0]
+	WORD $0x0e38c29e // smull v30.8h, v20.8b, v24.8b
+	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8400 // add v0.4s, v0.4s, v30.4s
+	WORD $0x0e38c2be // smull v30.8h, v21.8b, v24.8b
+	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8421 // add v1.4s, v1.4s, v30.4s
+	WORD $0x0e38c2de // smull v30.8h, v22.8b, v24.8b
+	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8442 // add v2.4s, v2.4s, v30.4s
+	WORD $0x0e38c2fe // smull v30.8h, v23.8b, v24.8b
+	WORD $0x4e38c2ff // smull2 v31.8h, v23.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8463 // add v3.4s, v3.4s, v30.4s
+	WORD $0x6f0c0594 // ushr v20.16b, v12.16b, 4
+	WORD $0x6f0c05b5 // ushr v21.16b, v13.16b, 4
+	WORD $0x6f0c05d6 // ushr v22.16b, v14.16b, 4
+	WORD $0x6f0c05f7 // ushr v23.16b, v15.16b, 4
+	WORD $0x4e040638 // dup v24.4s, v17.s[0]
+	WORD $0x0e38c29e // smull v30.8h, v20.8b, v24.8b
+	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8400 // add v0.4s, v0.4s, v30.4s
+	WORD $0x0e38c2be // smull v30.8h, v21.8b, v24.8b
+	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8421 // add v1.4s, v1.4s, v30.4s
+	WORD $0x0e38c2de // smull v30.8h, v22.8b, v24.8b
+	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8442 // add v2.4s, v2.4s, v30.4s
+	WORD $0x0e38c2fe // smull v30.8h, v23.8b, v24.8b
+	WORD $0x4e38c2ff // smull2 v31.8h, v23.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8463 // add v3.4s, v3.4s, v30.4s
+	FLDPQ 64(R4), (F12, F13)
+	FLDPQ 96(R4), (F14, F15)
+	WORD $0x4e3d1d94 // and v20.16b, v12.16b, v29.16b
+	WORD $0x4e3d1db5 // and v21.16b, v13.16b, v29.16b
+	WORD $0x4e3d1dd6 // and v22.16b, v14.16b, v29.16b
+	WORD $0x4e3d1df7 // and v23.16b, v15.16b, v29.16b
+	WORD $0x4e0c0618 // dup v24.4s, v16.s[1]
+	WORD $0x0e38c29e // smull v30.8h, v20.8b, v24.8b
+	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8400 // add v0.4s, v0.4s, v30.4s
+	WORD $0x0e38c2be // smull v30.8h, v21.8b, v24.8b
+	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8421 // add v1.4s, v1.4s, v30.4s
+	WORD $0x0e38c2de // smull v30.8h, v22.8b, v24.8b
+	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8442 // add v2.4s, v2.4s, v30.4s
+	WORD $0x0e38c2fe // smull v30.8h, v23.8b, v24.8b
+	WORD $0x4e38c2ff // smull2 v31.8h, v23.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8463 // add v3.4s, v3.4s, v30.4s
+	WORD $0x6f0c0594 // ushr v20.16b, v12.16b, 4
+	WORD $0x6f0c05b5 // ushr v21.16b, v13.16b, 4
+	WORD $0x6f0c05d6 // ushr v22.16b, v14.16b, 4
+	WORD $0x6f0c05f7 // ushr v23.16b, v15.16b, 4
+	WORD $0x4e0c0638 // dup v24.4s, v17.s[1]
+	WORD $0x0e38c29e // smull v30.8h, v20.8b, v24.8b
+	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8400 // add v0.4s, v0.4s, v30.4s
+	WORD $0x0e38c2be // smull v30.8h, v21.8b, v24.8b
+	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8421 // add v1.4s, v1.4s, v30.4s
+	WORD $0x0e38c2de // smull v30.8h, v22.8b, v24.8b
+	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8442 // add v2.4s, v2.4s, v30.4s
+	WORD $0x0e38c2fe // smull v30.8h, v23.8b, v24.8b
+	WORD $0x4e38c2ff // smull2 v31.8h, v23.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8463 // add v3.4s, v3.4s, v30.4s
+	FLDPQ 128(R4), (F12, F13)
+	FLDPQ 160(R4), (F14, F15)
+	WORD $0x4e3d1d94 // and v20.16b, v12.16b, v29.16b
+	WORD $0x4e3d1db5 // and v21.16b, v13.16b, v29.16b
+	WORD $0x4e3d1dd6 // and v22.16b, v14.16b, v29.16b
+	WORD $0x4e3d1df7 // and v23.16b, v15.16b, v29.16b
+	WORD $0x4e140618 // dup v24.4s, v16.s[2]
+	WORD $0x0e38c29e // smull v30.8h, v20.8b, v24.8b
+	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8400 // add v0.4s, v0.4s, v30.4s
+	WORD $0x0e38c2be // smull v30.8h, v21.8b, v24.8b
+	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8421 // add v1.4s, v1.4s, v30.4s
+	WORD $0x0e38c2de // smull v30.8h, v22.8b, v24.8b
+	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8442 // add v2.4s, v2.4s, v30.4s
+	WORD $0x0e38c2fe // smull v30.8h, v23.8b, v24.8b
+	WORD $0x4e38c2ff // smull2 v31.8h, v23.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8463 // add v3.4s, v3.4s, v30.4s
+	WORD $0x6f0c0594 // ushr v20.16b, v12.16b, 4
+	WORD $0x6f0c05b5 // ushr v21.16b, v13.16b, 4
+	WORD $0x6f0c05d6 // ushr v22.16b, v14.16b, 4
+	WORD $0x6f0c05f7 // ushr v23.16b, v15.16b, 4
+	WORD $0x4e140638 // dup v24.4s, v17.s[2]
+	WORD $0x0e38c29e // smull v30.8h, v20.8b, v24.8b
+	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8400 // add v0.4s, v0.4s, v30.4s
+	WORD $0x0e38c2be // smull v30.8h, v21.8b, v24.8b
+	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8421 // add v1.4s, v1.4s, v30.4s
+	WORD $0x0e38c2de // smull v30.8h, v22.8b, v24.8b
+	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8442 // add v2.4s, v2.4s, v30.4s
+	WORD $0x0e38c2fe // smull v30.8h, v23.8b, v24.8b
+	WORD $0x4e38c2ff // smull2 v31.8h, v23.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8463 // add v3.4s, v3.4s, v30.4s
+	FLDPQ 192(R4), (F12, F13)
+	FLDPQ 224(R4), (F14, F15)
+	WORD $0x4e3d1d94 // and v20.16b, v12.16b, v29.16b
+	WORD $0x4e3d1db5 // and v21.16b, v13.16b, v29.16b
+	WORD $0x4e3d1dd6 // and v22.16b, v14.16b, v29.16b
+	WORD $0x4e3d1df7 // and v23.16b, v15.16b, v29.16b
+	WORD $0x4e1c0618 // dup v24.4s, v16.s[3]
+	WORD $0x0e38c29e // smull v30.8h, v20.8b, v24.8b
+	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8400 // add v0.4s, v0.4s, v30.4s
+	WORD $0x0e38c2be // smull v30.8h, v21.8b, v24.8b
+	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8421 // add v1.4s, v1.4s, v30.4s
+	WORD $0x0e38c2de // smull v30.8h, v22.8b, v24.8b
+	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8442 // add v2.4s, v2.4s, v30.4s
+	WORD $0x0e38c2fe // smull v30.8h, v23.8b, v24.8b
+	WORD $0x4e38c2ff // smull2 v31.8h, v23.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8463 // add v3.4s, v3.4s, v30.4s
+	WORD $0x6f0c0594 // ushr v20.16b, v12.16b, 4
+	WORD $0x6f0c05b5 // ushr v21.16b, v13.16b, 4
+	WORD $0x6f0c05d6 // ushr v22.16b, v14.16b, 4
+	WORD $0x6f0c05f7 // ushr v23.16b, v15.16b, 4
+	WORD $0x4e1c0638 // dup v24.4s, v17.s[3]
+	WORD $0x0e38c29e // smull v30.8h, v20.8b, v24.8b
+	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8400 // add v0.4s, v0.4s, v30.4s
+	WORD $0x0e38c2be // smull v30.8h, v21.8b, v24.8b
+	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8421 // add v1.4s, v1.4s, v30.4s
+	WORD $0x0e38c2de // smull v30.8h, v22.8b, v24.8b
+	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8442 // add v2.4s, v2.4s, v30.4s
+	WORD $0x0e38c2fe // smull v30.8h, v23.8b, v24.8b
+	WORD $0x4e38c2ff // smull2 v31.8h, v23.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8463 // add v3.4s, v3.4s, v30.4s
+	ADD $256, R4
+	ADD $16, R15
+	SUBS $1, R16, R16
+	BNE fours63
+	ADD $64, R15
+	SUBS $1, R19, R19
+	BNE blocks62
+	FLDPQ 0(R6), (F16, F17)
+	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
+	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e28dc00 // fmul v0.4s, v0.4s, v8.4s
+	WORD $0x4e29d400 // fadd v0.4s, v0.4s, v9.4s
+	WORD $0x6e33dc00 // fmul v0.4s, v0.4s, v19.4s
+	WORD $0x4e32d400 // fadd v0.4s, v0.4s, v18.4s
+	WORD $0x4ea0c739 // fminnm v25.4s, v25.4s, v0.4s
+	WORD $0x6ea0e554 // fcmgt v20.4s, v10.4s, v0.4s
+	WORD $0x6eb0aa95 // umaxv s21, v20.4s
+	WORD $0x1e2602b9 // fmov w25, s21
+	CBZW R25, next64
+	VST1 V0.S[0], (R8)
+	ADD $0, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e043e99 // umov w25, v20.s[0]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+	VST1 V0.S[1], (R8)
+	ADD $1, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e0c3e99 // umov w25, v20.s[1]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+	VST1 V0.S[2], (R8)
+	ADD $2, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e143e99 // umov w25, v20.s[2]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+	VST1 V0.S[3], (R8)
+	ADD $3, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e1c3e99 // umov w25, v20.s[3]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+
+next64:
+	FLDPQ 32(R6), (F16, F17)
+	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
+	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x6e28dc21 // fmul v1.4s, v1.4s, v8.4s
+	WORD $0x4e29d421 // fadd v1.4s, v1.4s, v9.4s
+	WORD $0x6e33dc21 // fmul v1.4s, v1.4s, v19.4s
+	WORD $0x4e32d421 // fadd v1.4s, v1.4s, v18.4s
+	WORD $0x4ea1c75a // fminnm v26.4s, v26.4s, v1.4s
+	WORD $0x6ea1e554 // fcmgt v20.4s, v10.4s, v1.4s
+	WORD $0x6eb0aa95 // umaxv s21, v20.4s
+	WORD $0x1e2602b9 // fmov w25, s21
+	CBZW R25, next65
+	VST1 V1.S[0], (R8)
+	ADD $4, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e043e99 // umov w25, v20.s[0]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+	VST1 V1.S[1], (R8)
+	ADD $5, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e0c3e99 // umov w25, v20.s[1]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+	VST1 V1.S[2], (R8)
+	ADD $6, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e143e99 // umov w25, v20.s[2]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+	VST1 V1.S[3], (R8)
+	ADD $7, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e1c3e99 // umov w25, v20.s[3]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+
+next65:
+	FLDPQ 64(R6), (F16, F17)
+	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
+	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e28dc42 // fmul v2.4s, v2.4s, v8.4s
+	WORD $0x4e29d442 // fadd v2.4s, v2.4s, v9.4s
+	WORD $0x6e33dc42 // fmul v2.4s, v2.4s, v19.4s
+	WORD $0x4e32d442 // fadd v2.4s, v2.4s, v18.4s
+	WORD $0x4ea2c77b // fminnm v27.4s, v27.4s, v2.4s
+	WORD $0x6ea2e554 // fcmgt v20.4s, v10.4s, v2.4s
+	WORD $0x6eb0aa95 // umaxv s21, v20.4s
+	WORD $0x1e2602b9 // fmov w25, s21
+	CBZW R25, next66
+	VST1 V2.S[0], (R8)
+	ADD $8, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e043e99 // umov w25, v20.s[0]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+	VST1 V2.S[1], (R8)
+	ADD $9, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e0c3e99 // umov w25, v20.s[1]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+	VST1 V2.S[2], (R8)
+	ADD $10, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e143e99 // umov w25, v20.s[2]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+	VST1 V2.S[3], (R8)
+	ADD $11, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e1c3e99 // umov w25, v20.s[3]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+
+next66:
+	FLDPQ 96(R6), (F16, F17)
+	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
+	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x6e28dc63 // fmul v3.4s, v3.4s, v8.4s
+	WORD $0x4e29d463 // fadd v3.4s, v3.4s, v9.4s
+	WORD $0x6e33dc63 // fmul v3.4s, v3.4s, v19.4s
+	WORD $0x4e32d463 // fadd v3.4s, v3.4s, v18.4s
+	WORD $0x4ea3c79c // fminnm v28.4s, v28.4s, v3.4s
+	WORD $0x6ea3e554 // fcmgt v20.4s, v10.4s, v3.4s
+	WORD $0x6eb0aa95 // umaxv s21, v20.4s
+	WORD $0x1e2602b9 // fmov w25, s21
+	CBZW R25, next67
+	VST1 V3.S[0], (R8)
+	ADD $12, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e043e99 // umov w25, v20.s[0]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+	VST1 V3.S[1], (R8)
+	ADD $13, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e0c3e99 // umov w25, v20.s[1]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+	VST1 V3.S[2], (R8)
+	ADD $14, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e143e99 // umov w25, v20.s[2]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+	VST1 V3.S[3], (R8)
+	ADD $15, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e1c3e99 // umov w25, v20.s[3]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+
+next67:
+	ADD $128, R6
+	ADD $16, R21
+	SUBS $1, R10, R10
+	BGT panels61
+	JMP end60
+
+two58:
+	WORD $0x4f00e47d // movi v29.16b, 3
+	ADD $(Hop_least+0), R0, R23
+	FLDPQ (R23), (F25, F26)
+	ADD $(Hop_least+32), R0, R23
+	FLDPQ (R23), (F27, F28)
+
+panels68:
+	WORD $0x4f000400 // movi v0.4s, 0
+	WORD $0x4f000401 // movi v1.4s, 0
+	WORD $0x4f000402 // movi v2.4s, 0
+	WORD $0x4f000403 // movi v3.4s, 0
+	MOVD R20, R15
+	LSR $6, R5, R19
+
+blocks69:
+	MOVD $4, R16
+
+fours70:
+	FMOVQ 0(R15), F16
+	FMOVQ 64(R15), F17
+	FMOVQ 128(R15), F18
+	FMOVQ 192(R15), F19
+	FLDPQ 0(R4), (F12, F13)
+	FLDPQ 32(R4), (F14, F15)
+	WORD $0x4e3d1d94 // and v20.16b, v12.16b, v29.16b
+	WORD $0x4e3d1db5 // and v21.16b, v13.16b, v29.16b
+	WORD $0x4e3d1dd6 // and v22.16b, v14.16b, v29.16b
+	WORD $0x4e3d1df7 // and v23.16b, v15.16b, v29.16b
+	WORD $0x4e040618 // dup v24.4s, v16.s[0]
+	WORD $0x0e38c29e // smull v30.8h, v20.8b, v24.8b
+	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8400 // add v0.4s, v0.4s, v30.4s
+	WORD $0x0e38c2be // smull v30.8h, v21.8b, v24.8b
+	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8421 // add v1.4s, v1.4s, v30.4s
+	WORD $0x0e38c2de // smull v30.8h, v22.8b, v24.8b
+	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8442 // add v2.4s, v2.4s, v30.4s
+	WORD $0x0e38c2fe // smull v30.8h, v23.8b, v24.8b
+	WORD $0x4e38c2ff // smull2 v31.8h, v23.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8463 // add v3.4s, v3.4s, v30.4s
+	WORD $0x6f0e0594 // ushr v20.16b, v12.16b, 2
+	WORD $0x4e3d1e94 // and v20.16b, v20.16b, v29.16b
+	WORD $0x6f0e05b5 // ushr v21.16b, v13.16b, 2
+	WORD $0x4e3d1eb5 // and v21.16b, v21.16b, v29.16b
+	WORD $0x6f0e05d6 // ushr v22.16b, v14.16b, 2
+	WORD $0x4e3d1ed6 // and v22.16b, v22.16b, v29.16b
+	WORD $0x6f0e05f7 // ushr v23.16b, v15.16b, 2
+	WORD $0x4e3d1ef7 // and v23.16b, v23.16b, v29.16b
+	WORD $0x4e040638 // dup v24.4s, v17.s[0]
+	WORD $0x0e38c29e // smull v30.8h, v20.8b, v24.8b
+	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8400 // add v0.4s, v0.4s, v30.4s
+	WORD $0x0e38c2be // smull v30.8h, v21.8b, v24.8b
+	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8421 // add v1.4s, v1.4s, v30.4s
+	WORD $0x0e38c2de // smull v30.8h, v22.8b, v24.8b
+	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8442 // add v2.4s, v2.4s, v30.4s
+	WORD $0x0e38c2fe // smull v30.8h, v23.8b, v24.8b
+	WORD $0x4e38c2ff // smull2 v31.8h, v23.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8463 // add v3.4s, v3.4s, v30.4s
+	WORD $0x6f0c0594 // ushr v20.16b, v12.16b, 4
+	WORD $0x4e3d1e94 // and v20.16b, v20.16b, v29.16b
+	WORD $0x6f0c05b5 // ushr v21.16b, v13.16b, 4
+	WORD $0x4e3d1eb5 // and v21.16b, v21.16b, v29.16b
+	WORD $0x6f0c05d6 // ushr v22.16b, v14.16b, 4
+	WORD $0x4e3d1ed6 // and v22.16b, v22.16b, v29.16b
+	WORD $0x6f0c05f7 // ushr v23.16b, v15.16b, 4
+	WORD $0x4e3d1ef7 // and v23.16b, v23.16b, v29.16b
+	WORD $0x4e040658 // dup v24.4s, v18.s[0]
+	WORD $0x0e38c29e // smull v30.8h, v20.8b, v24.8b
+	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8400 // add v0.4s, v0.4s, v30.4s
+	WORD $0x0e38c2be // smull v30.8h, v21.8b, v24.8b
+	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8421 // add v1.4s, v1.4s, v30.4s
+	WORD $0x0e38c2de // smull v30.8h, v22.8b, v24.8b
+	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8442 // add v2.4s, v2.4s, v30.4s
+	WORD $0x0e38c2fe // smull v30.8h, v23.8b, v24.8b
+	WORD $0x4e38c2ff // smull2 v31.8h, v23.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8463 // add v3.4s, v3.4s, v30.4s
+	WORD $0x6f0a0594 // ushr v20.16b, v12.16b, 6
+	WORD $0x6f0a05b5 // ushr v21.16b, v13.16b, 6
+	WORD $0x6f0a05d6 // ushr v22.16b, v14.16b, 6
+	WORD $0x6f0a05f7 // ushr v23.16b, v15.16b, 6
+	WORD $0x4e040678 // dup v24.4s, v19.s[0]
+	WORD $0x0e38c29e // smull v30.8h, v20.8b, v24.8b
+	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8400 // add v0.4s, v0.4s, v30.4s
+	WORD $0x0e38c2be // smull v30.8h, v21.8b, v24.8b
+	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8421 // add v1.4s, v1.4s, v30.4s
+	WORD $0x0e38c2de // smull v30.8h, v22.8b, v24.8b
+	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8442 // add v2.4s, v2.4s, v30.4s
+	WORD $0x0e38c2fe // smull v30.8h, v23.8b, v24.8b
+	WORD $0x4e38c2ff // smull2 v31.8h, v23.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8463 // add v3.4s, v3.4s, v30.4s
+	FLDPQ 64(R4), (F12, F13)
+	FLDPQ 96(R4), (F14, F15)
+	WORD $0x4e3d1d94 // and v20.16b, v12.16b, v29.16b
+	WORD $0x4e3d1db5 // and v21.16b, v13.16b, v29.16b
+	WORD $0x4e3d1dd6 // and v22.16b, v14.16b, v29.16b
+	WORD $0x4e3d1df7 // and v23.16b, v15.16b, v29.16b
+	WORD $0x4e0c0618 // dup v24.4s, v16.s[1]
+	WORD $0x0e38c29e // smull v30.8h, v20.8b, v24.8b
+	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8400 // add v0.4s, v0.4s, v30.4s
+	WORD $0x0e38c2be // smull v30.8h, v21.8b, v24.8b
+	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8421 // add v1.4s, v1.4s, v30.4s
+	WORD $0x0e38c2de // smull v30.8h, v22.8b, v24.8b
+	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8442 // add v2.4s, v2.4s, v30.4s
+	WORD $0x0e38c2fe // smull v30.8h, v23.8b, v24.8b
+	WORD $0x4e38c2ff // smull2 v31.8h, v23.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8463 // add v3.4s, v3.4s, v30.4s
+	WORD $0x6f0e0594 // ushr v20.16b, v12.16b, 2
+	WORD $0x4e3d1e94 // and v20.16b, v20.16b, v29.16b
+	WORD $0x6f0e05b5 // ushr v21.16b, v13.16b, 2
+	WORD $0x4e3d1eb5 // and v21.16b, v21.16b, v29.16b
+	WORD $0x6f0e05d6 // ushr v22.16b, v14.16b, 2
+	WORD $0x4e3d1ed6 // and v22.16b, v22.16b, v29.16b
+	WORD $0x6f0e05f7 // ushr v23.16b, v15.16b, 2
+	WORD $0x4e3d1ef7 // and v23.16b, v23.16b, v29.16b
+	WORD $0x4e0c0638 // dup v24.4s, v17.s[1]
+	WORD $0x0e38c29e // smull v30.8h, v20.8b, v24.8b
+	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8400 // add v0.4s, v0.4s, v30.4s
+	WORD $0x0e38c2be // smull v30.8h, v21.8b, v24.8b
+	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8421 // add v1.4s, v1.4s, v30.4s
+	WORD $0x0e38c2de // smull v30.8h, v22.8b, v24.8b
+	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8442 // add v2.4s, v2.4s, v30.4s
+	WORD $0x0e38c2fe // smull v30.8h, v23.8b, v24.8b
+	WORD $0x4e38c2ff // smull2 v31.8h, v23.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8463 // add v3.4s, v3.4s, v30.4s
+	WORD $0x6f0c0594 // ushr v20.16b, v12.16b, 4
+	WORD $0x4e3d1e94 // and v20.16b, v20.16b, v29.16b
+	WORD $0x6f0c05b5 // ushr v21.16b, v13.16b, 4
+	WORD $0x4e3d1eb5 // and v21.16b, v21.16b, v29.16b
+	WORD $0x6f0c05d6 // ushr v22.16b, v14.16b, 4
+	WORD $0x4e3d1ed6 // and v22.16b, v22.16b, v29.16b
+	WORD $0x6f0c05f7 // ushr v23.16b, v15.16b, 4
+	WORD $0x4e3d1ef7 // and v23.16b, v23.16b, v29.16b
+	WORD $0x4e0c0658 // dup v24.4s, v18.s[1]
+	WORD $0x0e38c29e // smull v30.8h, v20.8b, v24.8b
+	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8400 // add v0.4s, v0.4s, v30.4s
+	WORD $0x0e38c2be // smull v30.8h, v21.8b, v24.8b
+	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8421 // add v1.4s, v1.4s, v30.4s
+	WORD $0x0e38c2de // smull v30.8h, v22.8b, v24.8b
+	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8442 // add v2.4s, v2.4s, v30.4s
+	WORD $0x0e38c2fe // smull v30.8h, v23.8b, v24.8b
+	WORD $0x4e38c2ff // smull2 v31.8h, v23.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8463 // add v3.4s, v3.4s, v30.4s
+	WORD $0x6f0a0594 // ushr v20.16b, v12.16b, 6
+	WORD $0x6f0a05b5 // ushr v21.16b, v13.16b, 6
+	WORD $0x6f0a05d6 // ushr v22.16b, v14.16b, 6
+	WORD $0x6f0a05f7 // ushr v23.16b, v15.16b, 6
+	WORD $0x4e0c0678 // dup v24.4s, v19.s[1]
+	WORD $0x0e38c29e // smull v30.8h, v20.8b, v24.8b
+	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8400 // add v0.4s, v0.4s, v30.4s
+	WORD $0x0e38c2be // smull v30.8h, v21.8b, v24.8b
+	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8421 // add v1.4s, v1.4s, v30.4s
+	WORD $0x0e38c2de // smull v30.8h, v22.8b, v24.8b
+	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8442 // add v2.4s, v2.4s, v30.4s
+	WORD $0x0e38c2fe // smull v30.8h, v23.8b, v24.8b
+	WORD $0x4e38c2ff // smull2 v31.8h, v23.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8463 // add v3.4s, v3.4s, v30.4s
+	FLDPQ 128(R4), (F12, F13)
+	FLDPQ 160(R4), (F14, F15)
+	WORD $0x4e3d1d94 // and v20.16b, v12.16b, v29.16b
+	WORD $0x4e3d1db5 // and v21.16b, v13.16b, v29.16b
+	WORD $0x4e3d1dd6 // and v22.16b, v14.16b, v29.16b
+	WORD $0x4e3d1df7 // and v23.16b, v15.16b, v29.16b
+	WORD $0x4e140618 // dup v24.4s, v16.s[2]
+	WORD $0x0e38c29e // smull v30.8h, v20.8b, v24.8b
+	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8400 // add v0.4s, v0.4s, v30.4s
+	WORD $0x0e38c2be // smull v30.8h, v21.8b, v24.8b
+	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8421 // add v1.4s, v1.4s, v30.4s
+	WORD $0x0e38c2de // smull v30.8h, v22.8b, v24.8b
+	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8442 // add v2.4s, v2.4s, v30.4s
+	WORD $0x0e38c2fe // smull v30.8h, v23.8b, v24.8b
+	WORD $0x4e38c2ff // smull2 v31.8h, v23.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8463 // add v3.4s, v3.4s, v30.4s
+	WORD $0x6f0e0594 // ushr v20.16b, v12.16b, 2
+	WORD $0x4e3d1e94 // and v20.16b, v20.16b, v29.16b
+	WORD $0x6f0e05b5 // ushr v21.16b, v13.16b, 2
+	WORD $0x4e3d1eb5 // and v21.16b, v21.16b, v29.16b
+	WORD $0x6f0e05d6 // ushr v22.16b, v14.16b, 2
+	WORD $0x4e3d1ed6 // and v22.16b, v22.16b, v29.16b
+	WORD $0x6f0e05f7 // ushr v23.16b, v15.16b, 2
+	WORD $0x4e3d1ef7 // and v23.16b, v23.16b, v29.16b
+	WORD $0x4e140638 // dup v24.4s, v17.s[2]
+	WORD $0x0e38c29e // smull v30.8h, v20.8b, v24.8b
+	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8400 // add v0.4s, v0.4s, v30.4s
+	WORD $0x0e38c2be // smull v30.8h, v21.8b, v24.8b
+	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8421 // add v1.4s, v1.4s, v30.4s
+	WORD $0x0e38c2de // smull v30.8h, v22.8b, v24.8b
+	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8442 // add v2.4s, v2.4s, v30.4s
+	WORD $0x0e38c2fe // smull v30.8h, v23.8b, v24.8b
+	WORD $0x4e38c2ff // smull2 v31.8h, v23.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8463 // add v3.4s, v3.4s, v30.4s
+	WORD $0x6f0c0594 // ushr v20.16b, v12.16b, 4
+	WORD $0x4e3d1e94 // and v20.16b, v20.16b, v29.16b
+	WORD $0x6f0c05b5 // ushr v21.16b, v13.16b, 4
+	WORD $0x4e3d1eb5 // and v21.16b, v21.16b, v29.16b
+	WORD $0x6f0c05d6 // ushr v22.16b, v14.16b, 4
+	WORD $0x4e3d1ed6 // and v22.16b, v22.16b, v29.16b
+	WORD $0x6f0c05f7 // ushr v23.16b, v15.16b, 4
+	WORD $0x4e3d1ef7 // and v23.16b, v23.16b, v29.16b
+	WORD $0x4e140658 // dup v24.4s, v18.s[2]
+	WORD $0x0e38c29e // smull v30.8h, v20.8b, v24.8b
+	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8400 // add v0.4s, v0.4s, v30.4s
+	WORD $0x0e38c2be // smull v30.8h, v21.8b, v24.8b
+	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8421 // add v1.4s, v1.4s, v30.4s
+	WORD $0x0e38c2de // smull v30.8h, v22.8b, v24.8b
+	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8442 // add v2.4s, v2.4s, v30.4s
+	WORD $0x0e38c2fe // smull v30.8h, v23.8b, v24.8b
+	WORD $0x4e38c2ff // smull2 v31.8h, v23.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8463 // add v3.4s, v3.4s, v30.4s
+	WORD $0x6f0a0594 // ushr v20.16b, v12.16b, 6
+	WORD $0x6f0a05b5 // ushr v21.16b, v13.16b, 6
+	WORD $0x6f0a05d6 // ushr v22.16b, v14.16b, 6
+	WORD $0x6f0a05f7 // ushr v23.16b, v15.16b, 6
+	WORD $0x4e140678 // dup v24.4s, v19.s[2]
+	WORD $0x0e38c29e // smull v30.8h, v20.8b, v24.8b
+	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8400 // add v0.4s, v0.4s, v30.4s
+	WORD $0x0e38c2be // smull v30.8h, v21.8b, v24.8b
+	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8421 // add v1.4s, v1.4s, v30.4s
+	WORD $0x0e38c2de // smull v30.8h, v22.8b, v24.8b
+	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8442 // add v2.4s, v2.4s, v30.4s
+	WORD $0x0e38c2fe // smull v30.8h, v23.8b, v24.8b
+	WORD $0x4e38c2ff // smull2 v31.8h, v23.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8463 // add v3.4s, v3.4s, v30.4s
+	FLDPQ 192(R4), (F12, F13)
+	FLDPQ 224(R4), (F14, F15)
+	WORD $0x4e3d1d94 // and v20.16b, v12.16b, v29.16b
+	WORD $0x4e3d1db5 // and v21.16b, v13.16b, v29.16b
+	WORD $0x4e3d1dd6 // and v22.16b, v14.16b, v29.16b
+	WORD $0x4e3d1df7 // and v23.16b, v15.16b, v29.16b
+	WORD $0x4e1c0618 // dup v24.4s, v16.s[3]
+	WORD $0x0e38c29e // smull v30.8h, v20.8b, v24.8b
+	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8400 // add v0.4s, v0.4s, v30.4s
+	WORD $0x0e38c2be // smull v30.8h, v21.8b, v24.8b
+	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8421 // add v1.4s, v1.4s, v30.4s
+	WORD $0x0e38c2de // smull v30.8h, v22.8b, v24.8b
+	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8442 // add v2.4s, v2.4s, v30.4s
+	WORD $0x0e38c2fe // smull v30.8h, v23.8b, v24.8b
+	WORD $0x4e38c2ff // smull2 v31.8h, v23.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8463 // add v3.4s, v3.4s, v30.4s
+	WORD $0x6f0e0594 // ushr v20.16b, v12.16b, 2
+	WORD $0x4e3d1e94 // and v20.16b, v20.16b, v29.16b
+	WORD $0x6f0e05b5 // ushr v21.16b, v13.16b, 2
+	WORD $0x4e3d1eb5 // and v21.16b, v21.16b, v29.16b
+	WORD $0x6f0e05d6 // ushr v22.16b, v14.16b, 2
+	WORD $0x4e3d1ed6 // and v22.16b, v22.16b, v29.16b
+	WORD $0x6f0e05f7 // ushr v23.16b, v15.16b, 2
+	WORD $0x4e3d1ef7 // and v23.16b, v23.16b, v29.16b
+	WORD $0x4e1c0638 // dup v24.4s, v17.s[3]
+	WORD $0x0e38c29e // smull v30.8h, v20.8b, v24.8b
+	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8400 // add v0.4s, v0.4s, v30.4s
+	WORD $0x0e38c2be // smull v30.8h, v21.8b, v24.8b
+	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8421 // add v1.4s, v1.4s, v30.4s
+	WORD $0x0e38c2de // smull v30.8h, v22.8b, v24.8b
+	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8442 // add v2.4s, v2.4s, v30.4s
+	WORD $0x0e38c2fe // smull v30.8h, v23.8b, v24.8b
+	WORD $0x4e38c2ff // smull2 v31.8h, v23.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8463 // add v3.4s, v3.4s, v30.4s
+	WORD $0x6f0c0594 // ushr v20.16b, v12.16b, 4
+	WORD $0x4e3d1e94 // and v20.16b, v20.16b, v29.16b
+	WORD $0x6f0c05b5 // ushr v21.16b, v13.16b, 4
+	WORD $0x4e3d1eb5 // and v21.16b, v21.16b, v29.16b
+	WORD $0x6f0c05d6 // ushr v22.16b, v14.16b, 4
+	WORD $0x4e3d1ed6 // and v22.16b, v22.16b, v29.16b
+	WORD $0x6f0c05f7 // ushr v23.16b, v15.16b, 4
+	WORD $0x4e3d1ef7 // and v23.16b, v23.16b, v29.16b
+	WORD $0x4e1c0658 // dup v24.4s, v18.s[3]
+	WORD $0x0e38c29e // smull v30.8h, v20.8b, v24.8b
+	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8400 // add v0.4s, v0.4s, v30.4s
+	WORD $0x0e38c2be // smull v30.8h, v21.8b, v24.8b
+	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8421 // add v1.4s, v1.4s, v30.4s
+	WORD $0x0e38c2de // smull v30.8h, v22.8b, v24.8b
+	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8442 // add v2.4s, v2.4s, v30.4s
+	WORD $0x0e38c2fe // smull v30.8h, v23.8b, v24.8b
+	WORD $0x4e38c2ff // smull2 v31.8h, v23.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8463 // add v3.4s, v3.4s, v30.4s
+	WORD $0x6f0a0594 // ushr v20.16b, v12.16b, 6
+	WORD $0x6f0a05b5 // ushr v21.16b, v13.16b, 6
+	WORD $0x6f0a05d6 // ushr v22.16b, v14.16b, 6
+	WORD $0x6f0a05f7 // ushr v23.16b, v15.16b, 6
+	WORD $0x4e1c0678 // dup v24.4s, v19.s[3]
+	WORD $0x0e38c29e // smull v30.8h, v20.8b, v24.8b
+	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8400 // add v0.4s, v0.4s, v30.4s
+	WORD $0x0e38c2be // smull v30.8h, v21.8b, v24.8b
+	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8421 // add v1.4s, v1.4s, v30.4s
+	WORD $0x0e38c2de // smull v30.8h, v22.8b, v24.8b
+	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8442 // add v2.4s, v2.4s, v30.4s
+	WORD $0x0e38c2fe // smull v30.8h, v23.8b, v24.8b
+	WORD $0x4e38c2ff // smull2 v31.8h, v23.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8463 // add v3.4s, v3.4s, v30.4s
+	ADD $256, R4
+	ADD $16, R15
+	SUBS $1, R16, R16
+	BNE fours70
+	ADD $192, R15
+	SUBS $1, R19, R19
+	BNE blocks69
+	FLDPQ 0(R6), (F16, F17)
+	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
+	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e28dc00 // fmul v0.4s, v0.4s, v8.4s
+	WORD $0x4e29d400 // fadd v0.4s, v0.4s, v9.4s
+	WORD $0x6e33dc00 // fmul v0.4s, v0.4s, v19.4s
+	WORD $0x4e32d400 // fadd v0.4s, v0.4s, v18.4s
+	WORD $0x4ea0c739 // fminnm v25.4s, v25.4s, v0.4s
+	WORD $0x6ea0e554 // fcmgt v20.4s, v10.4s, v0.4s
+	WORD $0x6eb0aa95 // umaxv s21, v20.4s
+	WORD $0x1e2602b9 // fmov w25, s21
+	CBZW R25, next71
+	VST1 V0.S[0], (R8)
+	ADD $0, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e043e99 // umov w25, v20.s[0]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+	VST1 V0.S[1], (R8)
+	ADD $1, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e0c3e99 // umov w25, v20.s[1]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+	VST1 V0.S[2], (R8)
+	ADD $2, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e143e99 // umov w25, v20.s[2]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+	VST1 V0.S[3], (R8)
+	ADD $3, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e1c3e99 // umov w25, v20.s[3]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+
+next71:
+	FLDPQ 32(R6), (F16, F17)
+	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
+	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x6e28dc21 // fmul v1.4s, v1.4s, v8.4s
+	WORD $0x4e29d421 // fadd v1.4s, v1.4s, v9.4s
+	WORD $0x6e33dc21 // fmul v1.4s, v1.4s, v19.4s
+	WORD $0x4e32d421 // fadd v1.4s, v1.4s, v18.4s
+	WORD $0x4ea1c75a // fminnm v26.4s, v26.4s, v1.4s
+	WORD $0x6ea1e554 // fcmgt v20.4s, v10.4s, v1.4s
+	WORD $0x6eb0aa95 // umaxv s21, v20.4s
+	WORD $0x1e2602b9 // fmov w25, s21
+	CBZW R25, next72
+	VST1 V1.S[0], (R8)
+	ADD $4, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e043e99 // umov w25, v20.s[0]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+	VST1 V1.S[1], (R8)
+	ADD $5, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e0c3e99 // umov w25, v20.s[1]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+	VST1 V1.S[2], (R8)
+	ADD $6, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e143e99 // umov w25, v20.s[2]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+	VST1 V1.S[3], (R8)
+	ADD $7, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e1c3e99 // umov w25, v20.s[3]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+
+next72:
+	FLDPQ 64(R6), (F16, F17)
+	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
+	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e28dc42 // fmul v2.4s, v2.4s, v8.4s
+	WORD $0x4e29d442 // fadd v2.4s, v2.4s, v9.4s
+	WORD $0x6e33dc42 // fmul v2.4s, v2.4s, v19.4s
+	WORD $0x4e32d442 // fadd v2.4s, v2.4s, v18.4s
+	WORD $0x4ea2c77b // fminnm v27.4s, v27.4s, v2.4s
+	WORD $0x6ea2e554 // fcmgt v20.4s, v10.4s, v2.4s
+	WORD $0x6eb0aa95 // umaxv s21, v20.4s
+	WORD $0x1e2602b9 // fmov w25, s21
+	CBZW R25, next73
+	VST1 V2.S[0], (R8)
+	ADD $8, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e043e99 // umov w25, v20.s[0]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+	VST1 V2.S[1], (R8)
+	ADD $9, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e0c3e99 // umov w25, v20.s[1]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+	VST1 V2.S[2], (R8)
+	ADD $10, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e143e99 // umov w25, v20.s[2]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+	VST1 V2.S[3], (R8)
+	ADD $11, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e1c3e99 // umov w25, v20.s[3]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+
+next73:
+	FLDPQ 96(R6), (F16, F17)
+	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
+	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x6e28dc63 // fmul v3.4s, v3.4s, v8.4s
+	WORD $0x4e29d463 // fadd v3.4s, v3.4s, v9.4s
+	WORD $0x6e33dc63 // fmul v3.4s, v3.4s, v19.4s
+	WORD $0x4e32d463 // fadd v3.4s, v3.4s, v18.4s
+	WORD $0x4ea3c79c // fminnm v28.4s, v28.4s, v3.4s
+	WORD $0x6ea3e554 // fcmgt v20.4s, v10.4s, v3.4s
+	WORD $0x6eb0aa95 // umaxv s21, v20.4s
+	WORD $0x1e2602b9 // fmov w25, s21
+	CBZW R25, next74
+	VST1 V3.S[0], (R8)
+	ADD $12, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e043e99 // umov w25, v20.s[0]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+	VST1 V3.S[1], (R8)
+	ADD $13, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e0c3e99 // umov w25, v20.s[1]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+	VST1 V3.S[2], (R8)
+	ADD $14, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e143e99 // umov w25, v20.s[2]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+	VST1 V3.S[3], (R8)
+	ADD $15, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e1c3e99 // umov w25, v20.s[3]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+
+next74:
+	ADD $128, R6
+	ADD $16, R21
+	SUBS $1, R10, R10
+	BGT panels68
+	JMP end60
+
+eight59:
+	WORD $0x4f04e41f // movi v31.16b, 128
+	WORD $0x4f000400 // movi v0.4s, 0
+	WORD $0x4f000401 // movi v1.4s, 0
+	LSR $6, R5, R19
+	MOVD R20, R15
+
+bias75:
+	FLDPQ 0(R15), (F16, F17)
+	FLDPQ 32(R15), (F18, F19)
+	WORD $0x0e30c3fc // smull v28.8h, v31.8b, v16.8b
+	WORD $0x4e30c3fe // smull2 v30.8h, v31.16b, v16.16b
+	WORD $0x4e606b80 // sadalp v0.4s, v28.8h
+	WORD $0x4e606bc1 // sadalp v1.4s, v30.8h
+	WORD $0x0e31c3fc // smull v28.8h, v31.8b, v17.8b
+	WORD $0x4e31c3fe // smull2 v30.8h, v31.16b, v17.16b
+	WORD $0x4e606b80 // sadalp v0.4s, v28.8h
+	WORD $0x4e606bc1 // sadalp v1.4s, v30.8h
+	WORD $0x0e32c3fc // smull v28.8h, v31.8b, v18.8b
+	WORD $0x4e32c3fe // smull2 v30.8h, v31.16b, v18.16b
+	WORD $0x4e606b80 // sadalp v0.4s, v28.8h
+	WORD $0x4e606bc1 // sadalp v1.4s, v30.8h
+	WORD $0x0e33c3fc // smull v28.8h, v31.8b, v19.8b
+	WORD $0x4e33c3fe // smull2 v30.8h, v31.16b, v19.16b
+	WORD $0x4e606b80 // sadalp v0.4s, v28.8h
+	WORD $0x4e606bc1 // sadalp v1.4s, v30.8h
+	ADD $64, R15
+	SUBS $1, R19, R19
+	BNE bias75
+	WORD $0x4f00040b // movi v11.4s, 0
+	WORD $0x4ea18400 // add v0.4s, v0.4s, v1.4s
+	WORD $0x6ea0856b // sub v11.4s, v11.4s, v0.4s
+	WORD $0x4eb1b960 // addv s0, v11.4s
+	WORD $0x4e04040b // dup v11.4s, v0.s[0]
+	WORD $0x4f04e41d // movi v29.16b, 128
+	ADD $(Hop_least+0), R0, R23
+	FLDPQ (R23), (F25, F26)
+	ADD $(Hop_least+32), R0, R23
+	FLDPQ (R23), (F27, F28)
+
+panels76:
+	WORD $0x4f000400 // movi v0.4s, 0
+	WORD $0x4f000401 // movi v1.4s, 0
+	WORD $0x4f000402 // movi v2.4s, 0
+	WORD $0x4f000403 // movi v3.4s, 0
+	WORD $0x4eab1d60 // mov v0.16b, v11.16b
+	WORD $0x4eab1d61 // mov v1.16b, v11.16b
+	WORD $0x4eab1d62 // mov v2.16b, v11.16b
+	WORD $0x4eab1d63 // mov v3.16b, v11.16b
+	MOVD R20, R15
+	LSR $6, R5, R19
+
+blocks77:
+	MOVD $4, R16
+
+fours78:
+	FMOVQ 0(R15), F16
+	FLDPQ 0(R4), (F12, F13)
+	FLDPQ 32(R4), (F14, F15)
+	WORD $0x6e3d1d94 // eor v20.16b, v12.16b, v29.16b
+	WORD $0x6e3d1db5 // eor v21.16b, v13.16b, v29.16b
+	WORD $0x6e3d1dd6 // eor v22.16b, v14.16b, v29.16b
+	WORD $0x6e3d1df7 // eor v23.16b, v15.16b, v29.16b
+	WORD $0x4e040618 // dup v24.4s, v16.s[0]
+	WORD $0x0e38c29e // smull v30.8h, v20.8b, v24.8b
+	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8400 // add v0.4s, v0.4s, v30.4s
+	WORD $0x0e38c2be // smull v30.8h, v21.8b, v24.8b
+	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8421 // add v1.4s, v1.4s, v30.4s
+	WORD $0x0e38c2de // smull v30.8h, v22.8b, v24.8b
+	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8442 // add v2.4s, v2.4s, v30.4s
+	WORD $0x0e38c2fe // smull v30.8h, v23.8b, v24.8b
+	WORD $0x4e38c2ff // smull2 v31.8h, v23.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8463 // add v3.4s, v3.4s, v30.4s
+	FLDPQ 64(R4), (F12, F13)
+	FLDPQ 96(R4), (F14, F15)
+	WORD $0x6e3d1d94 // eor v20.16b, v12.16b, v29.16b
+	WORD $0x6e3d1db5 // eor v21.16b, v13.16b, v29.16b
+	WORD $0x6e3d1dd6 // eor v22.16b, v14.16b, v29.16b
+	WORD $0x6e3d1df7 // eor v23.16b, v15.16b, v29.16b
+	WORD $0x4e0c0618 // dup v24.4s, v16.s[1]
+	WORD $0x0e38c29e // smull v30.8h, v20.8b, v24.8b
+	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8400 // add v0.4s, v0.4s, v30.4s
+	WORD $0x0e38c2be // smull v30.8h, v21.8b, v24.8b
+	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8421 // add v1.4s, v1.4s, v30.4s
+	WORD $0x0e38c2de // smull v30.8h, v22.8b, v24.8b
+	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8442 // add v2.4s, v2.4s, v30.4s
+	WORD $0x0e38c2fe // smull v30.8h, v23.8b, v24.8b
+	WORD $0x4e38c2ff // smull2 v31.8h, v23.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8463 // add v3.4s, v3.4s, v30.4s
+	FLDPQ 128(R4), (F12, F13)
+	FLDPQ 160(R4), (F14, F15)
+	WORD $0x6e3d1d94 // eor v20.16b, v12.16b, v29.16b
+	WORD $0x6e3d1db5 // eor v21.16b, v13.16b, v29.16b
+	WORD $0x6e3d1dd6 // eor v22.16b, v14.16b, v29.16b
+	WORD $0x6e3d1df7 // eor v23.16b, v15.16b, v29.16b
+	WORD $0x4e140618 // dup v24.4s, v16.s[2]
+	WORD $0x0e38c29e // smull v30.8h, v20.8b, v24.8b
+	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8400 // add v0.4s, v0.4s, v30.4s
+	WORD $0x0e38c2be // smull v30.8h, v21.8b, v24.8b
+	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8421 // add v1.4s, v1.4s, v30.4s
+	WORD $0x0e38c2de // smull v30.8h, v22.8b, v24.8b
+	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8442 // add v2.4s, v2.4s, v30.4s
+	WORD $0x0e38c2fe // smull v30.8h, v23.8b, v24.8b
+	WORD $0x4e38c2ff // smull2 v31.8h, v23.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8463 // add v3.4s, v3.4s, v30.4s
+	FLDPQ 192(R4), (F12, F13)
+	FLDPQ 224(R4), (F14, F15)
+	WORD $0x6e3d1d94 // eor v20.16b, v12.16b, v29.16b
+	WORD $0x6e3d1db5 // eor v21.16b, v13.16b, v29.16b
+	WORD $0x6e3d1dd6 // eor v22.16b, v14.16b, v29.16b
+	WORD $0x6e3d1df7 // eor v23.16b, v15.16b, v29.16b
+	WORD $0x4e1c0618 // dup v24.4s, v16.s[3]
+	WORD $0x0e38c29e // smull v30.8h, v20.8b, v24.8b
+	WORD $0x4e38c29f // smull2 v31.8h, v20.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8400 // add v0.4s, v0.4s, v30.4s
+	WORD $0x0e38c2be // smull v30.8h, v21.8b, v24.8b
+	WORD $0x4e38c2bf // smull2 v31.8h, v21.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8421 // add v1.4s, v1.4s, v30.4s
+	WORD $0x0e38c2de // smull v30.8h, v22.8b, v24.8b
+	WORD $0x4e38c2df // smull2 v31.8h, v22.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8442 // add v2.4s, v2.4s, v30.4s
+	WORD $0x0e38c2fe // smull v30.8h, v23.8b, v24.8b
+	WORD $0x4e38c2ff // smull2 v31.8h, v23.16b, v24.16b
+	WORD $0x4e602bde // saddlp v30.4s, v30.8h
+	WORD $0x4e602bff // saddlp v31.4s, v31.8h
+	WORD $0x4ebfbfde // addp v30.4s, v30.4s, v31.4s
+	WORD $0x4ebe8463 // add v3.4s, v3.4s, v30.4s
+	ADD $256, R4
+	ADD $16, R15
+	SUBS $1, R16, R16
+	BNE fours78
+	SUBS $1, R19, R19
+	BNE blocks77
+	FLDPQ 0(R6), (F16, F17)
+	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
+	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x6e28dc00 // fmul v0.4s, v0.4s, v8.4s
+	WORD $0x4e29d400 // fadd v0.4s, v0.4s, v9.4s
+	WORD $0x6e33dc00 // fmul v0.4s, v0.4s, v19.4s
+	WORD $0x4e32d400 // fadd v0.4s, v0.4s, v18.4s
+	WORD $0x4ea0c739 // fminnm v25.4s, v25.4s, v0.4s
+	WORD $0x6ea0e554 // fcmgt v20.4s, v10.4s, v0.4s
+	WORD $0x6eb0aa95 // umaxv s21, v20.4s
+	WORD $0x1e2602b9 // fmov w25, s21
+	CBZW R25, next79
+	VST1 V0.S[0], (R8)
+	ADD $0, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e043e99 // umov w25, v20.s[0]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+	VST1 V0.S[1], (R8)
+	ADD $1, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e0c3e99 // umov w25, v20.s[1]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+	VST1 V0.S[2], (R8)
+	ADD $2, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e143e99 // umov w25, v20.s[2]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+	VST1 V0.S[3], (R8)
+	ADD $3, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e1c3e99 // umov w25, v20.s[3]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+
+next79:
+	FLDPQ 32(R6), (F16, F17)
+	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
+	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x6e28dc21 // fmul v1.4s, v1.4s, v8.4s
+	WORD $0x4e29d421 // fadd v1.4s, v1.4s, v9.4s
+	WORD $0x6e33dc21 // fmul v1.4s, v1.4s, v19.4s
+	WORD $0x4e32d421 // fadd v1.4s, v1.4s, v18.4s
+	WORD $0x4ea1c75a // fminnm v26.4s, v26.4s, v1.4s
+	WORD $0x6ea1e554 // fcmgt v20.4s, v10.4s, v1.4s
+	WORD $0x6eb0aa95 // umaxv s21, v20.4s
+	WORD $0x1e2602b9 // fmov w25, s21
+	CBZW R25, next80
+	VST1 V1.S[0], (R8)
+	ADD $4, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e043e99 // umov w25, v20.s[0]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+	VST1 V1.S[1], (R8)
+	ADD $5, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e0c3e99 // umov w25, v20.s[1]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+	VST1 V1.S[2], (R8)
+	ADD $6, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e143e99 // umov w25, v20.s[2]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+	VST1 V1.S[3], (R8)
+	ADD $7, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e1c3e99 // umov w25, v20.s[3]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+
+next80:
+	FLDPQ 64(R6), (F16, F17)
+	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
+	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x6e28dc42 // fmul v2.4s, v2.4s, v8.4s
+	WORD $0x4e29d442 // fadd v2.4s, v2.4s, v9.4s
+	WORD $0x6e33dc42 // fmul v2.4s, v2.4s, v19.4s
+	WORD $0x4e32d442 // fadd v2.4s, v2.4s, v18.4s
+	WORD $0x4ea2c77b // fminnm v27.4s, v27.4s, v2.4s
+	WORD $0x6ea2e554 // fcmgt v20.4s, v10.4s, v2.4s
+	WORD $0x6eb0aa95 // umaxv s21, v20.4s
+	WORD $0x1e2602b9 // fmov w25, s21
+	CBZW R25, next81
+	VST1 V2.S[0], (R8)
+	ADD $8, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e043e99 // umov w25, v20.s[0]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+	VST1 V2.S[1], (R8)
+	ADD $9, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e0c3e99 // umov w25, v20.s[1]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+	VST1 V2.S[2], (R8)
+	ADD $10, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e143e99 // umov w25, v20.s[2]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+	VST1 V2.S[3], (R8)
+	ADD $11, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e1c3e99 // umov w25, v20.s[3]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+
+next81:
+	FLDPQ 96(R6), (F16, F17)
+	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
+	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x6e28dc63 // fmul v3.4s, v3.4s, v8.4s
+	WORD $0x4e29d463 // fadd v3.4s, v3.4s, v9.4s
+	WORD $0x6e33dc63 // fmul v3.4s, v3.4s, v19.4s
+	WORD $0x4e32d463 // fadd v3.4s, v3.4s, v18.4s
+	WORD $0x4ea3c79c // fminnm v28.4s, v28.4s, v3.4s
+	WORD $0x6ea3e554 // fcmgt v20.4s, v10.4s, v3.4s
+	WORD $0x6eb0aa95 // umaxv s21, v20.4s
+	WORD $0x1e2602b9 // fmov w25, s21
+	CBZW R25, next82
+	VST1 V3.S[0], (R8)
+	ADD $12, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e043e99 // umov w25, v20.s[0]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+	VST1 V3.S[1], (R8)
+	ADD $13, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e0c3e99 // umov w25, v20.s[1]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+	VST1 V3.S[2], (R8)
+	ADD $14, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e143e99 // umov w25, v20.s[2]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+	VST1 V3.S[3], (R8)
+	ADD $15, R21, R22
+	MOVW R22, (R9)
+	WORD $0x0e1c3e99 // umov w25, v20.s[3]
+	SUB R25.SXTW<<2, R8, R8
+	SUB R25.SXTW<<2, R9, R9
+
+next82:
+	ADD $128, R6
+	ADD $16, R21
+	SUBS $1, R10, R10
+	BGT panels76
+
+end60:
+	ADD $(Hop_least+0), R0, R23
+	FSTPQ (F25, F26), (R23)
+	ADD $(Hop_least+32), R0, R23
+	FSTPQ (F27, F28), (R23)
+
+none57:
 	ADD $Hop_rows, R0, R7
 	SUB R7, R9, R9
 	LSR $2, R9, R9
@@ -1481,15 +3911,15 @@ TEXT ·offerNEON(SB), NOSPLIT, $0-104
 	MOVD $0x80000000, R19
 	FMOVS ZR, F31
 
-worst32:
+worst84:
 	MOVD $-1, R7
 	CMP R2, R1
-	BLT next31
+	BLT next83
 	ADD R2<<3, R0, R9
 	MOVD -8(R9), R7
 
-next31:
-	CBZ R5, done33
+next83:
+	CBZ R5, done85
 	SUB $1, R5
 	FMOVS.P 4(R3), F0
 	MOVWU.P 4(R4), R11
@@ -1504,7 +3934,7 @@ next31:
 	LSL $1, R11, R11
 	ORR R8<<32, R11, R8
 	CMP R7, R8
-	BHS next31
+	BHS next83
 	// one more, or the last one goes
 	SUB $1, R2, R12
 	CMP R12, R1
@@ -1514,35 +3944,35 @@ next31:
 	ADD R12<<3, R0, R9
 	ADD $8, R9, R10
 
-fours34:
+fours86:
 	SUBS $4, R12, R12
-	BLT ones35
+	BLT ones87
 	MOVD -32(R9), R13
 	CMP R8, R13
-	BLS ones35
+	BLS ones87
 	FLDPQ.W -32(R9), (F0, F1)
 	FSTPQ.W (F0, F1), -32(R10)
-	JMP fours34
+	JMP fours86
 
-ones35:
+ones87:
 	CMP R0, R9
-	BEQ put36
+	BEQ put88
 	MOVD -8(R9), R13
 	CMP R8, R13
-	BLS put36
+	BLS put88
 	MOVD R13, (R9)
 	SUB $8, R9
-	JMP ones35
+	JMP ones87
 
-put36:
+put88:
 	MOVD R8, (R9)
 	SUB R0, R9, R9
 	LSR $3, R9, R9
 	CMP R6, R9
 	CSEL LT, R9, R6, R6
-	JMP worst32
+	JMP worst84
 
-done33:
+done85:
 	CMP R1, R6
 	CSEL LT, R6, R1, R6
 	MOVD R1, ret+88(FP)

@@ -21,4 +21,5 @@ var _ = [...]struct{}{
 	[1]struct{}{}[unsafe.Offsetof(Hop{}.last)-72],
 	[1]struct{}{}[unsafe.Offsetof(Hop{}.rows)-80],
 	[1]struct{}{}[unsafe.Offsetof(Hop{}.keys)-1168],
+	[1]struct{}{}[unsafe.Offsetof(Hop{}.least)-2256],
 }

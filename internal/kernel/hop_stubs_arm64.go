@@ -14,10 +14,20 @@ func gatherNEON(h *Hop, links []uint32)
 //go:noescape
 func scoreDot(h *Hop, first int, last int, out int) int
 
+// panelsDot is the kernel of Hop.ScorePanels.
+//
+//go:noescape
+func panelsDot(h *Hop, from int, to int, out int) int
+
 // scoreMul is the kernel of Hop.Score.
 //
 //go:noescape
 func scoreMul(h *Hop, first int, last int, out int) int
+
+// panelsMul is the kernel of Hop.ScorePanels.
+//
+//go:noescape
+func panelsMul(h *Hop, from int, to int, out int) int
 
 // offerNEON is the kernel of Offer, for at least one key and a limit above zero.
 //

@@ -23,6 +23,7 @@ const (
 	hopLast    = 72
 	hopRows    = 80
 	hopKeys    = 1168
+	hopLeast   = 2256
 )
 
 const (
@@ -34,9 +35,16 @@ const (
 func hops() {
 	gatherRows()
 	prefetch()
-	for _, i := range []isa{avx512{}, avx2{squeeze: squeezeTable()}} {
+	numbers := numbersTable()
+	wide, narrow := avx512{numbers: numbers}, avx2{squeeze: squeezeTable(), numbers: numbers}
+	for _, i := range []isa{wide, narrow} {
 		for _, bits := range []int{2, 4, 8} {
 			writeScore(bits, i)
+		}
+	}
+	for _, i := range []panelISA{wide, narrow} {
+		for _, bits := range []int{2, 4, 8} {
+			writePanels(bits, i)
 		}
 	}
 }

@@ -69,6 +69,7 @@ var instructions = map[string]struct {
 	"fcvtms v.4s, v.4s":         {0x4e21b800, nil},
 	"fabs v.4s, v.4s":           {0x4ea0f800, nil},
 	"fmax v.4s, v.4s, v.4s":     {0x4e20f400, nil},
+	"fminnm v.4s, v.4s, v.4s":   {0x4ea0c400, nil},
 	"fmaxv s, v.4s":             {0x6e30f800, nil},
 	"fadd v.4s, v.4s, v.4s":     {0x4e20d400, nil},
 	"fsub v.4s, v.4s, v.4s":     {0x4ea0d400, nil},

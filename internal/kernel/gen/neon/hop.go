@@ -7,6 +7,7 @@ func hops(p *program) {
 	gather(p)
 	for _, d := range []products{&dotProduct{}, &multiply{}} {
 		score(p, d)
+		panels(p, d)
 	}
 	offer(p)
 	p.function("prefetchNEON", "(s []uint32)", 24,

@@ -1,0 +1,299 @@
+package main
+
+import (
+	"fmt"
+
+	. "github.com/mmcloughlin/avo/build"
+	"github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+// A panel is the kernel behind Hop.ScorePanels for one width of levels. Every
+// column of a panel has four bytes of each of its rows, so the numbers of the query
+// that belong to them are the same for all lanes.
+type panel struct {
+	bits   int
+	h      reg.GPVirtual
+	query  reg.GPVirtual
+	codes  reg.GPVirtual // moves from block to block
+	meta   reg.GPVirtual // from panel to panel
+	stride reg.GPVirtual
+	row    reg.GPVirtual // the first of the panel
+	end    reg.GPVirtual // the first behind the last panel
+	out    reg.GPVirtual
+	offset reg.GPVirtual // of a block in a code
+}
+
+const (
+	panelRows   = 16
+	columnBytes = 4 * panelRows
+	columns     = codeBlock / 4 // of a block
+)
+
+// A panelISA is what differs between the instruction sets.
+type panelISA interface {
+	name() string
+	panelConstants(p *panel)
+	panelClear()
+	// panelBlock adds the products of a block of the codes.
+	panelBlock(p *panel)
+	// panelKeep makes keys of the sums, remembers the least of every lane and writes
+	// those that are less than below.
+	panelKeep(p *panel)
+	panelEnd(p *panel)
+}
+
+func writePanels(bits int, i panelISA) {
+	p := &panel{bits: bits}
+	for _, r := range []*reg.GPVirtual{&p.h, &p.query, &p.codes, &p.meta, &p.stride, &p.row, &p.end, &p.out, &p.offset} {
+		*r = GP64()
+	}
+	name := fmt.Sprintf("panels%d%s", bits, i.name())
+	TEXT(name, 4, "func(h *Hop, from, to, out int) int")
+	Doc(fmt.Sprintf("%s scores panels with levels of %d bits.", name, bits))
+	Pragma("noescape")
+	Load(Param("h"), p.h)
+	Load(Param("from"), p.row)
+	Load(Param("to"), p.end)
+	Load(Param("out"), p.out)
+	SHLQ(operand.Imm(4), p.row)
+	SHLQ(operand.Imm(4), p.end)
+	MOVQ(at(p.h, hopQuery), p.query)
+	MOVQ(at(p.h, hopStride), p.stride)
+	MOVQ(p.stride, p.codes)
+	IMULQ(p.row, p.codes)
+	ADDQ(at(p.h, hopCodes), p.codes)
+	MOVQ(at(p.h, hopMeta), p.meta)
+	LEAQ(indexed(p.meta, p.row, 8, 0), p.meta)
+	i.panelConstants(p)
+
+	Label("next_panel")
+	i.panelClear()
+	XORQ(p.offset, p.offset)
+	Label("next_block")
+	i.panelBlock(p)
+	ADDQ(operand.I32(columns*columnBytes), p.codes)
+	ADDQ(operand.Imm(codeBlock), p.offset)
+	CMPQ(p.offset, p.stride)
+	JLT(operand.LabelRef("next_block"))
+	i.panelKeep(p)
+	ADDQ(operand.I32(8*panelRows), p.meta)
+	ADDQ(operand.Imm(panelRows), p.row)
+	CMPQ(p.row, p.end)
+	JLT(operand.LabelRef("next_panel"))
+	i.panelEnd(p)
+	VZEROUPPER()
+	Store(p.out, ReturnIndex(0))
+	RET()
+}
+
+// numbersOf is where the numbers of the query are for a column and a plane of the
+// block.
+func (p *panel) numbersOf(column, plane int) operand.Mem {
+	return indexed(p.query, p.offset, uint8(8/p.bits), codeBlock*plane+4*column)
+}
+
+func (a avx512) panelConstants(p *panel) {
+	if p.bits < 8 {
+		loadMask(p.bits, zmask)
+	}
+	for k, field := range []int{hopMul, hopSub, hopBelow} {
+		VBROADCASTSS(at(p.h, field), reg.VecPhysical(zconstants[k]))
+	}
+	VMOVDQU32(a.numbers, zeven)
+	VMOVDQU32(a.numbers.Offset(64), zodd)
+	VMOVDQU32(a.numbers.Offset(128), zlanes)
+	VMOVUPS(at(p.h, hopLeast), zleast)
+}
+
+func (avx512) panelEnd(p *panel) { VMOVUPS(zleast, at(p.h, hopLeast)) }
+
+var (
+	zconstants  = [3]reg.VecPhysical{reg.Z20, reg.Z21, reg.Z22}
+	zeven, zodd = reg.Z23, reg.Z24
+	zlanes      = reg.Z25
+	zleast      = reg.Z26
+)
+
+// numbersTable has the even lanes of two registers, the odd ones, and the lanes.
+func numbersTable() operand.Mem {
+	m := GLOBL("numbers", 8|16) // RODATA|NOPTR
+	for i := range 3 * panelRows {
+		lane := i % panelRows
+		DATA(4*i, operand.U32([]int{2 * lane, 2*lane + 1, lane}[i/panelRows]))
+	}
+	return m
+}
+
+func (a avx512) panelClear() { a.clear() }
+
+func (avx512) panelBlock(p *panel) {
+	planes, sum := 8/p.bits, 0
+	for c := range columns {
+		levels := zlevels[c%2]
+		VMOVDQU64(at(p.codes, columnBytes*c), levels[0])
+		for plane := 1; plane < planes; plane++ {
+			VPSRLW(operand.Imm(uint64(plane*p.bits)), levels[0], levels[plane])
+		}
+		for plane := range planes {
+			if planes > 1 {
+				VPANDD(zmask, levels[plane], levels[plane])
+			}
+			VPDPBUSD_BCST(p.numbersOf(c, plane), levels[plane], zsums[sum%len(zsums)])
+			sum++ // one sum waits for the one before
+		}
+	}
+}
+
+func (avx512) panelKeep(p *panel) {
+	key := zsums[0]
+	VPADDD(zsums[1], key, key)
+	VPADDD(zsums[3], zsums[2], zsums[2])
+	VPADDD(zsums[2], key, key)
+	VCVTDQ2PS(key, key)
+	a, b := reg.Z4, reg.Z5
+	VMOVUPS(at(p.meta, 0), a)
+	VMOVAPS(a, b)
+	VPERMT2PS(at(p.meta, 64), zeven, a)
+	VPERMT2PS(at(p.meta, 64), zodd, b)
+	VMULPS(zconstants[0], key, key)
+	VADDPS(zconstants[1], key, key)
+	VMULPS(b, key, key)
+	VADDPS(a, key, key)
+	VMINPS(zleast, key, zleast) // where the key is no number, what there was
+	VCMPPS(operand.Imm(1), zconstants[2], key, reg.K1)
+	rows, kept := reg.Z6, GP32()
+	VPBROADCASTD(p.row.As32(), rows)
+	VPADDD(zlanes, rows, rows)
+	VCOMPRESSPS_Z(key, reg.K1, key)
+	VPCOMPRESSD_Z(rows, reg.K1, rows)
+	VMOVUPS(key, indexed(p.h, p.out, 4, hopKeys))
+	VMOVDQU32(rows, indexed(p.h, p.out, 4, hopRows))
+	KMOVW(reg.K1, kept)
+	POPCNTL(kept, kept)
+	ADDQ(kept.As64(), p.out)
+}
+
+var (
+	ylong    = [2]reg.VecPhysical{reg.Y0, reg.Y1}                        // of eight rows each, in 32 bits
+	yshort   = [2][2]reg.VecPhysical{{reg.Y2, reg.Y3}, {reg.Y4, reg.Y5}} // by half of a byte, of eight rows each, in 16
+	ynumbers = [4]reg.VecPhysical{reg.Y8, reg.Y9, reg.Y10, reg.Y11}
+	ysixteen = reg.Y13
+)
+
+func (a avx2) panelConstants(p *panel) {
+	a.constants(min(p.bits, 4))
+	if p.bits == 8 {
+		VPSLLW(operand.Imm(4), yones, ysixteen)
+	}
+}
+
+func (avx2) panelEnd(*panel) {}
+
+func (avx2) panelClear() {
+	for _, y := range ylong {
+		VPXOR(y, y, y)
+	}
+}
+
+// panelBlock adds products in 16 bits, eight of 15 and 128, or 32 of 3 and 128, for a
+// sum. Levels of 8 bits are two of 4 whose numbers of the query are the same.
+func (avx2) panelBlock(p *panel) {
+	planes, width, sums := 8/p.bits, p.bits, 1
+	if p.bits == 8 {
+		planes, width, sums = 2, 4, 2
+	}
+	room := map[int]int{2: 8, 4: 4, 8: 8}[p.bits] // columns
+	for c := range columns {
+		VPBROADCASTD(p.numbersOf(c, 0), ynumbers[0])
+		for plane := 1; plane < planes && sums == 1; plane++ {
+			VPBROADCASTD(p.numbersOf(c, plane), ynumbers[plane])
+		}
+		for h := range ylong {
+			VMOVDQU(at(p.codes, columnBytes*c+half*h), reg.Y6)
+			for plane := range planes {
+				levels, number, sum := reg.Y7, ynumbers[plane], yshort[0][h]
+				if sums == 2 {
+					number, sum = ynumbers[0], yshort[plane][h]
+				}
+				if plane == 0 {
+					VPAND(ymask, reg.Y6, levels)
+				} else {
+					VPSRLW(operand.Imm(uint64(plane*width)), reg.Y6, levels)
+					VPAND(ymask, levels, levels)
+				}
+				if c%room == 0 && (plane == 0 || sums == 2) {
+					VPMADDUBSW(number, levels, sum)
+					continue
+				}
+				VPMADDUBSW(number, levels, levels)
+				VPADDW(levels, sum, sum)
+			}
+			if c%room < room-1 {
+				continue
+			}
+			for s := range sums {
+				y := yshort[s][h]
+				VPMADDWD([]reg.VecPhysical{yones, ysixteen}[s], y, y)
+				VPADDD(y, ylong[h], ylong[h])
+			}
+		}
+	}
+}
+
+func (a avx2) panelKeep(p *panel) {
+	for h, key := range ylong {
+		mul, sub, below, rows := reg.Y8, reg.Y9, reg.Y10, reg.Y11
+		for k, y := range []reg.VecPhysical{mul, sub, below} {
+			VBROADCASTSS(at(p.h, []int{hopMul, hopSub, hopBelow}[k]), y)
+		}
+		first, second, metaA, metaB := reg.Y4, reg.Y5, reg.Y6, reg.Y7
+		VMOVUPS(at(p.meta, 64*h), first)
+		VMOVUPS(at(p.meta, 64*h+32), second)
+		VSHUFPS(operand.Imm(0x88), second, first, metaA)
+		VSHUFPS(operand.Imm(0xdd), second, first, metaB)
+		VPERMQ(operand.Imm(0xd8), metaA, metaA)
+		VPERMQ(operand.Imm(0xd8), metaB, metaB)
+		VCVTDQ2PS(key, key)
+		VMULPS(mul, key, key)
+		VADDPS(sub, key, key)
+		VMULPS(metaB, key, key)
+		VADDPS(metaA, key, key)
+		VMOVUPS(at(p.h, hopLeast+32*h), reg.Y12)
+		VMINPS(reg.Y12, key, reg.Y12)
+		VMOVUPS(reg.Y12, at(p.h, hopLeast+32*h))
+		VCMPPS(operand.Imm(1), below, key, reg.Y2)
+		none := fmt.Sprintf("none%d", h)
+		mask, kept := GP64(), GP64()
+		VMOVMSKPS(reg.Y2, mask.As32())
+		TESTL(mask.As32(), mask.As32())
+		JZ(operand.LabelRef(none))
+		VMOVD(p.row.As32(), rows.AsX())
+		VPBROADCASTD(rows.AsX(), rows)
+		VPADDD(a.numbers.Offset(128+32*h), rows, rows)
+		for four := range 2 {
+			x, r := reg.X2, reg.X3
+			if four == 0 {
+				VMOVAPS(key.AsX(), x)
+				VMOVDQA(rows.AsX(), r)
+			} else {
+				VEXTRACTF128(operand.Imm(1), key, x)
+				VEXTRACTI128(operand.Imm(1), rows, r)
+				SHRL(operand.Imm(4), mask.As32())
+			}
+			table, order := GP64(), GP64()
+			LEAQ(a.squeeze, table)
+			MOVL(mask.As32(), order.As32())
+			ANDL(operand.Imm(15), order.As32())
+			POPCNTL(order.As32(), kept.As32())
+			SHLL(operand.Imm(4), order.As32())
+			VMOVDQU(indexed(table, order, 1, 0), reg.X12)
+			VPERMILPS(reg.X12, x, x)
+			VPERMILPS(reg.X12, r, r)
+			VMOVUPS(x, indexed(p.h, p.out, 4, hopKeys))
+			VMOVDQU(r, indexed(p.h, p.out, 4, hopRows))
+			ADDQ(kept, p.out)
+		}
+		Label(none)
+	}
+}
