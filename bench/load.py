@@ -79,17 +79,22 @@ def load(collection, records, vectors, rows, batch: int, writers: int) -> float:
     return time.perf_counter() - began
 
 
+# Longer than a collection rests before its segments become one (--rest-after).
+IDLE = 12.0
+
+
 def settle(server: Server, limit: float) -> float:
-    """Waits until the server has been idle for two seconds (flush and compaction are over); the seconds it was busy."""
-    began = quiet = time.monotonic()
-    last = cpu_seconds(server)
-    while time.monotonic() - quiet < 2 and time.monotonic() - began < limit:
+    """Waits until the server has been idle for so long that flushes and merges are over; the seconds it was busy."""
+    began = quiet = at = time.monotonic()
+    last, busy = cpu_seconds(server), 0.0
+    while at - quiet < IDLE and at - began < limit:
         time.sleep(0.25)
-        now = cpu_seconds(server)
+        now, since, at = cpu_seconds(server), at, time.monotonic()
         if now - last > 0.02:
-            quiet = time.monotonic()
+            quiet = at
+            busy += at - since
         last = now
-    return quiet - began
+    return busy
 
 
 def cpu_seconds(server: Server) -> float:

@@ -78,6 +78,7 @@ func (a *applier) publish() {
 	}
 	s.rows, s.live, s.dimension = a.c.mem.rows.Len(), a.live, a.dim
 	a.c.state.Store(&s)
+	a.c.wrote()
 }
 
 // place is where the live version of a record is.

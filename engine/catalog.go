@@ -181,6 +181,7 @@ func (c *Collection) retire() {
 		bytes += h.info.Length
 	}
 	c.db.jobs.waste(bytes)
+	c.db.jobs.left(c)
 	s.version.release()
 }
 

@@ -25,8 +25,8 @@
 // which readers (get.go, query.go) take as a view; search.go asks its segments,
 // lanes.go merges what they find. flush.go turns memtables
 // into segments, compact.go several segments into one; both end with an edit
-// in the log, policy.go decides which, jobs.go when, and cores.go on how many
-// processors. readers.go opens segments when somebody
+// in the log, policy.go decides which, jobs.go when, rest.go once nobody writes any
+// more, and cores.go on how many processors. readers.go opens segments when somebody
 // looks into them. checkpoint.go writes the whole catalog and all manifests under
 // a fresh number, so that the log before it can go. recover.go reads the
 // newest checkpoint and the log after it. reserve.go keeps room for deletions

@@ -78,6 +78,7 @@ func Open(dir string, opts *Options) (*DB, error) {
 	db.audit = newAuditLog(db)
 	db.erasure.run, db.erasure.wake = newWaitLock(), make(chan struct{}, 1)
 	db.expiry.wake = make(chan struct{}, 1)
+	db.jobs.rest.init()
 	if db.fs == nil {
 		root, err := openRoot(dir, o.ReadOnly)
 		if err != nil {

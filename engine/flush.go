@@ -219,5 +219,7 @@ func (c *Collection) install(s *state, handles []*handle) {
 	s.version = newVersion(handles)
 	c.state.Store(s)
 	c.timed.Store(nil) // or it would keep what is in no memory any more
+	c.jobs.rest.searched.Store(0)
+	c.wrote()
 	old.release()
 }

@@ -35,6 +35,7 @@ type jobs struct {
 	starved  bool          // a write was refused for want of space
 	retrying bool          // pressure will be looked at again in a while
 	stopped  bool
+	rest     resting
 }
 
 // collectionJobs is what is queued of a collection, guarded by jobs.mu.
@@ -46,6 +47,7 @@ type collectionJobs struct {
 	one  waitLock     // held while the collection is compacted
 	size atomic.Int64 // bytes of the memtable, as published
 	read atomic.Int64 // rows of it that queries have scanned
+	rest collectionRest
 }
 
 // pressureEvery is how many bytes are logged between two looks at memory and
@@ -66,6 +68,7 @@ func (j *jobs) start(db *DB) {
 	j.wake = sync.NewCond(&j.mu)
 	j.freed = make(chan struct{})
 	j.pressure = j.logged.Load() > 0 || db.reserveSpent() != nil // recovery left work
+	j.rest.start(db)
 	j.mu.Unlock()
 	j.wg.Go(func() { j.flusher(db) })
 	j.wg.Go(func() { j.compacter(db) })
@@ -75,6 +78,7 @@ func (j *jobs) start(db *DB) {
 		j.wg.Go(func() { j.rotater(db) })
 	}
 	for _, c := range db.all() {
+		c.wrote() // or a recovery that takes long would be a rest
 		c.scheduleFlush()
 		c.scheduleCompact()
 	}
@@ -83,6 +87,7 @@ func (j *jobs) start(db *DB) {
 func (j *jobs) stop() {
 	j.mu.Lock()
 	j.stopped = true
+	j.rest.timer.Stop()
 	j.mu.Unlock()
 	j.cancel()
 	j.wake.Broadcast()
@@ -242,32 +247,73 @@ func (j *jobs) retryPressure() {
 	})
 }
 
+// compacter merges what is due, and has what rests merged while nothing is.
 func (j *jobs) compacter(db *DB) {
 	for {
-		j.mu.Lock()
-		for !j.stopped && len(j.compact) == 0 {
-			j.wake.Wait()
-		}
-		if j.stopped {
-			j.mu.Unlock()
+		c := j.nextCompact(db)
+		if c == nil {
 			return
 		}
-		i := mostUrgent(j.compact)
-		c := j.compact[i]
-		j.compact = slices.Delete(j.compact, i, i+1)
-		c.jobs.compacting = false
-		j.mu.Unlock()
+		due, worth, err := c.look(j.ctx)
+		if err != nil {
+			return // the store is being closed
+		}
+		j.ask(func() { j.rest.settle(c, worth) })
+		if !due {
+			continue
+		}
+		j.interrupt(nil)
 		did, err := c.compact(j.ctx, c.pickNext)
 		if errors.Is(err, ErrCorrupt) {
-			j.mu.Lock()
-			c.jobs.damaged = true
-			j.mu.Unlock()
+			j.damage(c)
 		}
 		j.finish(db, "compact", err, later(c.scheduleCompact))
 		if did {
 			c.scheduleCompact()
 		}
 	}
+}
+
+// nextCompact waits for a collection that is queued, and begins the merge of
+// one that rests when there is none; nil: the store is being closed.
+func (j *jobs) nextCompact(db *DB) *Collection {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for !j.stopped && len(j.compact) == 0 {
+		if c := j.rest.next(); c != nil {
+			j.rest.begin(db, c)
+		}
+		j.wake.Wait()
+	}
+	if j.stopped {
+		return nil
+	}
+	i := mostUrgent(j.compact)
+	c := j.compact[i]
+	j.compact = slices.Delete(j.compact, i, i+1)
+	c.jobs.compacting = false
+	return c
+}
+
+// look tells whether a merge is due, and whether one will be worth it at rest.
+func (c *Collection) look(ctx context.Context) (due, worth bool, err error) {
+	if err := c.db.catMu.lock(ctx); err != nil {
+		return false, false, err
+	}
+	segments := c.manifest.segments
+	c.db.catMu.Unlock()
+	if c.usable() != nil || c.db.failed() != nil {
+		return false, false, nil
+	}
+	due = len(c.pickNext(segments)) > 0
+	return due, !due && len(c.pickRest(segments)) > 0, nil
+}
+
+// damage leaves a collection alone of which a merge has met damage.
+func (j *jobs) damage(c *Collection) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	c.jobs.damaged = true
 }
 
 // relieve flushes the largest memtables while all together are over the

@@ -173,7 +173,11 @@ func (r *opMaker) op(m model) modelOp {
 		return modelOp{"checkpoint", func(ctx context.Context, db *DB) error { return db.writeCheckpoint(ctx) }, func(model) {}}
 	case r.IntN(6) == 0:
 		return modelOp{"rotate keys", rotateIfKeyed, func(model) {}}
-	case r.IntN(4) > 0:
+	}
+	switch r.IntN(4) {
+	case 1:
+		return modelOp{"rest", restNow, func(model) {}}
+	case 2, 3:
 		return modelOp{"compact", func(ctx context.Context, db *DB) error { return db.Compact(ctx) }, func(model) {}}
 	}
 	return modelOp{
@@ -189,6 +193,23 @@ func rotateIfKeyed(ctx context.Context, db *DB) error {
 		return nil
 	}
 	return db.RotateKeys(ctx, nil)
+}
+
+// restNow is what happens when every collection has come to rest, and any merge
+// is worth it.
+func restNow(ctx context.Context, db *DB) error {
+	for _, c := range db.all() {
+		_, err := c.compact(ctx, func(segments []segmentState) []int {
+			if len(segments) < 2 {
+				return nil
+			}
+			return pickAll(segments)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (r *opMaker) create(name string) modelOp {

@@ -75,6 +75,10 @@ type Options struct {
 	// are deleted, which no read has any more by then: EraseWithin counts from
 	// that. 0: every minute; negative: when Collection.Expire is called.
 	ExpireEvery time.Duration
+	// RestAfter is how long a collection must not have been written to before its
+	// segments become one, where that is worth it. Queries of several take longer.
+	// 0: 10 seconds; negative: several may stay, until Compact is called.
+	RestAfter time.Duration
 	// Events is told about background work. nil: nobody is.
 	Events *Events
 
@@ -196,6 +200,9 @@ func (o *Options) withDefaults() (Options, error) {
 	}
 	if v.ExpireEvery == 0 {
 		v.ExpireEvery = defaultExpire
+	}
+	if v.RestAfter == 0 {
+		v.RestAfter = defaultRest
 	}
 	if v.Events == nil {
 		v.Events = &Events{}

@@ -51,6 +51,39 @@ func TestMergePolicy(t *testing.T) {
 	}
 }
 
+func TestWorthOne(t *testing.T) {
+	dead := func(by []sized, n int) []sized {
+		by[0].rows += n
+		return by
+	}
+	for _, tc := range []struct {
+		name     string
+		by       []sized
+		searched int64
+		want     bool
+	}{
+		{"nothing", nil, 0, false},
+		{"one", sizes(1000000), 1 << 40, false},
+		{"an eighth is new", sizes(70000, 10000), 0, true},
+		{"less", sizes(70001, 10000), 0, false},
+		{"an eighth in several", sizes(6000, 70000, 4000), 0, true},
+		{"the largest is not the first", sizes(10000, 70001), 0, false},
+		{"what is gone counts", dead(sizes(70000, 5000), 4375), 0, true},
+		{"less of it", dead(sizes(70000, 5000), 4374), 0, false},
+		{"gone alone", dead(sizes(70000, 0), 20000), 1 << 40, false},
+		{"few rows", sizes(800, mergeFew-1), 1 << 40, false},
+		{"enough", sizes(800, mergeFew), 0, true},
+		{"queries have paid", sizes(1000000, 1000), 1001000, true},
+		{"not yet", sizes(1000000, 1000), 1000999, false},
+		{"too many rows for one file", sizes(maxMerged/2+1, maxMerged/2+1), 1 << 40, false},
+		{"as many as fit", sizes(maxMerged/2+1, maxMerged/2), 0, true},
+	} {
+		if got := worthOne(tc.by, tc.searched); got != tc.want {
+			t.Errorf("%s: %v", tc.name, got)
+		}
+	}
+}
+
 // history is a collection as the policy sees it over a random life.
 type history struct {
 	by                []sized
@@ -95,6 +128,25 @@ func (h *history) settle(t *testing.T) {
 	h.mostAfter = max(h.mostAfter, len(h.by))
 }
 
+// rest is what happens when nobody writes for a while.
+func (h *history) rest() {
+	if !worthOne(h.by, 0) {
+		return
+	}
+	live, largest := 0, 0
+	for _, s := range h.by {
+		live += s.live
+		largest = max(largest, s.live)
+	}
+	h.merges++
+	h.wrote += float64(live)
+	h.inserted += float64(live - largest)
+	if 2*largest <= live {
+		h.inserted += float64(largest)
+	}
+	h.by = append(h.by[:0], sized{live: live, rows: live})
+}
+
 // TestMergeHistories bounds what the policy costs, over flushes of equal and of
 // random sizes, deletions, and merges that come late: the segments of a settled
 // collection, how often a row is written, and how often it is put into a graph.
@@ -109,16 +161,21 @@ func TestMergeHistories(t *testing.T) {
 		rows             int
 		late             int     // most flushes between two looks of the policy
 		deletes          float64 // share of all rows that dies with a flush
+		rests            float64 // share of looks after which nobody writes for a while
 		written, builtIn float64 // most times a row is written, is put into a graph
 	}{
-		{"a load", equal(16384), 1_000_000, 1, 0, 6, 2.5},
-		{"a load that merges cannot follow", equal(16384), 1_000_000, 8, 0, 5, 2.5},
-		{"a large load", equal(16384), 10_000_000, 1, 0, 14, 3},
-		{"small flushes", equal(1000), 1_000_000, 1, 0, 16, 3},
-		{"any size", spread(20000), 1_000_000, 1, 0, 18, 2.5},
-		{"any size, late", spread(20000), 1_000_000, 6, 0, 18, 2.5},
-		{"with deletions", spread(20000), 1_000_000, 3, 0.005, 18, 3.5},
-		{"single records", equal(1), 3000, 1, 0, 18, 6},
+		{"a load", equal(16384), 1_000_000, 1, 0, 0, 6, 2.5},
+		{"a load that merges cannot follow", equal(16384), 1_000_000, 8, 0, 0, 5, 2.5},
+		{"a large load", equal(16384), 10_000_000, 1, 0, 0, 14, 3},
+		{"a large load, resting", equal(16384), 10_000_000, 1, 0, 1, 14, 3},
+		{"small flushes", equal(1000), 1_000_000, 1, 0, 0, 16, 3},
+		{"small flushes, resting after each", equal(1000), 1_000_000, 1, 0, 1, 16, 3},
+		{"any size", spread(20000), 1_000_000, 1, 0, 0, 18, 2.5},
+		{"any size, late", spread(20000), 1_000_000, 6, 0, 0, 18, 2.5},
+		{"any size, resting now and then", spread(20000), 1_000_000, 1, 0, 0.1, 18, 2.5},
+		{"with deletions", spread(20000), 1_000_000, 3, 0.005, 0, 18, 3.5},
+		{"with deletions, resting", spread(20000), 1_000_000, 3, 0.005, 0.5, 18, 3.5},
+		{"single records", equal(1), 3000, 1, 0, 0, 18, 6},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			for seed := range uint64(8) {
@@ -138,6 +195,9 @@ func TestMergeHistories(t *testing.T) {
 					h.settle(t)
 					if large := slices.DeleteFunc(slices.Clone(h.by), func(s sized) bool { return s.live < mergeFew }); len(large) > mergeTargets {
 						t.Fatalf("seed %d: settled with %v", seed, large)
+					}
+					if tc.rests > 0 && rng.Float64() < tc.rests {
+						h.rest()
 					}
 				}
 				if h.mostAfter > mergeTargets+4 {

@@ -75,6 +75,7 @@ func cutOptions(seed uint64, r *rand.Rand, fs *faultfs.FS) *Options {
 		Keys:         keysOf(seed, fs),
 		MemtableRows: 1 + r.IntN(30), GraphMin: 1 + r.IntN(12), LogLimit: int64(1000 + r.IntN(20000)),
 		OpenSegments: 1 + r.IntN(4), Workers: 1, MemoryLimit: int64(2000 + r.IntN(40000)), fs: fs, reserve: 600,
+		RestAfter: -1, // restNow, when the seed says so
 	}
 }
 

@@ -91,6 +91,7 @@ func (c *Collection) query(ctx context.Context, w *worker, vectors [][]float32, 
 		return err
 	}
 	c.scanned(len(s.rows), len(vectors))
+	c.searched(s, len(vectors), v.live)
 	if to.see != nil {
 		return s.each(ctx, w, vectors, to.see)
 	}

@@ -353,6 +353,7 @@ var mayTime = map[string]string{
 	"engine/checkpoint.go":  "how long it took, for Events",
 	"engine/erase_state.go": "when deletions were made, for the deadline and for receipts",
 	"engine/erasejob.go":    "when the deadline is",
+	"engine/rest.go":        "when nobody has written for a while, for merges alone",
 	"engine/cores.go":       "whether queries came lately, for the number of goroutines that build",
 }
 

@@ -83,9 +83,10 @@ func newChangeFlags(p *flagPage) *changeFlags {
 
 // offlineOptions are those for a store that no server has open. To open it is
 // no reason to delete what has expired, since a legal hold may be on its way and
-// nobody would record it, nor to erase: within what time is up to the server.
+// nobody would record it, nor to erase: within what time is up to the server. Nor
+// is it one to merge what is at rest: a command does what it is called for.
 func offlineOptions(op engine.OperatorKey, generation uint64) engine.Options {
-	return engine.Options{Keys: op, MinGeneration: generation, ExpireEvery: -1, EraseWithin: -1}
+	return engine.Options{Keys: op, MinGeneration: generation, ExpireEvery: -1, EraseWithin: -1, RestAfter: -1}
 }
 
 func (c *changeFlags) reach(ctx context.Context, dir string) (*engine.DB, *admin.Client, error) {

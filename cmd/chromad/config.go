@@ -35,6 +35,7 @@ func settings() []setting {
 		}},
 		{"keys", func(o *options, n *yaml.Node) error { return n.Decode(&o.keys) }},
 		{"erase_within", func(o *options, n *yaml.Node) error { return o.eraseWithin.Set(n.Value) }},
+		{"rest_after", func(o *options, n *yaml.Node) error { return o.restAfter.Set(n.Value) }},
 		{"expect_generation", func(o *options, n *yaml.Node) error { return n.Decode(&o.expectGeneration) }},
 		{"insecure", func(o *options, n *yaml.Node) error { return n.Decode(&o.insecure) }},
 		{"tls_cert", func(o *options, n *yaml.Node) error { return n.Decode(&o.tls.cert) }},

@@ -92,7 +92,7 @@ func TestOfflineDeletesNothing(t *testing.T) {
 
 // There is one place that says how the store of a stopped server is opened.
 func TestOfflineOptions(t *testing.T) {
-	if o := offlineOptions(nil, 7); o.ExpireEvery >= 0 || o.EraseWithin >= 0 || o.MinGeneration != 7 {
+	if o := offlineOptions(nil, 7); o.ExpireEvery >= 0 || o.EraseWithin >= 0 || o.RestAfter >= 0 || o.MinGeneration != 7 {
 		t.Errorf("%+v", o)
 	}
 	files, err := filepath.Glob("*.go")

@@ -49,11 +49,13 @@ type options struct {
 	memtableRows int
 	drain        time.Duration
 	eraseWithin  within
+	restAfter    within
 }
 
 func defaultOptions() *options {
 	return &options{path: "./chroma", host: "127.0.0.1", port: 8000, maxBody: 40 << 20, tls: tlsFiles{min: "1.3"}, audit: defaultAudit(),
-		logLevel: "info", logFormat: "text", drain: 30 * time.Second, failures: 30, eraseWithin: within(24 * time.Hour)}
+		logLevel: "info", logFormat: "text", drain: 30 * time.Second, failures: 30,
+		eraseWithin: within{24 * time.Hour, time.Minute}, restAfter: within{10 * time.Second, time.Second}}
 }
 
 func generationFlag(f *flag.FlagSet, n *uint64) {
@@ -84,6 +86,7 @@ func (o *options) flags() *flag.FlagSet {
 	f.IntVar(&o.memtableRows, "memtable-rows", o.memtableRows, "`rows` of a collection kept in memory before they become a segment. 0: 16384")
 	f.DurationVar(&o.drain, "drain", o.drain, "`time` that running requests get when the server stops")
 	f.Var(&o.eraseWithin, "erase-within", "`time` within which the bytes of what was deleted leave the files, or off")
+	f.Var(&o.restAfter, "rest-after", "`time` without writes after which the segments of a collection are merged into one, or off")
 	return f
 }
 
@@ -166,8 +169,8 @@ Flags (--flag value and --flag=value both work; they win over the file):
 	b.WriteString(`
 The file has the settings of Chroma's single-node server: port, listen_address, persist_path,
 allow_reset, max_payload_size_bytes, cors_allow_origins; and ours: keys, expect_generation, insecure,
-log_level, log_format, memory, memtable_rows, drain, erase_within, tls_cert, tls_key, tls_client_ca, tls_min, oidc, require_mfa,
-limits, auth_failures, admission, quotas, audit, export, alerts.
+log_level, log_format, memory, memtable_rows, drain, erase_within, rest_after, tls_cert, tls_key, tls_client_ca, tls_min, oidc,
+require_mfa, limits, auth_failures, admission, quotas, audit, export, alerts.
 
 Examples:
 

@@ -8,40 +8,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/chromad/chromad/engine"
 	"github.com/chromad/chromad/server/admin"
 	"github.com/chromad/chromad/server/audit"
 )
-
-// within is a time that may be off.
-type within time.Duration
-
-// String implements flag.Value.
-func (w within) String() string {
-	if w < 0 {
-		return "off"
-	}
-	return time.Duration(w).String()
-}
-
-// Set implements flag.Value.
-func (w *within) Set(text string) error {
-	if text == "off" {
-		*w = -1
-		return nil
-	}
-	d, err := time.ParseDuration(text)
-	switch {
-	case err != nil:
-		return errors.New("a time like 24h or 90m, or off")
-	case d < time.Minute:
-		return errors.New("at least 1m, or off")
-	}
-	*w = within(d)
-	return nil
-}
 
 // eraseNow is chromad compact --erase-now.
 func eraseNow(ctx context.Context, path string, flags *changeFlags, show *progress) (said string, err error) {

@@ -119,7 +119,7 @@ func TestEraseWithin(t *testing.T) {
 	if err := os.WriteFile(file, []byte("erase_within: off\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if o, err := parseOptions([]string{file}); err != nil || o.eraseWithin >= 0 {
+	if o, err := parseOptions([]string{file}); err != nil || o.eraseWithin.Duration >= 0 {
 		t.Errorf("%v, %v", o, err)
 	}
 }

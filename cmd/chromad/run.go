@@ -116,7 +116,8 @@ func closeStore(db *engine.DB, path string, log *slog.Logger) error {
 func (o *options) openStore(path string, op engine.OperatorKey, memory memoryPlan, told *engine.Events) (*engine.DB, error) {
 	db, err := engine.Open(path, &engine.Options{
 		MemtableRows: o.memtableRows, MemoryLimit: memory.memtables, SegmentMemory: memory.segments, Events: told,
-		Keys: op, MinGeneration: o.expectGeneration, EraseWithin: time.Duration(o.eraseWithin), AuditFile: o.audit.fileSize,
+		Keys: op, MinGeneration: o.expectGeneration, EraseWithin: o.eraseWithin.Duration, RestAfter: o.restAfter.Duration,
+		AuditFile: o.audit.fileSize,
 	})
 	if errors.Is(err, engine.ErrLocked) {
 		return nil, fmt.Errorf("%s: %w; one server at a time can use a store", path, err)
