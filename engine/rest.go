@@ -66,7 +66,7 @@ func (c *Collection) wrote() { c.jobs.rest.wrote.Store(int64(c.db.jobs.rest.now(
 // searched counts the segments beyond one that a search looks into. Each time
 // that they have cost what a merge does, the compacter looks at the collection.
 func (c *Collection) searched(s *search, queries, live int) {
-	if len(s.targets) < 2 || s.exact || c.db.jobs.rest.after == 0 {
+	if len(s.targets) < 2 || s.exact || live == 0 || c.db.jobs.rest.after == 0 {
 		return
 	}
 	n := int64(0)
