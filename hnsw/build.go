@@ -52,7 +52,8 @@ type builder struct {
 type worker struct {
 	grid   *grid
 	query  []int8 // the row that distances are measured from
-	bias   int32  // of it
+	ones   []int8
+	bias   int32 // of it
 	point  []float32
 	panel  panel
 	quad   quad

@@ -77,20 +77,27 @@ func (b *builder) fillGrid() error {
 		code := g.code(r)
 		w.point = t.point(w.point, r)
 		t.encode(code, w.point)
-		norm, sum := sumsOf(code)
+		norm, sum := w.sumsOf(code)
 		g.norm[r], g.bias[r] = norm, norm+256*sum
 	})
 }
 
-// sumsOf adds up the squares of coordinates, and the coordinates.
-func sumsOf(code []byte) (squares, sum int32) {
-	for _, u := range code {
-		s := int32(u) - 128
-		squares += s * s
-		sum += s
+// sumsOf adds up the squares of coordinates, whole blocks of 64, and the coordinates.
+func (w *worker) sumsOf(code []byte) (squares, sum int32) {
+	n := len(code)
+	for len(w.ones) < n {
+		w.ones = append(w.ones, 1)
 	}
-	return squares, sum
+	w.query = slices.Grow(w.query[:0], n)[:n]
+	kernel.Signed8(w.query, code)
+	var out [2]int32 // Σ (s+128) s and Σ (s+128)
+	kernel.Dot8Rows(w.query, code, n, firstRow, out[:1])
+	kernel.Dot8Rows(w.ones[:n], code, n, firstRow, out[1:])
+	sum = out[1] - 128*int32(n)
+	return out[0] - 128*sum, sum
 }
+
+var firstRow = []uint32{0}
 
 // sampleOf chooses gridSample of rows, or all of them.
 func sampleOf(rows []uint32, seed uint64) []uint32 {
@@ -197,12 +204,14 @@ func (t *transform) calibrate(rows []uint32) {
 			sizes = append(sizes, max(p[j], -p[j]))
 		}
 	}
-	slices.Sort(sizes)
 	// Few numbers are cut off. Where the longest are much longer than most
 	// others, more of them are: the many matter.
-	reach := min(sizes[len(sizes)-1-len(sizes)/5000], 4*sizes[len(sizes)*19/20])
+	n := len(sizes)
+	most19, last := n*19/20, n-1-n/5000
+	reach := 4 * nth(sizes, most19)
+	reach = min(reach, nth(sizes[most19:], last-most19))
 	if !(reach > 0) {
-		reach = sizes[len(sizes)-1]
+		reach = slices.Max(sizes)
 	}
 	t.reach = reach
 	most := float32(gridMost)

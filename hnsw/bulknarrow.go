@@ -54,9 +54,9 @@ func (k *bulk) narrow() error {
 
 func (k *bulk) narrowTo(width int) error {
 	k.width, k.norm = width, make([]int32, len(k.grid.norm))
-	return k.each(len(k.rows), func(_ *worker, i int) {
+	return k.each(len(k.rows), func(w *worker, i int) {
 		r := k.rows[i]
-		k.norm[r], _ = sumsOf(k.grid.code(r)[:width])
+		k.norm[r], _ = w.sumsOf(k.grid.code(r)[:width])
 	})
 }
 
@@ -85,12 +85,14 @@ func (k *bulk) probe(w *worker, i int) probe {
 // called for each step of them in turn.
 func (k *bulk) hits(w *worker, p *probe, width int) int {
 	g := k.grid
+	for i, r := range p.rows {
+		norm, _ := w.sumsOf(g.code(r)[width-narrowStep : width])
+		p.norm[i] += norm
+	}
 	w.aim(g, p.node)
 	d := slices.Grow(w.dots[:0], len(p.rows))[:len(p.rows)]
 	kernel.Dot8Rows(w.query[:width], g.codes, g.stride, p.rows, d)
-	for i, r := range p.rows {
-		norm, _ := sumsOf(g.code(r)[width-narrowStep : width])
-		p.norm[i] += norm
+	for i := range p.rows {
 		d[i] = p.norm[i] - 2*d[i]
 	}
 	w.dots = d

@@ -28,10 +28,12 @@ func (o Options) check() error {
 	return nil
 }
 
-// A sample has sampleRows rows, fewer when they would be more than
-// sampleNumbers numbers, but not fewer than sampleLeast.
+// A sample has sampleRows rows, fewer when they would be more than one of sampleShare
+// and than sampleFew, or more than sampleNumbers numbers, but not fewer than sampleLeast.
 const (
 	sampleRows    = 4096
+	sampleShare   = 8
+	sampleFew     = 1024
 	sampleNumbers = 1 << 22
 	sampleLeast   = 256
 )
@@ -69,7 +71,7 @@ func (s *sample) at(i int) []float32 { return s.points[i*s.dim : (i+1)*s.dim : (
 // are at most 1 long. Zero vectors are left out: they say nothing about where
 // the others are.
 func (c *Codec) draw(n int, row func(i int) []float32) *sample {
-	most := min(n, sampleRows, max(sampleLeast, sampleNumbers/c.dim))
+	most := min(n, sampleRows, max(sampleFew, n/sampleShare), max(sampleLeast, sampleNumbers/c.dim))
 	s := &sample{dim: c.dim, points: make([]float32, 0, most*c.dim)}
 	state := c.seed ^ 0x5a3c9d2e71b8f604 // not the stream of the rotation
 	norms := make([]float64, 0, most)
