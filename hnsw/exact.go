@@ -5,6 +5,8 @@ import (
 	"math"
 	"math/bits"
 	"slices"
+
+	"github.com/chromad/chromad/internal/kernel"
 )
 
 // Exact is Graph.Search without a graph: it compares the vector with every
@@ -40,6 +42,9 @@ func (s *Scratch) exact(rows int, allowed []uint64) {
 	s.trace.Plan = "exact"
 	s.rows = s.rows[:0]
 	s.dist = slices.Grow(s.dist[:0], scanBlock)[:scanBlock]
+	if s.best.k <= widest {
+		s.pool.reset(s.best.k)
+	}
 	if allowed == nil {
 		for first := 0; first < rows && s.goesOn(); first += scanBlock {
 			s.exactRange(first, min(rows, first+scanBlock))
@@ -47,8 +52,35 @@ func (s *Scratch) exact(rows int, allowed []uint64) {
 	} else {
 		s.exactSet(rows, allowed)
 	}
+	if s.best.k <= widest {
+		s.collect()
+		return
+	}
 	s.best.cut()
 }
+
+// take keeps the nearest of rows, which come in ascending order, by their distances.
+// Both lists lose their content.
+func (s *Scratch) take(distances []float32, rows []uint32) {
+	if s.best.k > widest {
+		for i, d := range distances {
+			s.best.add(pack(d, rows[i]))
+		}
+		return
+	}
+	for p := &s.pool; len(rows) > 0; {
+		n := min(len(rows), takeBlock)
+		d, r := distances[:n], rows[:n]
+		if p.n == p.limit {
+			d, r = less(d, r, p.below()) // most rows, soon
+		}
+		p.n, _ = kernel.Offer(p.keys, p.n, p.limit, d, r)
+		distances, rows = distances[n:], rows[n:]
+	}
+}
+
+// takeBlock is how many rows are taken before the next are held to what is known then.
+const takeBlock = 64
 
 // exactSet scores runs of whole words as ranges and the rest row by row.
 func (s *Scratch) exactSet(rows int, allowed []uint64) {
@@ -71,25 +103,22 @@ func (s *Scratch) exactSet(rows int, allowed []uint64) {
 }
 
 func (s *Scratch) exactRange(first, end int) {
+	n := len(s.rows)
+	for row := first; row < end; row++ {
+		s.rows = append(s.rows, uint32(row))
+	}
 	if s.vectors.Touch != nil || s.names != nil {
-		for row := first; row < end; row++ {
-			s.rows = append(s.rows, uint32(row))
-		}
 		s.exactRows()
 		return
 	}
 	s.trace.Reranked += end - first
-	dist := s.dist[:end-first]
-	s.scorer.scoreRange(first, dist)
-	for i, d := range dist {
-		s.best.add(pack(d, uint32(first+i)))
-	}
+	s.scorer.scoreRange(first, s.dist[:end-first])
+	s.take(s.dist[:end-first], s.rows[n:])
+	s.rows = s.rows[:n]
 }
 
 func (s *Scratch) exactRows() {
 	s.scoreRows()
-	for i, d := range s.dist[:len(s.rows)] {
-		s.best.add(pack(d, s.rows[i]))
-	}
+	s.take(s.dist[:len(s.rows)], s.rows)
 	s.rows = s.rows[:0]
 }

@@ -93,9 +93,14 @@ func (p *panel) numbersOf(column, plane int) operand.Mem {
 	return indexed(p.query, p.offset, uint8(8/p.bits), codeBlock*plane+4*column)
 }
 
+// Levels are multiplied where they are in a byte, not shifted: those of plane p then
+// give 2^(p*bits) times their sum, which is divided once, at the end.
 func (a avx512) panelConstants(p *panel) {
-	if p.bits < 8 {
-		loadMask(p.bits, zmask)
+	if planes := 8 / p.bits; planes > 1 {
+		loadMask(p.bits, zplanes[0])
+		for plane := 1; plane < planes; plane++ {
+			VPSLLD(operand.Imm(uint64(plane*p.bits)), zplanes[0], zplanes[plane])
+		}
 	}
 	for k, field := range []int{hopMul, hopSub, hopBelow} {
 		VBROADCASTSS(at(p.h, field), reg.VecPhysical(zconstants[k]))
@@ -113,6 +118,10 @@ var (
 	zeven, zodd = reg.Z23, reg.Z24
 	zlanes      = reg.Z25
 	zleast      = reg.Z26
+	zplanes     = [4]reg.VecPhysical{reg.Z12, reg.Z13, reg.Z14, reg.Z15}
+	zcolumns    = [2]reg.VecPhysical{reg.Z30, reg.Z31}
+	// The sums of plane p are those whose number is p more than a multiple of the planes.
+	zpanel = [8]reg.VecPhysical{reg.Z0, reg.Z1, reg.Z2, reg.Z3, reg.Z16, reg.Z17, reg.Z18, reg.Z19}
 )
 
 // numbersTable has the even lanes of two registers, the odd ones, and the lanes.
@@ -125,31 +134,46 @@ func numbersTable() operand.Mem {
 	return m
 }
 
-func (a avx512) panelClear() { a.clear() }
+func (avx512) panelClear() {
+	for _, z := range zpanel {
+		VPXORD(z, z, z)
+	}
+}
 
 func (avx512) panelBlock(p *panel) {
 	planes, sum := 8/p.bits, 0
 	for c := range columns {
-		levels := zlevels[c%2]
-		VMOVDQU64(at(p.codes, columnBytes*c), levels[0])
-		for plane := 1; plane < planes; plane++ {
-			VPSRLW(operand.Imm(uint64(plane*p.bits)), levels[0], levels[plane])
-		}
+		column := zcolumns[c%2]
+		VMOVDQU64(at(p.codes, columnBytes*c), column)
 		for plane := range planes {
+			levels := column
 			if planes > 1 {
-				VPANDD(zmask, levels[plane], levels[plane])
+				levels = zlevels[c%2][plane]
+				VPANDD(zplanes[plane], column, levels)
 			}
-			VPDPBUSD_BCST(p.numbersOf(c, plane), levels[plane], zsums[sum%len(zsums)])
+			VPDPBUSD_BCST(p.numbersOf(c, plane), levels, zpanel[sum%len(zpanel)])
 			sum++ // one sum waits for the one before
 		}
 	}
 }
 
-func (avx512) panelKeep(p *panel) {
-	key := zsums[0]
-	VPADDD(zsums[1], key, key)
-	VPADDD(zsums[3], zsums[2], zsums[2])
-	VPADDD(zsums[2], key, key)
+// panelSum leaves the sums of the rows in the first register.
+func (avx512) panelSum(p *panel) {
+	planes := 8 / p.bits
+	for n := len(zpanel) / 2; n >= planes; n /= 2 {
+		for k := range n {
+			VPADDD(zpanel[n+k], zpanel[k], zpanel[k])
+		}
+	}
+	for plane := 1; plane < planes; plane++ {
+		VPSRAD(operand.Imm(uint64(plane*p.bits)), zpanel[plane], zpanel[plane])
+		VPADDD(zpanel[plane], zpanel[0], zpanel[0])
+	}
+}
+
+func (i avx512) panelKeep(p *panel) {
+	i.panelSum(p)
+	key := zpanel[0]
 	VCVTDQ2PS(key, key)
 	a, b := reg.Z4, reg.Z5
 	VMOVUPS(at(p.meta, 0), a)

@@ -25,7 +25,7 @@ type isa interface {
 	// block adds the products of one block of four codes and the query.
 	block(s *score)
 	// fold leaves the accumulators of the four rows in Y0 to Y3.
-	fold()
+	fold(bits int)
 	// keep writes the keys in X0 that are less than those in X1, and their
 	// rows in X2, to the two places, and sets mask to which they are.
 	keep(keys, rows operand.Mem, mask reg.GPVirtual)
@@ -62,7 +62,7 @@ func writeScore(bits int, i isa) {
 	s.point()
 	i.clear()
 	s.products()
-	i.fold()
+	i.fold(bits)
 	s.constantsOfRows()
 	s.key()
 	s.keep()

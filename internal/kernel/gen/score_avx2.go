@@ -87,7 +87,7 @@ func (avx2) wide(s *score) {
 	}
 }
 
-func (avx2) fold() {}
+func (avx2) fold(int) {}
 
 func (a avx2) keep(keys, rows operand.Mem, mask reg.GPVirtual) {
 	VCMPPS(operand.Imm(1), reg.X1, reg.X0, reg.X1)

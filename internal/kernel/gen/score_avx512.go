@@ -17,7 +17,11 @@ var (
 	// for another.
 	zlevels = [2][4]reg.VecPhysical{{reg.Z4, reg.Z5, reg.Z6, reg.Z7}, {reg.Z8, reg.Z9, reg.Z10, reg.Z11}}
 	zmask   = reg.Z12
-	zquery  = [4]reg.VecPhysical{reg.Z16, reg.Z17, reg.Z18, reg.Z19}
+	// Levels of every second plane are multiplied where they are, not shifted: their
+	// products are 2^bits times as large.
+	zhigh     = [group]reg.VecPhysical{reg.Z20, reg.Z21, reg.Z22, reg.Z23}
+	zhighMask = reg.Z13
+	zquery    = [4]reg.VecPhysical{reg.Z16, reg.Z17, reg.Z18, reg.Z19}
 )
 
 func (avx512) name() string { return "AVX512" }
@@ -25,12 +29,14 @@ func (avx512) name() string { return "AVX512" }
 func (avx512) constants(bits int) {
 	if bits < 8 {
 		loadMask(bits, zmask)
+		VPSLLD(operand.Imm(uint64(bits)), zmask, zhighMask)
 	}
 }
 
 func (avx512) clear() {
-	for _, z := range zsums {
-		VPXORD(z, z, z)
+	for k := range zsums {
+		VPXORD(zsums[k], zsums[k], zsums[k])
+		VPXORD(zhigh[k], zhigh[k], zhigh[k])
 	}
 }
 
@@ -40,22 +46,31 @@ func (avx512) block(s *score) {
 		VMOVDQU64(indexed(s.query, s.offset, uint8(planes), codeBlock*p), zquery[p])
 	}
 	for k, row := range s.rows {
-		levels := zlevels[k%2]
-		VMOVDQU64(indexed(row, s.offset, 1, 0), levels[0])
-		for p := 1; p < planes; p++ {
-			VPSRLW(operand.Imm(uint64(p*s.bits)), levels[0], levels[p])
+		t := zlevels[k%2]
+		code := t[0]
+		VMOVDQU64(indexed(row, s.offset, 1, 0), code)
+		if planes == 1 {
+			VPDPBUSD(zquery[0], code, zsums[k])
+			continue
 		}
-		for p := range planes {
-			if planes > 1 {
-				VPANDD(zmask, levels[p], levels[p])
+		for p := 0; p < planes; p += 2 {
+			if p > 0 {
+				VPSRLW(operand.Imm(uint64(p*s.bits)), code, code)
 			}
-			VPDPBUSD(zquery[p], levels[p], zsums[k])
+			VPANDD(zmask, code, t[1])
+			VPDPBUSD(zquery[p], t[1], zsums[k])
+			VPANDD(zhighMask, code, t[2])
+			VPDPBUSD(zquery[p+1], t[2], zhigh[k])
 		}
 	}
 }
 
-func (avx512) fold() {
+func (avx512) fold(bits int) {
 	for k, z := range zsums {
+		if bits < 8 {
+			VPSRAD(operand.Imm(uint64(bits)), zhigh[k], zhigh[k])
+			VPADDD(zhigh[k], z, z)
+		}
 		y := []reg.VecPhysical{reg.Y4, reg.Y5, reg.Y6, reg.Y7}[k]
 		VEXTRACTI64X4(operand.Imm(1), z, y)
 		VPADDD(y, z.AsY(), z.AsY())
