@@ -3,6 +3,8 @@ package hnsw
 import (
 	"math"
 	"slices"
+
+	"github.com/chromad/chromad/internal/kernel"
 )
 
 const (
@@ -93,6 +95,9 @@ type margin struct {
 
 func (g *Graph) margin(s *Scratch) margin {
 	q, worst := &s.query, distanceOf(s.best.worst)
+	if worst != worst {
+		return margin{q.Offset, q.Factor, 0, worst, float32(math.Inf(1))}
+	}
 	e := margin{q.Offset, q.Factor, rerankSigmas * q.SlackAt(worst), worst, 0}
 	e.beyond = (worst + e.slack*g.coarsest - e.offset) / e.factor
 	if e.beyond != e.beyond {
@@ -110,7 +115,12 @@ func (e *margin) tooFar(key, step float32) bool {
 // order only after a cut.
 func (s *Scratch) rerankRows() {
 	s.scoreRows()
-	for i, d := range s.dist[:len(s.rows)] {
+	dist := s.dist[:len(s.rows)]
+	if t := &s.best; len(t.keys) == 0 && t.k <= widest {
+		t.first(dist, s.rows)
+		dist = nil
+	}
+	for i, d := range dist {
 		if key := pack(d, s.rows[i]); s.best.k > widest {
 			s.best.add(key)
 		} else {
@@ -151,6 +161,17 @@ func (t *nearest) block() int {
 		room = scanBlock // the worst is known after a cut only
 	}
 	return min(max(rerankBlock, room), scanBlock)
+}
+
+// first is insert of the first keys, of different rows.
+func (t *nearest) first(distances []float32, rows []uint32) {
+	n, _ := kernel.Offer(t.keys[:cap(t.keys)], 0, t.k, distances, rows)
+	for n > 0 && t.keys[:n][n-1] >= t.worst {
+		n--
+	}
+	if t.keys = t.keys[:n]; n == t.k {
+		t.worst = t.keys[n-1]
+	}
 }
 
 // insert keeps keys in order, each once, which is right for few.
