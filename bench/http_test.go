@@ -244,15 +244,15 @@ func (w *wire) benchmarkAdd(b *testing.B, form string, clients int) {
 }
 
 // fill makes a collection of so many rows and waits until the time of a query
-// settles, which is when flushes and merges are over: the last comes when the
-// collection has rested for ten seconds.
+// settles, which is when flushes and merges are over: what is left in memory is flushed
+// after 2,000 queries, and the last merge comes ten seconds later.
 func (w *wire) fill(b *testing.B, rows int) string {
 	b.Helper()
 	path, _ := w.create(b)
 	w.add(b, path, w.batches("base64", *httpBatch), rows, 1)
 	requests := w.queries(path, `"include":["distances"]`)
 	best := time.Hour
-	for calm := 0; calm < 26; {
+	for calm := 0; calm < 60; {
 		began := time.Now()
 		w.ask(b, requests[:100], 100, 1)
 		took := time.Since(began)

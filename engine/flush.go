@@ -219,7 +219,9 @@ func (c *Collection) install(s *state, handles []*handle) {
 	s.version = newVersion(handles)
 	c.state.Store(s)
 	c.timed.Store(nil) // or it would keep what is in no memory any more
-	c.jobs.rest.searched.Store(0)
+	if len(handles) < 2 {
+		c.jobs.rest.searched.Store(0)
+	}
 	c.wrote()
 	old.release()
 }

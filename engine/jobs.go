@@ -259,16 +259,16 @@ func (j *jobs) compacter(db *DB) {
 			return // the store is being closed
 		}
 		j.ask(func() { j.rest.settle(c, worth) })
-		if !due {
+		if due == 0 {
 			continue
 		}
-		j.interrupt(nil)
-		did, err := c.compact(j.ctx, c.pickNext)
+		j.makeWay(c, due)
+		_, err = c.compact(j.ctx, c.pickNext)
 		if errors.Is(err, ErrCorrupt) {
 			j.damage(c)
 		}
 		j.finish(db, "compact", err, later(c.scheduleCompact))
-		if did {
+		if err == nil { // when somebody else has merged meanwhile, too: what is left may be worth one merge at rest
 			c.scheduleCompact()
 		}
 	}
@@ -295,18 +295,21 @@ func (j *jobs) nextCompact(db *DB) *Collection {
 	return c
 }
 
-// look tells whether a merge is due, and whether one will be worth it at rest.
-func (c *Collection) look(ctx context.Context) (due, worth bool, err error) {
+// look tells how many rows the merge has that is due, 0 when there is none, and
+// whether one will be worth it at rest.
+func (c *Collection) look(ctx context.Context) (due int, worth bool, err error) {
 	if err := c.db.catMu.lock(ctx); err != nil {
-		return false, false, err
+		return 0, false, err
 	}
 	segments := c.manifest.segments
 	c.db.catMu.Unlock()
 	if c.usable() != nil || c.db.failed() != nil {
-		return false, false, nil
+		return 0, false, nil
 	}
-	due = len(c.pickNext(segments)) > 0
-	return due, !due && len(c.pickRest(segments)) > 0, nil
+	for _, i := range c.pickNext(segments) {
+		due += int(segments[i].info.Rows)
+	}
+	return due, due == 0 && len(c.pickRest(segments)) > 0, nil
 }
 
 // damage leaves a collection alone of which a merge has met damage.
@@ -314,6 +317,7 @@ func (j *jobs) damage(c *Collection) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	c.jobs.damaged = true
+	j.rest.forget(c)
 }
 
 // relieve flushes the largest memtables while all together are over the

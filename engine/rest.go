@@ -10,9 +10,10 @@ import (
 
 // A collection that nobody writes to comes to rest: what due leaves of it is
 // merged into one segment, when that is worth it (see worthOne). Nobody waits
-// for such a merge, so it is given up for any that is due, and begun again
-// after another rest, each time a longer one: a large collection beside one
-// that is always written to would otherwise be read and thrown away for ever,
+// for such a merge, so it is given up for one that is due and not small beside it,
+// for whoever erases or puts the collection under new keys, and begun again
+// after another rest, from the second time on after longer ones: a large collection
+// beside one that is always written to would otherwise be read and thrown away for ever,
 // and on a full disk every attempt takes the room of others.
 
 // defaultRest is how long a collection has not been written to when it rests.
@@ -39,7 +40,7 @@ type resting struct {
 // collectionRest is what is known of one collection.
 type collectionRest struct {
 	wrote    atomic.Int64 // when its records or segments changed last
-	searched atomic.Int64 // segments beyond one that queries have looked into since these changed
+	searched atomic.Int64 // segments beyond one that queries have looked into since there was one
 
 	// Guarded by jobs.mu.
 	queued bool
@@ -146,12 +147,33 @@ func (r *resting) begin(db *DB, c *Collection) {
 	})
 }
 
-// interrupt ends the merge of a collection that rests: there is one that is
-// due, or, with c, its collection is no more.
+// smallBeside: a merge that is due goes on beside one at rest that has so many times
+// its rows.
+const smallBeside = 8
+
+// makeWay ends the merge of a collection that rests for one of c that is due and has
+// so many rows, unless that is small.
+func (j *jobs) makeWay(c *Collection, rows int) {
+	j.mu.Lock()
+	of := j.rest.merged
+	j.mu.Unlock()
+	if of == nil {
+		return
+	}
+	all := 0
+	for _, h := range of.state.Load().version.segments {
+		all += int(h.info.Rows)
+	}
+	if of == c || rows > all/smallBeside {
+		j.interrupt(of)
+	}
+}
+
+// interrupt ends the merge of c, if it is merged because it rests.
 func (j *jobs) interrupt(c *Collection) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if r := &j.rest; r.merged != nil && (c == nil || c == r.merged) {
+	if r := &j.rest; r.merged == c {
 		r.stop()
 	}
 }

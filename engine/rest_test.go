@@ -164,10 +164,10 @@ func TestRestPaidByQueries(t *testing.T) {
 		addRows(t, c, 2900, 1)
 		check(t, db.Flush(t.Context()))
 		later(3, "a new segment")
-		ask(2900, nil)
-		later(3, "one too few again: a segment of one row costs nothing")
 		ask(1, nil)
-		later(1, "enough")
+		later(3, "one too few again: there is a row more")
+		ask(1, nil)
+		later(1, "enough, with those before the segment of one row")
 		wantAll(t, c, 2901)
 		check(t, db.Close())
 	})
@@ -192,6 +192,24 @@ func TestRestFlushes(t *testing.T) {
 			t.Errorf("%d rows are in memory, where nothing was to be merged", s.rows)
 		}
 		wantAll(t, c, 2900)
+		check(t, db.Close())
+	})
+}
+
+// What queries have paid is not forgotten when rows in memory are flushed first.
+func TestRestFlushesPaid(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := restOptions
+		o.GraphMin = 100
+		db, _ := newDB(t, o)
+		c := parted(t, db, "c", 3700, 300)
+		for range 4500 {
+			_, err := c.Query(t.Context(), []float32{1, 1}, 3, nil)
+			check(t, err)
+		}
+		addRows(t, c, 4000, 101)
+		time.Sleep(3 * defaultRest)
+		wantSegments(t, c, 1, "at rest")
 		check(t, db.Close())
 	})
 }
@@ -250,7 +268,56 @@ func TestRestYields(t *testing.T) {
 	})
 }
 
-// A flush after which nothing is due gives nothing up.
+// What is due is merged by somebody else while the compacter waits for its turn: what
+// is left of it is not forgotten.
+func TestRestAfterErase(t *testing.T) {
+	for range 40 { // collections are erased from in the order of their ids, which are random
+		if restAfterErase(t) {
+			return
+		}
+	}
+	t.Fatal("the erasing never came to the collection first")
+}
+
+func restAfterErase(t *testing.T) (met bool) {
+	synctest.Test(t, func(t *testing.T) {
+		db, fs := newDB(t, restOptions)
+		c, busy := parted(t, db, "c", 1200, 280), parted(t, db, "busy", 200)
+		stalls := map[int64]chan struct{}{2: make(chan struct{}), 3: make(chan struct{})}
+		var created atomic.Int64
+		fs.Hook(func(op faultfs.Op, name string) {
+			if op == faultfs.OpCreate && strings.HasPrefix(name, "tmp/") {
+				if stall := stalls[created.Add(1)]; stall != nil {
+					<-stall
+				}
+			}
+		})
+		// The compacter is busy with another collection: that is the second file.
+		addRows(t, busy, 200, 150)
+		check(t, db.Flush(t.Context()))
+		synctest.Wait()
+		ids := make([]string, 310)
+		for i := range ids {
+			ids[i] = fmt.Sprint(i)
+		}
+		_, err := c.Delete(t.Context(), Selection{IDs: ids})
+		check(t, err)
+		erased := make(chan error, 1)
+		go func() { erased <- db.EraseNow(t.Context(), nil) }()
+		synctest.Wait()
+		met = created.Load() == 3
+		close(stalls[2])
+		synctest.Wait() // it sees what is due, and waits for the erasing
+		close(stalls[3])
+		check(t, <-erased)
+		time.Sleep(3 * defaultRest)
+		wantSegments(t, c, 1, "at rest")
+		check(t, db.Close())
+	})
+	return met
+}
+
+// A flush after which nothing is due, or little, gives nothing up.
 func TestRestGoesOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db, fs := newDB(t, restOptions)
@@ -258,6 +325,7 @@ func TestRestGoesOn(t *testing.T) {
 		reached, release := stallMerge(fs)
 		<-reached
 		parted(t, db, "other", 500)
+		wantSegments(t, parted(t, db, "small", 170, 150), 1, "what is due, and small")
 		addRows(t, c, 2600, 10)
 		synctest.Wait()
 		release()

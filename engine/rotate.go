@@ -394,6 +394,7 @@ func (v *convergence) count() error {
 
 // collection writes the collection's segments again that are under old keys.
 func (v *convergence) collection(ctx context.Context, c *Collection) error {
+	v.db.jobs.interrupt(c)
 	if err := c.jobs.one.lock(ctx); err != nil {
 		return err
 	}

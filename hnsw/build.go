@@ -53,6 +53,7 @@ type worker struct {
 	grid   *grid
 	query  []int8 // the row that distances are measured from
 	ones   []int8
+	sums   [2]int32
 	bias   int32 // of it
 	point  []float32
 	panel  panel

@@ -90,7 +90,7 @@ func (w *worker) sumsOf(code []byte) (squares, sum int32) {
 	}
 	w.query = slices.Grow(w.query[:0], n)[:n]
 	kernel.Signed8(w.query, code)
-	var out [2]int32 // Σ (s+128) s and Σ (s+128)
+	out := &w.sums // Σ (s+128) s and Σ (s+128)
 	kernel.Dot8Rows(w.query, code, n, firstRow, out[:1])
 	kernel.Dot8Rows(w.ones[:n], code, n, firstRow, out[1:])
 	sum = out[1] - 128*int32(n)

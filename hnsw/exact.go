@@ -42,7 +42,7 @@ func (s *Scratch) exact(rows int, allowed []uint64) {
 	s.trace.Plan = "exact"
 	s.rows = s.rows[:0]
 	s.dist = slices.Grow(s.dist[:0], scanBlock)[:scanBlock]
-	if s.best.k <= widest {
+	if s.best.k <= takeMost {
 		s.pool.reset(s.best.k)
 	}
 	if allowed == nil {
@@ -52,7 +52,7 @@ func (s *Scratch) exact(rows int, allowed []uint64) {
 	} else {
 		s.exactSet(rows, allowed)
 	}
-	if s.best.k <= widest {
+	if s.best.k <= takeMost {
 		s.collect()
 		return
 	}
@@ -62,7 +62,7 @@ func (s *Scratch) exact(rows int, allowed []uint64) {
 // take keeps the nearest of rows, which come in ascending order, by their distances.
 // Both lists lose their content.
 func (s *Scratch) take(distances []float32, rows []uint32) {
-	if s.best.k > widest {
+	if s.best.k > takeMost {
 		for i, d := range distances {
 			s.best.add(pack(d, rows[i]))
 		}
@@ -71,13 +71,17 @@ func (s *Scratch) take(distances []float32, rows []uint32) {
 	for p := &s.pool; len(rows) > 0; {
 		n := min(len(rows), takeBlock)
 		d, r := distances[:n], rows[:n]
-		if p.n == p.limit {
-			d, r = less(d, r, p.below()) // most rows, soon
+		if below := p.below(); p.n == p.limit && below == below { // nearer than what is no number is everything
+			d, r = less(d, r, below) // most rows, soon
 		}
 		p.n, _ = kernel.Offer(p.keys, p.n, p.limit, d, r)
 		distances, rows = distances[n:], rows[n:]
 	}
 }
+
+// takeMost is the most rows that exact searches keep in order: of rows that come nearer and
+// nearer every one moves all others.
+const takeMost = 128
 
 // takeBlock is how many rows are taken before the next are held to what is known then.
 const takeBlock = 64
@@ -87,6 +91,7 @@ func (s *Scratch) exactSet(rows int, allowed []uint64) {
 	for w := 0; w < len(allowed) && (w%16 > 0 && s.err == nil || s.goesOn()); w++ {
 		word := allowed[w]
 		if word == math.MaxUint64 && (w+1)*64 <= rows && s.vectors.Touch == nil {
+			s.exactRows() // those before come first
 			s.exactRange(w*64, w*64+64)
 			continue
 		}

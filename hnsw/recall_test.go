@@ -219,6 +219,52 @@ func TestAnswerSize(t *testing.T) {
 	}
 }
 
+// TestExactTies: rows that are equal, and such whose distance is no number, go by row
+// wherever a filter lets them through.
+func TestExactTies(t *testing.T) {
+	const n = 256
+	equal := make([][]float32, n)
+	strange := make([][]float32, n)
+	for i := range equal {
+		equal[i] = []float32{1, float32(i % 3)}
+		strange[i] = []float32{1, float32(i) / n}
+		if i < 63 {
+			strange[i] = []float32{3e38, 3e38}
+		}
+	}
+	all64 := ^uint64(0)
+	for _, allowed := range [][]uint64{nil, {1 << 3, all64, all64, 0}, {all64, 7, all64, 1 << 60}, {all64 << 1, all64, 1, all64}} {
+		for _, m := range metrics {
+			for name, rows := range map[string][][]float32{"equal": equal, "no numbers": strange} {
+				v := matrix(m, rows, 2, 0)
+				for _, k := range []int{1, 2, 5, 63, 64, 100, takeMost, takeMost + 1, n} {
+					q := []float32{2, -2}
+					var keys []uint64
+					dist := make([]float32, 1)
+					s := scorer{}
+					s.aim(&v, q)
+					for r := range uint32(n) {
+						if allowed == nil || has(allowed, r) {
+							s.score([]uint32{r}, dist)
+							keys = append(keys, pack(dist[0], r))
+						}
+					}
+					slices.Sort(keys)
+					got := all(Exact(nil, v, Query{Vector: q, K: k, Allowed: allowed}, nil))
+					if len(got) != min(k, len(keys)) {
+						t.Fatalf("%s, %v: %d rows", name, m, len(got))
+					}
+					for i, hit := range got {
+						if hit.Row != nodeOf(keys[i]) {
+							t.Fatalf("%s, %v, k %d: place %d has row %d at %v, not %d at %v", name, m, k, i, hit.Row, hit.Distance, nodeOf(keys[i]), distanceOf(keys[i]))
+						}
+					}
+				}
+			}
+		}
+	}
+}
+
 // TestExact compares the scan with a plain sort.
 func TestExact(t *testing.T) {
 	const n, dim = 1500, 5

@@ -29,8 +29,8 @@ const (
 	// processor has near.
 	packedVectors = 2 << 20
 	// The copy of a code takes packedFixed and its numbers of the time that
-	// packedNumbers stand for: that of a code here and there. One of a vector takes
-	// packedVector where searches walk over vectors.
+	// packedNumbers stand for: that of a code here and there, which grows with the numbers
+	// too. One of a vector takes packedVector, where searches walk over vectors.
 	packedNumbers = 3200
 	packedFixed   = 512
 	packedVector  = 1280
@@ -118,7 +118,7 @@ func (q *Query) cost(matches int) int {
 	}
 	numbers := packedVector
 	if codec := q.Subset.graph.codec; codec != nil {
-		numbers = packedFixed + codec.Width()
+		numbers = min(packedFixed+codec.Width(), packedVector)
 	}
 	return int(int64(matches) * int64(numbers) / packedNumbers)
 }
@@ -127,6 +127,11 @@ func (q *Query) cost(matches int) int {
 func (s *Scratch) inPacked(q *Query, k int) {
 	u := q.Subset
 	q.Subset, q.Allowed = nil, nil
+	defer func() {
+		for i := range s.hops {
+			s.hops[i].Forget() // the copies may be given up while s is kept
+		}
+	}()
 	if u.vectors.Data != nil {
 		s.vectors = u.vectors
 	} else {
@@ -136,9 +141,6 @@ func (s *Scratch) inPacked(q *Query, k int) {
 	s.trace.Plan = "packed"
 	for i, key := range s.best.keys { // in the same order
 		s.best.keys[i] = key>>32<<32 | uint64(u.rows[nodeOf(key)])<<1
-	}
-	for i := range s.hops {
-		s.hops[i].Forget() // the copies may be given up while s is kept
 	}
 }
 

@@ -70,3 +70,22 @@ func TestOfferGuardPage(t *testing.T) {
 		})
 	}
 }
+
+// TestPanelsGuardPage scores panels where the query, the codes and what belongs to them
+// end before memory that nobody may touch.
+func TestPanelsGuardPage(t *testing.T) {
+	r := rand.New(rand.NewPCG(71, 72))
+	for _, bits := range []int{2, 4, 8} {
+		for _, blocks := range []int{1, 2, 3, 5, 8, 17} {
+			s := newScene(r, guardedMemory(t), 20, bits, blocks)
+			for _, n := range []int{1, 16, 17, 48} {
+				p, of := somePanels(r, &s, n)
+				data, meta := guardedOf[byte](t, len(p.data)), guardedOf[Meta](t, len(p.meta))
+				copy(data, p.data)
+				copy(meta, p.meta)
+				p.data, p.meta = data, meta
+				checkPanels(t, &s, p, of, 0, 64, float32(math.Inf(1)))
+			}
+		}
+	}
+}

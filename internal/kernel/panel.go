@@ -86,7 +86,8 @@ const BoundRows = panelRows
 
 // ScorePanels works out the keys of rows first to first+n, or fewer where they end. It
 // returns those that are less than below, with their rows, ascending, which are valid
-// until the next call. first and n are multiples of 16, n is RangeMost at most.
+// until the next call. first and n are multiples of 16, n is RangeMost at most. A call of
+// assembly reads one panel at least, of the widest codes a megabyte.
 func (h *Hop) ScorePanels(first, n int, below float32) (keys []float32, rows []uint32) {
 	p := h.panels
 	roomFor(n, RangeMost)
