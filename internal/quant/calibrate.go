@@ -64,6 +64,7 @@ func (c *Codec) trials(s *sample) []trial {
 		t.exact[t.row] = math.MaxFloat32
 		t.near = smallest(t.exact, t.wanted)
 		t.query.point = t.query.point[:cap(t.query.point)]
+		t.query.square = kernel.Dot(t.query.point, t.query.point)
 	}
 	return list
 }

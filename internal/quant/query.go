@@ -50,7 +50,7 @@ func (c *Codec) Aim(dst *Query, x []float32) {
 	c.round(dst)
 }
 
-// round sets what follows from the point and the gain.
+// round sets what follows from the point, its square and the gain.
 func (c *Codec) round(dst *Query) {
 	n := min(len(dst.point), c.Width())
 	dst.Codes = slices.Grow(dst.Codes[:0], n)[:n]
@@ -63,24 +63,24 @@ func (c *Codec) round(dst *Query) {
 
 	// Two errors that know nothing of each other: of the row's grid along the
 	// query, and of the query's rounding along the row's levels.
-	dst.square = kernel.Dot(dst.point, dst.point)
 	dst.grid, dst.rounding = c.noise.row, scale*scale/12*c.noise.query
 	dst.Slack = dst.slack(dst.square)
 }
 
-// aimPoint sets the point of the query, the gain, Offset and Factor.
+// aimPoint sets the point of the query, its square, the gain, Offset and Factor.
 func (c *Codec) aimPoint(dst *Query, x []float32) {
 	if c.metric == kernel.IP {
 		dst.point = c.direction(dst.point, x)
 		length := float64(norm(x)) * float64(c.unit)
 		dst.Factor = finite(length)
 		dst.Offset = finite(1 - length*float64(kernel.Dot(dst.point[:c.dim], c.mean)))
-		dst.gain = 1
+		dst.gain, dst.square = 1, kernel.Dot(dst.point, dst.point)
 		return
 	}
 	dst.gain = 2
 	dst.point = c.Point(dst.point, x)
-	square := float64(kernel.Dot(dst.point, dst.point))
+	dst.square = kernel.Dot(dst.point, dst.point)
+	square := float64(dst.square)
 	factor := float64(c.unit) * float64(c.unit)
 	if c.metric == kernel.Cosine {
 		factor = 0.5

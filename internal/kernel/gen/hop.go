@@ -36,7 +36,7 @@ func hops() {
 	gatherRows()
 	prefetch()
 	numbers := numbersTable()
-	wide, narrow := avx512{numbers: numbers}, avx2{squeeze: squeezeTable(), numbers: numbers}
+	wide, narrow := avx512{numbers: numbers}, avx2{squeeze: squeezeTable(), numbers: numbers, ones: onesTable()}
 	for _, i := range []isa{wide, narrow} {
 		for _, bits := range []int{2, 4, 8} {
 			writeScore(bits, i)

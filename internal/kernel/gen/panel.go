@@ -199,15 +199,21 @@ func (i avx512) panelKeep(p *panel) {
 }
 
 var (
-	ylong    = [2]reg.VecPhysical{reg.Y0, reg.Y1}                        // of eight rows each, in 32 bits
-	yshort   = [2][2]reg.VecPhysical{{reg.Y2, reg.Y3}, {reg.Y4, reg.Y5}} // by half of a byte, of eight rows each, in 16
-	ynumbers = [4]reg.VecPhysical{reg.Y8, reg.Y9, reg.Y10, reg.Y11}
-	ysixteen = reg.Y13
+	ylong      = [2]reg.VecPhysical{reg.Y0, reg.Y1}                        // of eight rows each, in 32 bits
+	yshort     = [2][2]reg.VecPhysical{{reg.Y2, reg.Y3}, {reg.Y4, reg.Y5}} // by half of a byte, of eight rows each, in 16
+	ynumbers   = [4]reg.VecPhysical{reg.Y8, reg.Y9, reg.Y10, reg.Y11}
+	ysixteen   = reg.Y13
+	yhighPanel = reg.Y13 // of levels of two bits
 )
 
 func (a avx2) panelConstants(p *panel) {
-	a.constants(min(p.bits, 4))
-	if p.bits == 8 {
+	loadMask(min(p.bits, 4), ymask)
+	VPCMPEQW(yones, yones, yones)
+	VPSRLW(operand.Imm(15), yones, yones)
+	switch p.bits {
+	case 2:
+		VPSLLD(operand.Imm(2), ymask, yhighPanel)
+	case 8:
 		VPSLLW(operand.Imm(4), yones, ysixteen)
 	}
 }
@@ -220,14 +226,17 @@ func (avx2) panelClear() {
 	}
 }
 
-// panelBlock adds products in 16 bits, eight of 15 and 128, or 32 of 3 and 128, for a
-// sum. Levels of 8 bits are two of 4 whose numbers of the query are the same.
-func (avx2) panelBlock(p *panel) {
+// panelBlock adds products in 16 bits, eight of 15 and 128 for a sum. Levels of 8 bits are two of 4 whose numbers of the query are the same.
+func (a avx2) panelBlock(p *panel) {
+	if p.bits == 2 {
+		a.panelPairs(p)
+		return
+	}
 	planes, width, sums := 8/p.bits, p.bits, 1
 	if p.bits == 8 {
 		planes, width, sums = 2, 4, 2
 	}
-	room := map[int]int{2: 8, 4: 4, 8: 8}[p.bits] // columns
+	room := map[int]int{4: 4, 8: 8}[p.bits] // columns
 	for c := range columns {
 		VPBROADCASTD(p.numbersOf(c, 0), ynumbers[0])
 		for plane := 1; plane < planes && sums == 1; plane++ {
@@ -261,6 +270,43 @@ func (avx2) panelBlock(p *panel) {
 				VPMADDWD([]reg.VecPhysical{yones, ysixteen}[s], y, y)
 				VPADDD(y, ylong[h], ylong[h])
 			}
+		}
+	}
+}
+
+// panelPairs is panelBlock for levels of two bits, see pairs: eight sums of 12 and 128
+// have room.
+func (avx2) panelPairs(p *panel) {
+	const room = 4 // columns
+	for c := range columns {
+		for plane := range 4 {
+			VPBROADCASTD(p.numbersOf(c, plane), ynumbers[plane])
+		}
+		for h, long := range ylong {
+			VMOVDQU(at(p.codes, columnBytes*c+half*h), reg.Y6)
+			for plane := range 4 {
+				mask, sum := ymask, yshort[0][h]
+				if plane%2 == 1 {
+					mask, sum = yhighPanel, yshort[1][h]
+				}
+				if plane == 2 {
+					VPSRLW(operand.Imm(4), reg.Y6, reg.Y6)
+				}
+				VPAND(mask, reg.Y6, reg.Y7)
+				if c%room == 0 && plane < 2 {
+					VPMADDUBSW(ynumbers[plane], reg.Y7, sum)
+					continue
+				}
+				VPMADDUBSW(ynumbers[plane], reg.Y7, reg.Y7)
+				VPADDW(reg.Y7, sum, sum)
+			}
+			if c%room < room-1 {
+				continue
+			}
+			VPSRAW(operand.Imm(2), yshort[1][h], yshort[1][h])
+			VPADDW(yshort[1][h], yshort[0][h], yshort[0][h])
+			VPMADDWD(yones, yshort[0][h], yshort[0][h])
+			VPADDD(yshort[0][h], long, long)
 		}
 	}
 }

@@ -10,7 +10,7 @@ import (
 // of 4 bits leave room for eight such sums, and a block makes four; levels of
 // 8 bits do not fit and are widened first.
 type avx2 struct {
-	squeeze, numbers, numbers64, expand operand.Mem // see the functions that make them
+	squeeze, numbers, numbers64, expand, ones operand.Mem // see the functions that make them
 }
 
 const half = 32 // bytes of a register
@@ -21,15 +21,62 @@ var (
 	yplanes = [4]reg.VecPhysical{reg.Y8, reg.Y9, reg.Y12, reg.Y13} // of the query
 	ymask   = reg.Y14
 	yones   = reg.Y15
+
+	// where levels have two bits
+	yhigh     = [group]reg.VecPhysical{reg.Y8, reg.Y9, reg.Y10, reg.Y11}
+	yhighMask = reg.Y15
 )
 
 func (avx2) name() string { return "AVX2" }
 
-func (avx2) constants(bits int) {
-	if bits < 8 {
+func (a avx2) constants(bits int) {
+	switch {
+	case bits == 2:
+		a.pairConstants()
+	case bits < 8:
 		loadMask(bits, ymask)
 		VPCMPEQW(yones, yones, yones)
 		VPSRLW(operand.Imm(15), yones, yones)
+	}
+}
+
+// pairConstants are those of block where levels have two bits.
+func (avx2) pairConstants() {
+	loadMask(2, ymask)
+	VPSLLD(operand.Imm(2), ymask, yhighMask)
+}
+
+// pairs is block for levels of two bits. Those of odd planes are multiplied where they
+// are: their products are four times as large, and have sums of their own. Numbers of
+// the query come from memory: registers are used up.
+func (a avx2) pairs(s *score) {
+	for h := range 2 {
+		for k, row := range s.rows {
+			VMOVDQU(indexed(row, s.offset, 1, half*h), reg.Y12)
+			for p := range 4 {
+				number := indexed(s.query, s.offset, 4, codeBlock*p+half*h)
+				mask, sum := ymask, yshorts[k]
+				if p%2 == 1 {
+					mask, sum = yhighMask, yhigh[k]
+				}
+				if p == 2 {
+					VPSRLW(operand.Imm(4), reg.Y12, reg.Y12)
+				}
+				VPAND(mask, reg.Y12, reg.Y13)
+				if h == 0 && p < 2 {
+					VPMADDUBSW(number, reg.Y13, sum)
+					continue
+				}
+				VPMADDUBSW(number, reg.Y13, reg.Y13)
+				VPADDW(reg.Y13, sum, sum)
+			}
+		}
+	}
+	for k, y := range yshorts {
+		VPSRAW(operand.Imm(2), yhigh[k], yhigh[k])
+		VPADDW(yhigh[k], y, y)
+		VPMADDWD(a.ones, y, y)
+		VPADDD(y, ysums[k], ysums[k])
 	}
 }
 
@@ -40,8 +87,12 @@ func (avx2) clear() {
 }
 
 func (a avx2) block(s *score) {
-	if s.bits == 8 {
+	switch s.bits {
+	case 8:
 		a.wide(s)
+		return
+	case 2:
+		a.pairs(s)
 		return
 	}
 	planes := 8 / s.bits
@@ -101,6 +152,15 @@ func (a avx2) keep(keys, rows operand.Mem, mask reg.GPVirtual) {
 	VPERMILPS(reg.X1, reg.X2, reg.X2)
 	VMOVUPS(reg.X0, keys)
 	VMOVDQU(reg.X2, rows)
+}
+
+// onesTable has sixteen words that are 1.
+func onesTable() operand.Mem {
+	m := GLOBL("ones", 8|16) // RODATA|NOPTR
+	for i := range 16 {
+		DATA(2*i, operand.U16(1))
+	}
+	return m
 }
 
 // squeezeTable has, for every set of four lanes, the lanes of the set in
