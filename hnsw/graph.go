@@ -39,9 +39,9 @@ type Graph struct {
 	entrySeat int // seat of entry, -1 when no row has one
 
 	seats []seatWord // of 64 rows each
-	// high are the rows of highLevel or more, the lowest level whose codes are few,
-	// and highCodes copies of these: a search compares all of them. None when it
-	// begins otherwise.
+	// high are the rows of highLevel or more, the lowest level that has few, and
+	// highCodes copies of the first bytes of their codes: a search compares all of them.
+	// None when it begins otherwise.
 	high      []uint32
 	highLevel int
 	highCodes *kernel.Panels
@@ -86,11 +86,13 @@ func (g *Graph) Fits(m kernel.Metric, dim int) error {
 // product compares.
 const longRows = 8192
 
-// So many rows, of so many bytes of codes, a search compares at once rather than to
-// walk through the highest levels: that takes as long, and does not lose its way.
+// So many rows, by so many bytes of their codes, a search compares at once rather than to
+// walk through the highest levels: that takes less time, and does not lose its way. The
+// rotation has made all numbers alike, so that a part of them says where to begin.
 const (
-	highRows  = 512
-	highBytes = 96 << 10
+	highRows  = 1024
+	highBytes = 64
+	highFew   = 4 // of them are compared by whole codes
 )
 
 // setFirst finds what a search begins with: the longest rows, or those of the
@@ -102,9 +104,8 @@ func (g *Graph) setFirst() {
 	case g.uneven:
 		g.long, g.longLevel = g.rowsFrom(longRows)
 	case !g.grouped && !g.plain && g.codec != nil && g.top() > 0:
-		most := min(highRows, highBytes/g.codes.Stride)
-		if high, level := g.rowsFrom(most); len(high) <= most {
-			g.high, g.highLevel, g.highCodes = high, level, kernel.NewPanels(&g.codes, high)
+		if high, level := g.rowsFrom(highRows); len(high) <= highRows {
+			g.high, g.highLevel, g.highCodes = high, level, kernel.NewPanels(&g.codes, min(g.codes.Stride, highBytes), high)
 		}
 	}
 }

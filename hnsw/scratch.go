@@ -17,6 +17,7 @@ type Scratch struct {
 	visited   []uint64
 	bridged   []uint64 // rows that are not allowed and whose links were looked at
 	pool      pool
+	few       pool // what a search begins from
 	list      list
 	hops      [2]kernel.Hop // one is being gathered while the other waits to be scored
 	rows      []uint32

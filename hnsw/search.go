@@ -156,41 +156,45 @@ func (g *Graph) enter(s *Scratch) {
 		g.enterByLength(s)
 		return
 	}
-	h, p, level := &s.hops[0], &s.pool, g.top()
+	h, p, level, entry := &s.hops[0], &s.pool, g.top(), g.entry
 	if len(g.high) > 0 {
-		g.enterHigh(s)
-		level = g.highLevel - 1
+		entry, level = g.nearestHigh(s), g.highLevel-1
 	}
-	if len(g.high) == 0 {
-		s.mark(g.entry)
-		h.Add(g.entry)
-		if s.offer(h); p.n == 0 {
-			p.insert(pack(float32(math.Inf(1)), g.entry)) // its code is too far away for a number: begin from it all the same
-		}
+	s.mark(entry)
+	h.Add(entry)
+	if s.offer(h); p.n == 0 {
+		p.insert(pack(float32(math.Inf(1)), entry)) // its code is too far away for a number: begin from it all the same
 	}
 	for ; level > 0; level-- {
 		g.climb(s, level, g.beam())
 	}
 }
 
-// enterHigh compares the rows of the highest levels and offers the nearest. The
-// others are not marked: the walk may come to them.
-func (g *Graph) enterHigh(s *Scratch) {
-	h, n := &s.hops[0], len(g.high)
-	h.AimPanels(g.highCodes, s.query.Codes, s.query.Mul, s.query.Sub)
-	nearest, below := 0, float32(math.Inf(1))
+// nearestHigh compares the rows of the highest levels by a part of their codes, and the
+// nearest few by all, and returns the nearest. No row is marked: the walk may come to them.
+func (g *Graph) nearestHigh(s *Scratch) uint32 {
+	h, q, p, n := &s.hops[0], &s.query, &s.few, len(g.high)
+	width := g.highCodes.Width()
+	mul, sub := g.codec.Part(q, width)
+	h.AimPanels(g.highCodes, q.Codes[:width], mul, sub)
+	p.reset(highFew)
 	s.trace.Scored += n
 	for first, size := 0, scanFirst; first < n; first, size = first+size, min(2*size, kernel.RangeMost) {
-		keys, at := h.ScorePanels(first, size, below)
-		for i, key := range keys {
-			if key < below {
-				nearest, below = int(at[i]), key
-			}
+		keys, at := h.ScorePanels(first, size, p.below())
+		p.n, _ = kernel.Offer(p.keys, p.n, p.limit, keys, at)
+	}
+	h.Aim(&g.codes, q.Codes, q.Mul, q.Sub, s.visited)
+	for _, key := range p.keys[:p.n] {
+		h.Add(g.high[nodeOf(key)])
+	}
+	nearest, below := g.high[0], float32(math.Inf(1))
+	keys, rows := h.Score(below)
+	for i, key := range keys {
+		if key < below {
+			nearest, below = rows[i], key
 		}
 	}
-	h.Aim(&g.codes, s.query.Codes, s.query.Mul, s.query.Sub, s.visited)
-	s.mark(g.high[nearest])
-	s.pool.insert(pack(below, g.high[nearest]))
+	return nearest
 }
 
 // beam is how many of the nearest rows are expanded at each upper level. Below

@@ -78,7 +78,7 @@ func (g *Graph) Subset(v Vectors, allowed []uint64, vectors bool, most int) (*Su
 func (g *Graph) only(rows []uint32) *Graph {
 	u := &Graph{rows: len(rows), entrySeat: -1, codec: g.codec, coarsest: g.coarsest}
 	if g.codec != nil {
-		u.copies = kernel.NewPanels(&g.codes, rows)
+		u.copies = kernel.NewPanels(&g.codes, g.codes.Stride, rows)
 	}
 	return u
 }

@@ -179,7 +179,7 @@ func TestSubsetOf(t *testing.T) {
 // TestHigh: the rows of the highest levels that a search begins with are those of
 // the lowest level that has few, and it finds no less than from the entry.
 func TestHigh(t *testing.T) {
-	const n, dim = 12000, 24
+	const n, dim = 12000, 260 // of 4 bits, these are three blocks
 	base, held := split(clustered(75, n+200, dim), 200)
 	v := matrix(kernel.L2, base, dim, 0)
 	for _, m := range []int{4, 16} {
@@ -205,6 +205,24 @@ func TestHigh(t *testing.T) {
 			if got, want := g.seat(row), slices.Index(g.seatRow, row); got != want {
 				t.Fatalf("M %d: row %d has seat %d, not %d", m, row, got, want)
 			}
+		}
+		right := 0
+		var s Scratch
+		for _, x := range held {
+			all(g.Search(nil, v, Query{Vector: x, K: 1, EF: 10}, &s)) // it is aimed
+			s.aim(v, &Query{Vector: x})
+			s.aimCodes(g)
+			keys := make([]uint64, len(g.high))
+			for i, row := range g.high {
+				keys[i] = pack(kernel.L2Squared(x, v.row(row)), row)
+			}
+			slices.Sort(keys)
+			if row := g.nearestHigh(&s); slices.IndexFunc(keys, func(key uint64) bool { return nodeOf(key) == row }) < max(1, len(keys)/50) {
+				right++
+			}
+		}
+		if right < len(held)*9/10 {
+			t.Errorf("M %d: one of the nearest of %d rows is found for %d of %d", m, len(g.high), right, len(held))
 		}
 		from := recall(t, search, g, v, held, 10, 20, nil)
 		g.high = nil

@@ -27,10 +27,11 @@ func PanelBytes(n, stride int) int {
 	return (n + panelRows - 1) / panelRows * panelRows * (stride + 8)
 }
 
-// NewPanels copies the codes of rows, in this order. It panics when one is no row.
-func NewPanels(c *Codes, rows []uint32) *Panels {
+// NewPanels copies the first stride bytes of the codes of rows, in this order: all of
+// them, or fewer blocks of 64. It panics when one is no row.
+func NewPanels(c *Codes, stride int, rows []uint32) *Panels {
 	whole := (len(rows) + panelRows - 1) / panelRows * panelRows
-	p := &Panels{bits: c.Bits, stride: c.Stride, rows: len(rows), data: make([]byte, whole*c.Stride), meta: make([]Meta, whole)}
+	p := &Panels{bits: c.Bits, stride: stride, rows: len(rows), data: make([]byte, whole*stride), meta: make([]Meta, whole)}
 	for i := range p.meta {
 		if i >= len(rows) {
 			p.meta[i].A = float32(math.Inf(1))
@@ -38,14 +39,17 @@ func NewPanels(c *Codes, rows []uint32) *Panels {
 		}
 		r := int(rows[i])
 		p.meta[i] = c.Meta[r]
-		code := c.Data[r*c.Stride:][:c.Stride]
-		to := p.data[i/panelRows*panelRows*c.Stride+i%panelRows*4:]
+		code := c.Data[r*c.Stride:][:c.Stride][:stride]
+		to := p.data[i/panelRows*panelRows*stride+i%panelRows*4:]
 		for at := 0; at < len(code); at += 4 {
 			binary.NativeEndian.PutUint32(to[at*panelRows:], binary.NativeEndian.Uint32(code[at:]))
 		}
 	}
 	return p
 }
+
+// Width is how many numbers a query for them has.
+func (p *Panels) Width() int { return p.stride * 8 / p.bits }
 
 // Len is the number of rows.
 func (p *Panels) Len() int { return p.rows }

@@ -52,7 +52,7 @@ func somePanels(r *rand.Rand, s *scene, n int) (*Panels, []uint32) {
 	for i := range of {
 		of[i] = uint32(r.IntN(len(s.codes.Meta)))
 	}
-	return NewPanels(&s.codes, of), of
+	return NewPanels(&s.codes, s.codes.Stride, of), of
 }
 
 func TestScorePanels(t *testing.T) {
@@ -73,6 +73,23 @@ func TestScorePanels(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestPanelsPart: panels of the first blocks of codes are those of shorter codes.
+func TestPanelsPart(t *testing.T) {
+	r := rand.New(rand.NewPCG(73, 74))
+	for _, bits := range []int{2, 4, 8} {
+		s := newScene(r, heap(), 50, bits, 3)
+		of := []uint32{3, 0, 49, 7, 7}
+		p := NewPanels(&s.codes, 128, of)
+		short := s
+		short.query = s.query[:p.Width()]
+		short.codes.Stride, short.codes.Data = 128, nil
+		for row := range 50 {
+			short.codes.Data = append(short.codes.Data, s.codes.Data[row*192:][:128]...)
+		}
+		checkPanels(t, &short, p, of, 0, 16, float32(math.Inf(1)))
 	}
 }
 
@@ -127,7 +144,7 @@ func TestScorePanelsOutside(t *testing.T) {
 		"between": func() { aimed().ScorePanels(8, 16, 0) },
 		"part":    func() { aimed().ScorePanels(0, 8, 0) },
 		"query":   func() { new(Hop).AimPanels(p, s.query[:64], 1, 0) },
-		"no row":  func() { NewPanels(&s.codes, []uint32{20}) },
+		"no row":  func() { NewPanels(&s.codes, 64, []uint32{20}) },
 		"not aimed": func() {
 			h := new(Hop)
 			s.aim(h)
@@ -152,7 +169,7 @@ func TestScorePanelsOutside(t *testing.T) {
 			t.Errorf("rows from %d on, of 300", first)
 		}
 	}
-	empty := NewPanels(&s.codes, nil)
+	empty := NewPanels(&s.codes, 64, nil)
 	h.AimPanels(empty, s.query, 1, 0)
 	if keys, _ := h.ScorePanels(0, 16, 0); len(keys) != 0 || empty.Bytes() != 0 {
 		t.Error("rows of none")

@@ -67,6 +67,19 @@ func (c *Codec) round(dst *Query) {
 	dst.Slack = dst.slack(dst.square)
 }
 
+// Part is Mul and Sub for sums over the first numbers of a code, so many, a multiple of
+// 64: for estimates as if the others were like these, as the rotation makes them.
+func (c *Codec) Part(q *Query, numbers int) (mul, sub float32) {
+	if numbers >= c.levels() {
+		return q.Mul, q.Sub
+	}
+	ones := c.ones[:numbers]
+	kernel.Dot8Rows(q.Codes[:numbers], ones, numbers, q.first[:], q.sum[:])
+	more := float32(c.coded()) / float32(numbers)
+	top := float32(int(1)<<c.bits - 1)
+	return q.Mul * more, -q.Mul / 2 * top * float32(q.sum[0]) * more
+}
+
 // aimPoint sets the point of the query, its square, the gain, Offset and Factor.
 func (c *Codec) aimPoint(dst *Query, x []float32) {
 	if c.metric == kernel.IP {
