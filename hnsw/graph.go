@@ -86,13 +86,13 @@ func (g *Graph) Fits(m kernel.Metric, dim int) error {
 // product compares.
 const longRows = 8192
 
-// So many rows, by so many bytes of their codes, a search compares at once rather than to
+// So many rows, by so many numbers of their codes or more, a search compares at once rather than to
 // walk through the highest levels: that takes less time, and does not lose its way. The
 // rotation has made all numbers alike, so that a part of them says where to begin.
 const (
-	highRows  = 1024
-	highBytes = 64
-	highFew   = 4 // of them are compared by whole codes
+	highRows    = 1024
+	highNumbers = 128
+	highFew     = 4 // of them are compared by whole codes
 )
 
 // setFirst finds what a search begins with: the longest rows, or those of the
@@ -105,7 +105,8 @@ func (g *Graph) setFirst() {
 		g.long, g.longLevel = g.rowsFrom(longRows)
 	case !g.grouped && !g.plain && g.codec != nil && g.top() > 0:
 		if high, level := g.rowsFrom(highRows); len(high) <= highRows {
-			g.high, g.highLevel, g.highCodes = high, level, kernel.NewPanels(&g.codes, min(g.codes.Stride, highBytes), high)
+			part := min(max(highNumbers*g.codes.Bits/8, 64), g.codes.Stride)
+			g.high, g.highLevel, g.highCodes = high, level, kernel.NewPanels(&g.codes, part, high)
 		}
 	}
 }

@@ -33,18 +33,21 @@ func (g *Graph) scan(s *Scratch, k int, allowed []uint64) {
 	})
 }
 
-// scanCopies is scan for so few copies that comparing all again takes less time than
-// a list of some.
+// scanCopies is scan for few copies: it lists what was near enough for the pool when it came,
+// which is all that is needed where there is one batch.
 func (g *Graph) scanCopies(s *Scratch) {
-	h, p := &s.hops[0], &s.pool
+	h, p, l := &s.hops[0], &s.pool, &s.list
 	below := float32(math.Inf(1))
 	if p.limit <= kernel.BoundRows { // so that of the first rows too only few are offered
 		h.ScorePanels(0, kernel.RangeMost, -below)
 		below = math.Nextafter32(h.Bound(), below)
 	}
+	l.below = below
 	for first := 0; first < g.rows && s.goesOn(); first += kernel.RangeMost {
-		keys, rows := h.ScorePanels(first, kernel.RangeMost, min(below, p.below()))
+		l.below = min(l.below, p.below())
+		keys, rows := h.ScorePanels(first, kernel.RangeMost, l.below)
 		p.n, _ = kernel.Offer(p.keys, p.n, p.limit, keys, rows)
+		l.add(keys, rows)
 	}
 	s.trace.Scored += g.rows
 }
@@ -118,12 +121,12 @@ func (g *Graph) listBelow(s *Scratch, last float32) float32 {
 }
 
 // relist reads the vectors of listed rows that may be among the best, beside
-// those that were in the pool, or of all such where copies are compared again. It
-// reports whether no others may be.
+// those that were in the pool. It reports whether no others may be. Few copies are
+// compared again where the list does not go so far.
 func (g *Graph) relist(s *Scratch) bool {
 	l, e := &s.list, g.margin(s)
 	switch {
-	case g.fewCopies():
+	case g.fewCopies() && !(e.beyond <= l.below):
 		for first := 0; first < g.rows && s.goesOn(); first += kernel.RangeMost {
 			keys, rows := s.hops[0].ScorePanels(first, kernel.RangeMost, e.beyond)
 			g.rerankListed(s, &e, keys, rows)
@@ -154,7 +157,7 @@ func (g *Graph) rerankListed(s *Scratch, e *margin, keys []float32, rows []uint3
 	}
 }
 
-// fewCopies reports whether a scan makes no list.
+// fewCopies reports whether comparing all again takes less time than listing many.
 func (g *Graph) fewCopies() bool {
 	return g.copies != nil && g.rows*g.codec.Width() <= copiesAgain
 }
