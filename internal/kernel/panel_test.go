@@ -118,9 +118,7 @@ func TestScorePanelsMeta(t *testing.T) {
 	r := rand.New(rand.NewPCG(65, 66))
 	s := newScene(r, heap(), 20, 4, 1)
 	inf, nan := float32(math.Inf(1)), float32(math.NaN())
-	for i, m := range []Meta{{nan, 1}, {1, nan}, {inf, 1}, {-inf, 1}, {1, inf}, {1, -inf}, {inf, -inf}} {
-		s.codes.Meta[i] = m
-	}
+	copy(s.codes.Meta, []Meta{{nan, 1}, {1, nan}, {inf, 1}, {-inf, 1}, {1, inf}, {1, -inf}, {inf, -inf}})
 	p, of := somePanels(r, &s, 90)
 	for _, mul := range []float32{1, 0, inf, nan} {
 		s.mul = mul

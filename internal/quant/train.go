@@ -33,7 +33,7 @@ func (o Options) check() error {
 const (
 	sampleRows    = 4096
 	sampleShare   = 8
-	sampleFew     = 1024
+	sampleFew     = 2048
 	sampleNumbers = 1 << 22
 	sampleLeast   = 256
 )
