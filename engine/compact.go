@@ -113,6 +113,7 @@ func pickAll(segments []segmentState) []int {
 // compaction is one merge on its way.
 type compaction struct {
 	c       *Collection
+	all     bool           // inputs were all segments of the collection
 	inputs  []segmentState // with the deletions that the merge drops
 	readers []*segment.Reader
 	info    segment.Info // Rows 0: nothing is left
@@ -136,7 +137,7 @@ func (c *Collection) compact(ctx context.Context, pick picker) (did bool, err er
 	if len(chosen) == 0 {
 		return false, nil
 	}
-	w := &compaction{c: c}
+	w := &compaction{c: c, all: len(chosen) == len(m.segments)}
 	for _, i := range chosen {
 		r, err := v.reader(i)
 		if err != nil {
@@ -280,6 +281,9 @@ func (w *compaction) publish(out *segment.Reader) error {
 		handles, deads = append(handles, w.out), append(deads, newDeletions(dead))
 	}
 	s.dead = deads
+	if w.all { // a segment may have come meanwhile, which nobody has searched
+		c.jobs.rest.searched.Store(0)
+	}
 	c.install(&s, handles)
 	return nil
 }

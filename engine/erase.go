@@ -270,9 +270,9 @@ func (r *erasing) collection(ctx context.Context, c *Collection) error {
 // without those rows too.
 func (r *erasing) rewrite(ctx context.Context, x *erasedRecords) error {
 	var todo map[uint64]bool
-	r.db.jobs.interrupt(x.c)
 	for {
 		var picked segmentState
+		r.db.jobs.interrupt(x.c)
 		did, err := x.c.compact(ctx, func(segments []segmentState) []int {
 			if todo == nil {
 				todo = map[uint64]bool{}

@@ -219,9 +219,6 @@ func (c *Collection) install(s *state, handles []*handle) {
 	s.version = newVersion(handles)
 	c.state.Store(s)
 	c.timed.Store(nil) // or it would keep what is in no memory any more
-	if len(handles) < 2 {
-		c.jobs.rest.searched.Store(0)
-	}
 	c.wrote()
 	old.release()
 }

@@ -95,7 +95,7 @@ func growth(by []sized) float64 {
 
 // worthOne tells whether segments that due leaves as they are, of a collection
 // that rests, are worth to be merged into one. searched is how many segments
-// beyond one its queries have looked into since there was but one.
+// beyond one its queries have looked into since all were merged into one.
 //
 // It is when enough is new: afterwards all is in one segment, so what lies
 // outside of the largest, or is dead, has come and gone since, and each such

@@ -40,7 +40,7 @@ type resting struct {
 // collectionRest is what is known of one collection.
 type collectionRest struct {
 	wrote    atomic.Int64 // when its records or segments changed last
-	searched atomic.Int64 // segments beyond one that queries have looked into since there was one
+	searched atomic.Int64 // segments beyond one that queries have looked into since all were merged
 
 	// Guarded by jobs.mu.
 	queued bool

@@ -214,6 +214,29 @@ func TestRestFlushesPaid(t *testing.T) {
 	})
 }
 
+// What queries have paid is spent with the merge, when a segment comes meanwhile too.
+func TestRestPaidOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		db, fs := newDB(t, restOptions)
+		c := parted(t, db, "c", 6000, 800)
+		for range 7200 {
+			_, err := c.Query(t.Context(), []float32{1, 1}, 3, nil)
+			check(t, err)
+		}
+		reached, release := stallMerge(fs)
+		<-reached
+		addRows(t, c, 6800, 260) // for which nothing is due
+		go func() {
+			time.Sleep(time.Second)
+			release()
+		}()
+		check(t, db.Flush(t.Context()))
+		time.Sleep(10 * defaultRest)
+		wantSegments(t, c, 2, "nobody has paid for another merge")
+		check(t, db.Close())
+	})
+}
+
 // stallMerge holds the next merge at its beginning until release is called, or
 // whatever is written next; others go on.
 func stallMerge(fs *faultfs.FS) (reached chan struct{}, release func()) {
