@@ -449,6 +449,7 @@ func TestRotateDiskFull(t *testing.T) {
 	c := newCollection(t, db, "c")
 	check(t, c.Upsert(ctx, rec("1", 1)))
 	check(t, db.Compact(ctx))
+	db.jobs.stop() // or what looks after the open for a change that was begun goes on with this one
 	full := fs.Inject(faultfs.Rule{Op: faultfs.OpWrite, Path: "log/*.wal", Fault: faultfs.Short, Forever: true})
 	var seen RotateProgress
 	if err := db.RotateKeys(ctx, func(p RotateProgress) { seen = p }); !errors.Is(err, ErrDiskFull) || db.Err() != nil {
