@@ -9,8 +9,8 @@ import (
 )
 
 // A collection that nobody writes to comes to rest: what due leaves of it is
-// merged into one segment, when that is worth it (see worthOne). Nobody waits
-// for such a merge, so it is given up for one that is due and not small beside it,
+// merged into one segment, when that is worth it (see worthOne). Nothing depends
+// on such a merge, so it is given up for one that is due and not small beside it,
 // for whoever erases or puts the collection under new keys, and begun again
 // after another rest, from the second time on after longer ones: a large collection
 // beside one that is always written to would otherwise be read and thrown away for ever,
@@ -173,7 +173,12 @@ func (j *jobs) makeWay(c *Collection, rows int) {
 func (j *jobs) interrupt(c *Collection) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if r := &j.rest; r.merged == c {
+	j.rest.interrupt(c)
+}
+
+// interrupt is that of jobs where jobs.mu is held.
+func (r *resting) interrupt(c *Collection) {
+	if r.merged == c {
 		r.stop()
 	}
 }
@@ -181,9 +186,9 @@ func (j *jobs) interrupt(c *Collection) {
 // left is told of a collection that was deleted.
 func (j *jobs) left(c *Collection) {
 	j.mu.Lock()
+	defer j.mu.Unlock()
 	j.rest.forget(c)
-	j.mu.Unlock()
-	j.interrupt(c)
+	j.rest.interrupt(c)
 }
 
 // rest merges what rests into one segment. Rows in memory that queries would

@@ -51,10 +51,10 @@ type builder struct {
 // A worker is the memory of one goroutine of a build.
 type worker struct {
 	grid   *grid
-	query  []int8 // the row that distances are measured from
-	ones   []int8
-	sums   [2]int32
-	bias   int32 // of it
+	query  []int8   // the row that distances are measured from
+	ones   []int8   // as many as sumsOf needed
+	sums   [2]int32 // its results
+	bias   int32    // of it
 	point  []float32
 	panel  panel
 	quad   quad

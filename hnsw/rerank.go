@@ -115,16 +115,17 @@ func (e *margin) tooFar(key, step float32) bool {
 // order only after a cut.
 func (s *Scratch) rerankRows() {
 	s.scoreRows()
-	dist := s.dist[:len(s.rows)]
-	if t := &s.best; len(t.keys) == 0 && t.k <= widest {
+	dist, t := s.dist[:len(s.rows)], &s.best
+	switch {
+	case t.k > widest:
+		for i, d := range dist {
+			t.add(pack(d, s.rows[i]))
+		}
+	case len(t.keys) == 0:
 		t.first(dist, s.rows)
-		dist = nil
-	}
-	for i, d := range dist {
-		if key := pack(d, s.rows[i]); s.best.k > widest {
-			s.best.add(key)
-		} else {
-			s.best.insert(key)
+	default:
+		for i, d := range dist {
+			t.insert(pack(d, s.rows[i]))
 		}
 	}
 	s.rows = s.rows[:0]

@@ -12,17 +12,27 @@ type hopForm struct {
 	// score works out the keys of rows first to last of the batch, writes
 	// those below h.below with their rows to place out and on, and returns
 	// the place after them. The last row is repeated behind the batch.
-	score func(h *Hop, first, last, out int) int
+	score byWidth
 	// offer is Offer for checked arguments and at most poolMost entries.
 	offer func(pool []uint64, n, limit int, keys []float32, rows []uint32) (int, int)
-	// panels is score for panels from to to, instead of rows of the batch. What lies
-	// behind the last row is not below anything.
-	panels func(h *Hop, from, to, out int) int
+	// panels is score for panels first to last, instead of rows of the batch. What
+	// lies behind the last row is not below anything.
+	panels byWidth
 	// prefetch is Prefetch; the slice is not empty.
 	prefetch func(s []uint32)
 }
 
-var hopGeneric = hopForm{gatherGeneric, scoreGeneric, offerGeneric, panelsGeneric, prefetchGeneric}
+// byWidth is a kernel for levels of 2, of 4 and of 8 bits.
+type byWidth [3]func(h *Hop, first, last, out int) int
+
+func (k *byWidth) of(h *Hop) func(h *Hop, first, last, out int) int { return k[h.bits>>2] }
+
+// anyWidth is a kernel that looks at the width itself.
+func anyWidth(kernel func(h *Hop, first, last, out int) int) byWidth {
+	return byWidth{kernel, kernel, kernel}
+}
+
+var hopGeneric = hopForm{gatherGeneric, anyWidth(scoreGeneric), offerGeneric, anyWidth(panelsGeneric), prefetchGeneric}
 
 // A Hop holds the rows that one step of a search scores: a batch. Rows are
 // gathered first and scored later, so that the codes, whose fetching Gather
@@ -130,9 +140,9 @@ func (h *Hop) Score(below float32) (keys []float32, rows []uint32) {
 		end[0] = h.rows[h.n-1]
 	}
 	out := 0
-	piece := max(4, preemptAfter/h.stride&^3)
+	score, piece := active.score.of(h), max(4, preemptAfter/h.stride&^3)
 	for first := 0; first < h.n; first += piece {
-		out = active.score(h, first, min(first+piece, h.n), out)
+		out = score(h, first, min(first+piece, h.n), out)
 	}
 	h.n = 0
 	return h.keys[:out], h.rows[:out]

@@ -1113,12 +1113,12 @@ next_block:
 	MOVQ         R9, ret+32(FP)
 	RET
 
-// func panels2AVX512(h *Hop, from int, to int, out int) int
+// func panels2AVX512(h *Hop, first int, last int, out int) int
 // Requires: AVX, AVX512F, AVX512VNNI, POPCNT
 TEXT ·panels2AVX512(SB), NOSPLIT, $0-40
 	MOVQ         h+0(FP), AX
-	MOVQ         from+8(FP), DI
-	MOVQ         to+16(FP), R8
+	MOVQ         first+8(FP), DI
+	MOVQ         last+16(FP), R8
 	MOVQ         out+24(FP), R9
 	SHLQ         $0x04, DI
 	SHLQ         $0x04, R8
@@ -1342,12 +1342,12 @@ next_block:
 	MOVQ          R9, ret+32(FP)
 	RET
 
-// func panels4AVX512(h *Hop, from int, to int, out int) int
+// func panels4AVX512(h *Hop, first int, last int, out int) int
 // Requires: AVX, AVX512F, AVX512VNNI, POPCNT
 TEXT ·panels4AVX512(SB), NOSPLIT, $0-40
 	MOVQ         h+0(FP), AX
-	MOVQ         from+8(FP), DI
-	MOVQ         to+16(FP), R8
+	MOVQ         first+8(FP), DI
+	MOVQ         last+16(FP), R8
 	MOVQ         out+24(FP), R9
 	SHLQ         $0x04, DI
 	SHLQ         $0x04, R8
@@ -1503,12 +1503,12 @@ next_block:
 	MOVQ          R9, ret+32(FP)
 	RET
 
-// func panels8AVX512(h *Hop, from int, to int, out int) int
+// func panels8AVX512(h *Hop, first int, last int, out int) int
 // Requires: AVX, AVX512F, AVX512VNNI, POPCNT
 TEXT ·panels8AVX512(SB), NOSPLIT, $0-40
 	MOVQ         h+0(FP), AX
-	MOVQ         from+8(FP), DI
-	MOVQ         to+16(FP), R8
+	MOVQ         first+8(FP), DI
+	MOVQ         last+16(FP), R8
 	MOVQ         out+24(FP), R9
 	SHLQ         $0x04, DI
 	SHLQ         $0x04, R8
@@ -1611,12 +1611,12 @@ next_block:
 	MOVQ          R9, ret+32(FP)
 	RET
 
-// func panels2AVX2(h *Hop, from int, to int, out int) int
+// func panels2AVX2(h *Hop, first int, last int, out int) int
 // Requires: AVX, AVX2, POPCNT
 TEXT ·panels2AVX2(SB), NOSPLIT, $0-40
 	MOVQ         h+0(FP), AX
-	MOVQ         from+8(FP), DI
-	MOVQ         to+16(FP), R8
+	MOVQ         first+8(FP), DI
+	MOVQ         last+16(FP), R8
 	MOVQ         out+24(FP), R9
 	SHLQ         $0x04, DI
 	SHLQ         $0x04, R8
@@ -2284,12 +2284,12 @@ none1:
 	MOVQ R9, ret+32(FP)
 	RET
 
-// func panels4AVX2(h *Hop, from int, to int, out int) int
+// func panels4AVX2(h *Hop, first int, last int, out int) int
 // Requires: AVX, AVX2, POPCNT
 TEXT ·panels4AVX2(SB), NOSPLIT, $0-40
 	MOVQ         h+0(FP), AX
-	MOVQ         from+8(FP), DI
-	MOVQ         to+16(FP), R8
+	MOVQ         first+8(FP), DI
+	MOVQ         last+16(FP), R8
 	MOVQ         out+24(FP), R9
 	SHLQ         $0x04, DI
 	SHLQ         $0x04, R8
@@ -2724,12 +2724,12 @@ none1:
 	MOVQ R9, ret+32(FP)
 	RET
 
-// func panels8AVX2(h *Hop, from int, to int, out int) int
+// func panels8AVX2(h *Hop, first int, last int, out int) int
 // Requires: AVX, AVX2, POPCNT
 TEXT ·panels8AVX2(SB), NOSPLIT, $0-40
 	MOVQ         h+0(FP), AX
-	MOVQ         from+8(FP), DI
-	MOVQ         to+16(FP), R8
+	MOVQ         first+8(FP), DI
+	MOVQ         last+16(FP), R8
 	MOVQ         out+24(FP), R9
 	SHLQ         $0x04, DI
 	SHLQ         $0x04, R8

@@ -94,7 +94,7 @@ TEXT ·scoreDot(SB), NOSPLIT, $0-40
 	BGT eight7
 	WORD $0x4f00e5ff // movi v31.16b, 15
 
-rows8:
+rows9:
 	LDPW (R7), (R21, R22)
 	LDPW 8(R7), (R23, R24)
 	ADD $16, R7
@@ -113,7 +113,7 @@ rows8:
 	MOVD R20, R15
 	LSR $6, R5, R19
 
-blocks9:
+blocks10:
 	FLDPQ 0(R15), (F16, F17)
 	FLDPQ 32(R15), (F18, F19)
 	FLDPQ 64(R15), (F20, F21)
@@ -196,7 +196,7 @@ blocks9:
 	ADD $64, R14
 	ADD $128, R15
 	SUBS $1, R19, R19
-	BNE blocks9
+	BNE blocks10
 	// V16: A and V17: B of the four rows
 	FMOVD (R6)(R21<<3), F16
 	FMOVD (R6)(R22<<3), F17
@@ -222,43 +222,43 @@ blocks9:
 	WORD $0x6ea0e541 // fcmgt v1.4s, v10.4s, v0.4s
 	WORD $0x6eb0a822 // umaxv s2, v1.4s
 	WORD $0x1e260059 // fmov w25, s2
-	CBZW R25, next10
+	CBZW R25, next11
 	VST1 V0.S[0], (R8)
 	MOVW R21, (R9)
 	WORD $0x0e043c39 // umov w25, v1.s[0]
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 	CMP $1, R10
-	BLE next10
+	BLE next11
 	VST1 V0.S[1], (R8)
 	MOVW R22, (R9)
 	WORD $0x0e0c3c39 // umov w25, v1.s[1]
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 	CMP $2, R10
-	BLE next10
+	BLE next11
 	VST1 V0.S[2], (R8)
 	MOVW R23, (R9)
 	WORD $0x0e143c39 // umov w25, v1.s[2]
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 	CMP $3, R10
-	BLE next10
+	BLE next11
 	VST1 V0.S[3], (R8)
 	MOVW R24, (R9)
 	WORD $0x0e1c3c39 // umov w25, v1.s[3]
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 
-next10:
+next11:
 	SUBS $4, R10, R10
-	BGT rows8
-	JMP none5
+	BGT rows9
+	JMP end8
 
 two6:
 	WORD $0x4f00e47f // movi v31.16b, 3
 
-rows11:
+rows12:
 	LDPW (R7), (R21, R22)
 	LDPW 8(R7), (R23, R24)
 	ADD $16, R7
@@ -277,7 +277,7 @@ rows11:
 	MOVD R20, R15
 	LSR $6, R5, R19
 
-blocks12:
+blocks13:
 	FLDPQ 0(R15), (F16, F17)
 	FLDPQ 64(R15), (F18, F19)
 	FLDPQ 128(R15), (F20, F21)
@@ -460,7 +460,7 @@ blocks12:
 	ADD $64, R14
 	ADD $256, R15
 	SUBS $1, R19, R19
-	BNE blocks12
+	BNE blocks13
 	// V16: A and V17: B of the four rows
 	FMOVD (R6)(R21<<3), F16
 	FMOVD (R6)(R22<<3), F17
@@ -486,38 +486,38 @@ blocks12:
 	WORD $0x6ea0e541 // fcmgt v1.4s, v10.4s, v0.4s
 	WORD $0x6eb0a822 // umaxv s2, v1.4s
 	WORD $0x1e260059 // fmov w25, s2
-	CBZW R25, next13
+	CBZW R25, next14
 	VST1 V0.S[0], (R8)
 	MOVW R21, (R9)
 	WORD $0x0e043c39 // umov w25, v1.s[0]
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 	CMP $1, R10
-	BLE next13
+	BLE next14
 	VST1 V0.S[1], (R8)
 	MOVW R22, (R9)
 	WORD $0x0e0c3c39 // umov w25, v1.s[1]
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 	CMP $2, R10
-	BLE next13
+	BLE next14
 	VST1 V0.S[2], (R8)
 	MOVW R23, (R9)
 	WORD $0x0e143c39 // umov w25, v1.s[2]
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 	CMP $3, R10
-	BLE next13
+	BLE next14
 	VST1 V0.S[3], (R8)
 	MOVW R24, (R9)
 	WORD $0x0e1c3c39 // umov w25, v1.s[3]
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 
-next13:
+next14:
 	SUBS $4, R10, R10
-	BGT rows11
-	JMP none5
+	BGT rows12
+	JMP end8
 
 eight7:
 	WORD $0x4f04e41f // movi v31.16b, 128
@@ -526,7 +526,7 @@ eight7:
 	LSR $6, R5, R19
 	MOVD R20, R15
 
-bias14:
+bias15:
 	FLDPQ 0(R15), (F16, F17)
 	FLDPQ 32(R15), (F18, F19)
 	WORD $0x4e9097e0 // sdot v0.4s, v31.16b, v16.16b
@@ -535,12 +535,12 @@ bias14:
 	WORD $0x4e9397e1 // sdot v1.4s, v31.16b, v19.16b
 	ADD $64, R15
 	SUBS $1, R19, R19
-	BNE bias14
+	BNE bias15
 	WORD $0x4f00040b // movi v11.4s, 0
 	WORD $0x4ea18400 // add v0.4s, v0.4s, v1.4s
 	WORD $0x6ea0856b // sub v11.4s, v11.4s, v0.4s
 
-rows15:
+rows16:
 	LDPW (R7), (R21, R22)
 	LDPW 8(R7), (R23, R24)
 	ADD $16, R7
@@ -563,7 +563,7 @@ rows15:
 	MOVD R20, R15
 	LSR $6, R5, R19
 
-blocks16:
+blocks17:
 	FLDPQ 0(R15), (F16, F17)
 	FLDPQ 32(R15), (F18, F19)
 	FLDPQ 0(R11), (F24, F25)
@@ -612,7 +612,7 @@ blocks16:
 	ADD $64, R14
 	ADD $64, R15
 	SUBS $1, R19, R19
-	BNE blocks16
+	BNE blocks17
 	// V16: A and V17: B of the four rows
 	FMOVD (R6)(R21<<3), F16
 	FMOVD (R6)(R22<<3), F17
@@ -638,37 +638,39 @@ blocks16:
 	WORD $0x6ea0e541 // fcmgt v1.4s, v10.4s, v0.4s
 	WORD $0x6eb0a822 // umaxv s2, v1.4s
 	WORD $0x1e260059 // fmov w25, s2
-	CBZW R25, next17
+	CBZW R25, next18
 	VST1 V0.S[0], (R8)
 	MOVW R21, (R9)
 	WORD $0x0e043c39 // umov w25, v1.s[0]
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 	CMP $1, R10
-	BLE next17
+	BLE next18
 	VST1 V0.S[1], (R8)
 	MOVW R22, (R9)
 	WORD $0x0e0c3c39 // umov w25, v1.s[1]
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 	CMP $2, R10
-	BLE next17
+	BLE next18
 	VST1 V0.S[2], (R8)
 	MOVW R23, (R9)
 	WORD $0x0e143c39 // umov w25, v1.s[2]
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 	CMP $3, R10
-	BLE next17
+	BLE next18
 	VST1 V0.S[3], (R8)
 	MOVW R24, (R9)
 	WORD $0x0e1c3c39 // umov w25, v1.s[3]
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 
-next17:
+next18:
 	SUBS $4, R10, R10
-	BGT rows15
+	BGT rows16
+
+end8:
 
 none5:
 	ADD $Hop_rows, R0, R7
@@ -677,11 +679,11 @@ none5:
 	MOVD R9, ret+32(FP)
 	RET
 
-// func panelsDot(h *Hop, from int, to int, out int) int
+// func panelsDot(h *Hop, first int, last int, out int) int
 TEXT ·panelsDot(SB), NOSPLIT, $0-40
 	MOVD h+0(FP), R0
-	MOVD from+8(FP), R1
-	MOVD to+16(FP), R2
+	MOVD first+8(FP), R1
+	MOVD last+16(FP), R2
 	MOVD out+24(FP), R3
 	MOVD Hop_codes(R0), R4
 	MOVD Hop_stride(R0), R5
@@ -692,7 +694,7 @@ TEXT ·panelsDot(SB), NOSPLIT, $0-40
 	ADD $Hop_keys, R0, R8
 	ADD R3<<2, R8, R8
 	SUBS R1, R2, R10
-	BLE none18
+	BLE none19
 	LSL $4, R1, R21
 	MADD R5, R4, R21, R4
 	ADD R21<<3, R6, R6
@@ -704,15 +706,15 @@ TEXT ·panelsDot(SB), NOSPLIT, $0-40
 	WORD $0x4e04054a // dup v10.4s, v10.s[0]
 	MOVW Hop_bits(R0), R25
 	CMP $4, R25
-	BLT two19
-	BGT eight20
+	BLT two20
+	BGT eight21
 	WORD $0x4f00e5fd // movi v29.16b, 15
 	ADD $(Hop_least+0), R0, R23
 	FLDPQ (R23), (F25, F26)
 	ADD $(Hop_least+32), R0, R23
 	FLDPQ (R23), (F27, F28)
 
-panels22:
+panels23:
 	WORD $0x4f000400 // movi v0.4s, 0
 	WORD $0x4f000401 // movi v1.4s, 0
 	WORD $0x4f000402 // movi v2.4s, 0
@@ -720,10 +722,10 @@ panels22:
 	MOVD R20, R15
 	LSR $6, R5, R19
 
-blocks23:
+blocks24:
 	MOVD $4, R16
 
-fours24:
+fours25:
 	FMOVQ 0(R15), F16
 	FMOVQ 64(R15), F17
 	FLDPQ 0(R4), (F12, F13)
@@ -801,10 +803,10 @@ fours24:
 	ADD $256, R4
 	ADD $16, R15
 	SUBS $1, R16, R16
-	BNE fours24
+	BNE fours25
 	ADD $64, R15
 	SUBS $1, R19, R19
-	BNE blocks23
+	BNE blocks24
 	FLDPQ 0(R6), (F16, F17)
 	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
 	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
@@ -817,7 +819,7 @@ fours24:
 	WORD $0x6ea0e554 // fcmgt v20.4s, v10.4s, v0.4s
 	WORD $0x6eb0aa95 // umaxv s21, v20.4s
 	WORD $0x1e2602b9 // fmov w25, s21
-	CBZW R25, next25
+	CBZW R25, next26
 	VST1 V0.S[0], (R8)
 	ADD $0, R21, R22
 	MOVW R22, (R9)
@@ -843,7 +845,7 @@ fours24:
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 
-next25:
+next26:
 	FLDPQ 32(R6), (F16, F17)
 	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
 	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
@@ -856,7 +858,7 @@ next25:
 	WORD $0x6ea1e554 // fcmgt v20.4s, v10.4s, v1.4s
 	WORD $0x6eb0aa95 // umaxv s21, v20.4s
 	WORD $0x1e2602b9 // fmov w25, s21
-	CBZW R25, next26
+	CBZW R25, next27
 	VST1 V1.S[0], (R8)
 	ADD $4, R21, R22
 	MOVW R22, (R9)
@@ -882,7 +884,7 @@ next25:
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 
-next26:
+next27:
 	FLDPQ 64(R6), (F16, F17)
 	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
 	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
@@ -895,7 +897,7 @@ next26:
 	WORD $0x6ea2e554 // fcmgt v20.4s, v10.4s, v2.4s
 	WORD $0x6eb0aa95 // umaxv s21, v20.4s
 	WORD $0x1e2602b9 // fmov w25, s21
-	CBZW R25, next27
+	CBZW R25, next28
 	VST1 V2.S[0], (R8)
 	ADD $8, R21, R22
 	MOVW R22, (R9)
@@ -921,7 +923,7 @@ next26:
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 
-next27:
+next28:
 	FLDPQ 96(R6), (F16, F17)
 	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
 	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
@@ -934,7 +936,7 @@ next27:
 	WORD $0x6ea3e554 // fcmgt v20.4s, v10.4s, v3.4s
 	WORD $0x6eb0aa95 // umaxv s21, v20.4s
 	WORD $0x1e2602b9 // fmov w25, s21
-	CBZW R25, next28
+	CBZW R25, next29
 	VST1 V3.S[0], (R8)
 	ADD $12, R21, R22
 	MOVW R22, (R9)
@@ -960,21 +962,21 @@ next27:
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 
-next28:
+next29:
 	ADD $128, R6
 	ADD $16, R21
 	SUBS $1, R10, R10
-	BGT panels22
-	JMP end21
+	BGT panels23
+	JMP end22
 
-two19:
+two20:
 	WORD $0x4f00e47d // movi v29.16b, 3
 	ADD $(Hop_least+0), R0, R23
 	FLDPQ (R23), (F25, F26)
 	ADD $(Hop_least+32), R0, R23
 	FLDPQ (R23), (F27, F28)
 
-panels29:
+panels30:
 	WORD $0x4f000400 // movi v0.4s, 0
 	WORD $0x4f000401 // movi v1.4s, 0
 	WORD $0x4f000402 // movi v2.4s, 0
@@ -982,10 +984,10 @@ panels29:
 	MOVD R20, R15
 	LSR $6, R5, R19
 
-blocks30:
+blocks31:
 	MOVD $4, R16
 
-fours31:
+fours32:
 	FMOVQ 0(R15), F16
 	FMOVQ 64(R15), F17
 	FMOVQ 128(R15), F18
@@ -1161,10 +1163,10 @@ fours31:
 	ADD $256, R4
 	ADD $16, R15
 	SUBS $1, R16, R16
-	BNE fours31
+	BNE fours32
 	ADD $192, R15
 	SUBS $1, R19, R19
-	BNE blocks30
+	BNE blocks31
 	FLDPQ 0(R6), (F16, F17)
 	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
 	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
@@ -1177,7 +1179,7 @@ fours31:
 	WORD $0x6ea0e554 // fcmgt v20.4s, v10.4s, v0.4s
 	WORD $0x6eb0aa95 // umaxv s21, v20.4s
 	WORD $0x1e2602b9 // fmov w25, s21
-	CBZW R25, next32
+	CBZW R25, next33
 	VST1 V0.S[0], (R8)
 	ADD $0, R21, R22
 	MOVW R22, (R9)
@@ -1203,7 +1205,7 @@ fours31:
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 
-next32:
+next33:
 	FLDPQ 32(R6), (F16, F17)
 	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
 	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
@@ -1216,7 +1218,7 @@ next32:
 	WORD $0x6ea1e554 // fcmgt v20.4s, v10.4s, v1.4s
 	WORD $0x6eb0aa95 // umaxv s21, v20.4s
 	WORD $0x1e2602b9 // fmov w25, s21
-	CBZW R25, next33
+	CBZW R25, next34
 	VST1 V1.S[0], (R8)
 	ADD $4, R21, R22
 	MOVW R22, (R9)
@@ -1242,7 +1244,7 @@ next32:
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 
-next33:
+next34:
 	FLDPQ 64(R6), (F16, F17)
 	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
 	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
@@ -1255,7 +1257,7 @@ next33:
 	WORD $0x6ea2e554 // fcmgt v20.4s, v10.4s, v2.4s
 	WORD $0x6eb0aa95 // umaxv s21, v20.4s
 	WORD $0x1e2602b9 // fmov w25, s21
-	CBZW R25, next34
+	CBZW R25, next35
 	VST1 V2.S[0], (R8)
 	ADD $8, R21, R22
 	MOVW R22, (R9)
@@ -1281,7 +1283,7 @@ next33:
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 
-next34:
+next35:
 	FLDPQ 96(R6), (F16, F17)
 	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
 	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
@@ -1294,7 +1296,7 @@ next34:
 	WORD $0x6ea3e554 // fcmgt v20.4s, v10.4s, v3.4s
 	WORD $0x6eb0aa95 // umaxv s21, v20.4s
 	WORD $0x1e2602b9 // fmov w25, s21
-	CBZW R25, next35
+	CBZW R25, next36
 	VST1 V3.S[0], (R8)
 	ADD $12, R21, R22
 	MOVW R22, (R9)
@@ -1320,21 +1322,21 @@ next34:
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 
-next35:
+next36:
 	ADD $128, R6
 	ADD $16, R21
 	SUBS $1, R10, R10
-	BGT panels29
-	JMP end21
+	BGT panels30
+	JMP end22
 
-eight20:
+eight21:
 	WORD $0x4f04e41f // movi v31.16b, 128
 	WORD $0x4f000400 // movi v0.4s, 0
 	WORD $0x4f000401 // movi v1.4s, 0
 	LSR $6, R5, R19
 	MOVD R20, R15
 
-bias36:
+bias37:
 	FLDPQ 0(R15), (F16, F17)
 	FLDPQ 32(R15), (F18, F19)
 	WORD $0x4e9097e0 // sdot v0.4s, v31.16b, v16.16b
@@ -1343,7 +1345,7 @@ bias36:
 	WORD $0x4e9397e1 // sdot v1.4s, v31.16b, v19.16b
 	ADD $64, R15
 	SUBS $1, R19, R19
-	BNE bias36
+	BNE bias37
 	WORD $0x4f00040b // movi v11.4s, 0
 	WORD $0x4ea18400 // add v0.4s, v0.4s, v1.4s
 	WORD $0x6ea0856b // sub v11.4s, v11.4s, v0.4s
@@ -1355,7 +1357,7 @@ bias36:
 	ADD $(Hop_least+32), R0, R23
 	FLDPQ (R23), (F27, F28)
 
-panels37:
+panels38:
 	WORD $0x4f000400 // movi v0.4s, 0
 	WORD $0x4f000401 // movi v1.4s, 0
 	WORD $0x4f000402 // movi v2.4s, 0
@@ -1367,10 +1369,10 @@ panels37:
 	MOVD R20, R15
 	LSR $6, R5, R19
 
-blocks38:
+blocks39:
 	MOVD $4, R16
 
-fours39:
+fours40:
 	FMOVQ 0(R15), F16
 	FLDPQ 0(R4), (F12, F13)
 	FLDPQ 32(R4), (F14, F15)
@@ -1415,9 +1417,9 @@ fours39:
 	ADD $256, R4
 	ADD $16, R15
 	SUBS $1, R16, R16
-	BNE fours39
+	BNE fours40
 	SUBS $1, R19, R19
-	BNE blocks38
+	BNE blocks39
 	FLDPQ 0(R6), (F16, F17)
 	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
 	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
@@ -1430,7 +1432,7 @@ fours39:
 	WORD $0x6ea0e554 // fcmgt v20.4s, v10.4s, v0.4s
 	WORD $0x6eb0aa95 // umaxv s21, v20.4s
 	WORD $0x1e2602b9 // fmov w25, s21
-	CBZW R25, next40
+	CBZW R25, next41
 	VST1 V0.S[0], (R8)
 	ADD $0, R21, R22
 	MOVW R22, (R9)
@@ -1456,7 +1458,7 @@ fours39:
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 
-next40:
+next41:
 	FLDPQ 32(R6), (F16, F17)
 	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
 	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
@@ -1469,7 +1471,7 @@ next40:
 	WORD $0x6ea1e554 // fcmgt v20.4s, v10.4s, v1.4s
 	WORD $0x6eb0aa95 // umaxv s21, v20.4s
 	WORD $0x1e2602b9 // fmov w25, s21
-	CBZW R25, next41
+	CBZW R25, next42
 	VST1 V1.S[0], (R8)
 	ADD $4, R21, R22
 	MOVW R22, (R9)
@@ -1495,7 +1497,7 @@ next40:
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 
-next41:
+next42:
 	FLDPQ 64(R6), (F16, F17)
 	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
 	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
@@ -1508,7 +1510,7 @@ next41:
 	WORD $0x6ea2e554 // fcmgt v20.4s, v10.4s, v2.4s
 	WORD $0x6eb0aa95 // umaxv s21, v20.4s
 	WORD $0x1e2602b9 // fmov w25, s21
-	CBZW R25, next42
+	CBZW R25, next43
 	VST1 V2.S[0], (R8)
 	ADD $8, R21, R22
 	MOVW R22, (R9)
@@ -1534,7 +1536,7 @@ next41:
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 
-next42:
+next43:
 	FLDPQ 96(R6), (F16, F17)
 	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
 	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
@@ -1547,7 +1549,7 @@ next42:
 	WORD $0x6ea3e554 // fcmgt v20.4s, v10.4s, v3.4s
 	WORD $0x6eb0aa95 // umaxv s21, v20.4s
 	WORD $0x1e2602b9 // fmov w25, s21
-	CBZW R25, next43
+	CBZW R25, next44
 	VST1 V3.S[0], (R8)
 	ADD $12, R21, R22
 	MOVW R22, (R9)
@@ -1573,19 +1575,19 @@ next42:
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 
-next43:
+next44:
 	ADD $128, R6
 	ADD $16, R21
 	SUBS $1, R10, R10
-	BGT panels37
+	BGT panels38
 
-end21:
+end22:
 	ADD $(Hop_least+0), R0, R23
 	FSTPQ (F25, F26), (R23)
 	ADD $(Hop_least+32), R0, R23
 	FSTPQ (F27, F28), (R23)
 
-none18:
+none19:
 	ADD $Hop_rows, R0, R7
 	SUB R7, R9, R9
 	LSR $2, R9, R9
@@ -1607,7 +1609,7 @@ TEXT ·scoreMul(SB), NOSPLIT, $0-40
 	ADD $Hop_keys, R0, R8
 	ADD R3<<2, R8, R8
 	SUBS R1, R2, R10
-	BLE none44
+	BLE none45
 	ADD R1<<2, R7, R7
 	FMOVS Hop_mul(R0), F8
 	WORD $0x4e040508 // dup v8.4s, v8.s[0]
@@ -1617,11 +1619,11 @@ TEXT ·scoreMul(SB), NOSPLIT, $0-40
 	WORD $0x4e04054a // dup v10.4s, v10.s[0]
 	MOVW Hop_bits(R0), R25
 	CMP $4, R25
-	BLT two45
-	BGT eight46
+	BLT two46
+	BGT eight47
 	WORD $0x4f00e5ff // movi v31.16b, 15
 
-rows47:
+rows49:
 	LDPW (R7), (R21, R22)
 	LDPW 8(R7), (R23, R24)
 	ADD $16, R7
@@ -1640,7 +1642,7 @@ rows47:
 	MOVD R20, R15
 	LSR $6, R5, R19
 
-blocks48:
+blocks50:
 	FLDPQ 0(R15), (F16, F17)
 	FLDPQ 32(R15), (F18, F19)
 	FLDPQ 64(R15), (F20, F21)
@@ -1763,7 +1765,7 @@ blocks48:
 	ADD $64, R14
 	ADD $128, R15
 	SUBS $1, R19, R19
-	BNE blocks48
+	BNE blocks50
 	// V16: A and V17: B of the four rows
 	FMOVD (R6)(R21<<3), F16
 	FMOVD (R6)(R22<<3), F17
@@ -1789,43 +1791,43 @@ blocks48:
 	WORD $0x6ea0e541 // fcmgt v1.4s, v10.4s, v0.4s
 	WORD $0x6eb0a822 // umaxv s2, v1.4s
 	WORD $0x1e260059 // fmov w25, s2
-	CBZW R25, next49
+	CBZW R25, next51
 	VST1 V0.S[0], (R8)
 	MOVW R21, (R9)
 	WORD $0x0e043c39 // umov w25, v1.s[0]
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 	CMP $1, R10
-	BLE next49
+	BLE next51
 	VST1 V0.S[1], (R8)
 	MOVW R22, (R9)
 	WORD $0x0e0c3c39 // umov w25, v1.s[1]
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 	CMP $2, R10
-	BLE next49
+	BLE next51
 	VST1 V0.S[2], (R8)
 	MOVW R23, (R9)
 	WORD $0x0e143c39 // umov w25, v1.s[2]
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 	CMP $3, R10
-	BLE next49
+	BLE next51
 	VST1 V0.S[3], (R8)
 	MOVW R24, (R9)
 	WORD $0x0e1c3c39 // umov w25, v1.s[3]
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 
-next49:
+next51:
 	SUBS $4, R10, R10
-	BGT rows47
-	JMP none44
+	BGT rows49
+	JMP end48
 
-two45:
+two46:
 	WORD $0x4f00e47f // movi v31.16b, 3
 
-rows50:
+rows52:
 	LDPW (R7), (R21, R22)
 	LDPW 8(R7), (R23, R24)
 	ADD $16, R7
@@ -1844,7 +1846,7 @@ rows50:
 	MOVD R20, R15
 	LSR $6, R5, R19
 
-blocks51:
+blocks53:
 	FLDPQ 0(R15), (F16, F17)
 	FLDPQ 64(R15), (F18, F19)
 	FLDPQ 128(R15), (F20, F21)
@@ -2107,7 +2109,7 @@ blocks51:
 	ADD $64, R14
 	ADD $256, R15
 	SUBS $1, R19, R19
-	BNE blocks51
+	BNE blocks53
 	// V16: A and V17: B of the four rows
 	FMOVD (R6)(R21<<3), F16
 	FMOVD (R6)(R22<<3), F17
@@ -2133,47 +2135,47 @@ blocks51:
 	WORD $0x6ea0e541 // fcmgt v1.4s, v10.4s, v0.4s
 	WORD $0x6eb0a822 // umaxv s2, v1.4s
 	WORD $0x1e260059 // fmov w25, s2
-	CBZW R25, next52
+	CBZW R25, next54
 	VST1 V0.S[0], (R8)
 	MOVW R21, (R9)
 	WORD $0x0e043c39 // umov w25, v1.s[0]
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 	CMP $1, R10
-	BLE next52
+	BLE next54
 	VST1 V0.S[1], (R8)
 	MOVW R22, (R9)
 	WORD $0x0e0c3c39 // umov w25, v1.s[1]
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 	CMP $2, R10
-	BLE next52
+	BLE next54
 	VST1 V0.S[2], (R8)
 	MOVW R23, (R9)
 	WORD $0x0e143c39 // umov w25, v1.s[2]
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 	CMP $3, R10
-	BLE next52
+	BLE next54
 	VST1 V0.S[3], (R8)
 	MOVW R24, (R9)
 	WORD $0x0e1c3c39 // umov w25, v1.s[3]
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 
-next52:
+next54:
 	SUBS $4, R10, R10
-	BGT rows50
-	JMP none44
+	BGT rows52
+	JMP end48
 
-eight46:
+eight47:
 	WORD $0x4f04e41f // movi v31.16b, 128
 	WORD $0x4f000400 // movi v0.4s, 0
 	WORD $0x4f000401 // movi v1.4s, 0
 	LSR $6, R5, R19
 	MOVD R20, R15
 
-bias53:
+bias55:
 	FLDPQ 0(R15), (F16, F17)
 	FLDPQ 32(R15), (F18, F19)
 	WORD $0x0e30c3fc // smull v28.8h, v31.8b, v16.8b
@@ -2194,12 +2196,12 @@ bias53:
 	WORD $0x4e606bc1 // sadalp v1.4s, v30.8h
 	ADD $64, R15
 	SUBS $1, R19, R19
-	BNE bias53
+	BNE bias55
 	WORD $0x4f00040b // movi v11.4s, 0
 	WORD $0x4ea18400 // add v0.4s, v0.4s, v1.4s
 	WORD $0x6ea0856b // sub v11.4s, v11.4s, v0.4s
 
-rows54:
+rows56:
 	LDPW (R7), (R21, R22)
 	LDPW 8(R7), (R23, R24)
 	ADD $16, R7
@@ -2222,7 +2224,7 @@ rows54:
 	MOVD R20, R15
 	LSR $6, R5, R19
 
-blocks55:
+blocks57:
 	FLDPQ 0(R15), (F16, F17)
 	FLDPQ 32(R15), (F18, F19)
 	FLDPQ 0(R11), (F24, F25)
@@ -2319,7 +2321,7 @@ blocks55:
 	ADD $64, R14
 	ADD $64, R15
 	SUBS $1, R19, R19
-	BNE blocks55
+	BNE blocks57
 	// V16: A and V17: B of the four rows
 	FMOVD (R6)(R21<<3), F16
 	FMOVD (R6)(R22<<3), F17
@@ -2345,50 +2347,52 @@ blocks55:
 	WORD $0x6ea0e541 // fcmgt v1.4s, v10.4s, v0.4s
 	WORD $0x6eb0a822 // umaxv s2, v1.4s
 	WORD $0x1e260059 // fmov w25, s2
-	CBZW R25, next56
+	CBZW R25, next58
 	VST1 V0.S[0], (R8)
 	MOVW R21, (R9)
 	WORD $0x0e043c39 // umov w25, v1.s[0]
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 	CMP $1, R10
-	BLE next56
+	BLE next58
 	VST1 V0.S[1], (R8)
 	MOVW R22, (R9)
 	WORD $0x0e0c3c39 // umov w25, v1.s[1]
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 	CMP $2, R10
-	BLE next56
+	BLE next58
 	VST1 V0.S[2], (R8)
 	MOVW R23, (R9)
 	WORD $0x0e143c39 // umov w25, v1.s[2]
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 	CMP $3, R10
-	BLE next56
+	BLE next58
 	VST1 V0.S[3], (R8)
 	MOVW R24, (R9)
 	WORD $0x0e1c3c39 // umov w25, v1.s[3]
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 
-next56:
+next58:
 	SUBS $4, R10, R10
-	BGT rows54
+	BGT rows56
 
-none44:
+end48:
+
+none45:
 	ADD $Hop_rows, R0, R7
 	SUB R7, R9, R9
 	LSR $2, R9, R9
 	MOVD R9, ret+32(FP)
 	RET
 
-// func panelsMul(h *Hop, from int, to int, out int) int
+// func panelsMul(h *Hop, first int, last int, out int) int
 TEXT ·panelsMul(SB), NOSPLIT, $0-40
 	MOVD h+0(FP), R0
-	MOVD from+8(FP), R1
-	MOVD to+16(FP), R2
+	MOVD first+8(FP), R1
+	MOVD last+16(FP), R2
 	MOVD out+24(FP), R3
 	MOVD Hop_codes(R0), R4
 	MOVD Hop_stride(R0), R5
@@ -2399,7 +2403,7 @@ TEXT ·panelsMul(SB), NOSPLIT, $0-40
 	ADD $Hop_keys, R0, R8
 	ADD R3<<2, R8, R8
 	SUBS R1, R2, R10
-	BLE none57
+	BLE none59
 	LSL $4, R1, R21
 	MADD R5, R4, R21, R4
 	ADD R21<<3, R6, R6
@@ -2411,15 +2415,15 @@ TEXT ·panelsMul(SB), NOSPLIT, $0-40
 	WORD $0x4e04054a // dup v10.4s, v10.s[0]
 	MOVW Hop_bits(R0), R25
 	CMP $4, R25
-	BLT two58
-	BGT eight59
+	BLT two60
+	BGT eight61
 	WORD $0x4f00e5fd // movi v29.16b, 15
 	ADD $(Hop_least+0), R0, R23
 	FLDPQ (R23), (F25, F26)
 	ADD $(Hop_least+32), R0, R23
 	FLDPQ (R23), (F27, F28)
 
-panels61:
+panels63:
 	WORD $0x4f000400 // movi v0.4s, 0
 	WORD $0x4f000401 // movi v1.4s, 0
 	WORD $0x4f000402 // movi v2.4s, 0
@@ -2427,10 +2431,10 @@ panels61:
 	MOVD R20, R15
 	LSR $6, R5, R19
 
-blocks62:
+blocks64:
 	MOVD $4, R16
 
-fours63:
+fours65:
 	FMOVQ 0(R15), F16
 	FMOVQ 64(R15), F17
 	FLDPQ 0(R4), (F12, F13)
@@ -2676,10 +2680,10 @@ fours63:
 	ADD $256, R4
 	ADD $16, R15
 	SUBS $1, R16, R16
-	BNE fours63
+	BNE fours65
 	ADD $64, R15
 	SUBS $1, R19, R19
-	BNE blocks62
+	BNE blocks64
 	FLDPQ 0(R6), (F16, F17)
 	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
 	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
@@ -2692,7 +2696,7 @@ fours63:
 	WORD $0x6ea0e554 // fcmgt v20.4s, v10.4s, v0.4s
 	WORD $0x6eb0aa95 // umaxv s21, v20.4s
 	WORD $0x1e2602b9 // fmov w25, s21
-	CBZW R25, next64
+	CBZW R25, next66
 	VST1 V0.S[0], (R8)
 	ADD $0, R21, R22
 	MOVW R22, (R9)
@@ -2718,7 +2722,7 @@ fours63:
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 
-next64:
+next66:
 	FLDPQ 32(R6), (F16, F17)
 	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
 	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
@@ -2731,7 +2735,7 @@ next64:
 	WORD $0x6ea1e554 // fcmgt v20.4s, v10.4s, v1.4s
 	WORD $0x6eb0aa95 // umaxv s21, v20.4s
 	WORD $0x1e2602b9 // fmov w25, s21
-	CBZW R25, next65
+	CBZW R25, next67
 	VST1 V1.S[0], (R8)
 	ADD $4, R21, R22
 	MOVW R22, (R9)
@@ -2757,7 +2761,7 @@ next64:
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 
-next65:
+next67:
 	FLDPQ 64(R6), (F16, F17)
 	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
 	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
@@ -2770,7 +2774,7 @@ next65:
 	WORD $0x6ea2e554 // fcmgt v20.4s, v10.4s, v2.4s
 	WORD $0x6eb0aa95 // umaxv s21, v20.4s
 	WORD $0x1e2602b9 // fmov w25, s21
-	CBZW R25, next66
+	CBZW R25, next68
 	VST1 V2.S[0], (R8)
 	ADD $8, R21, R22
 	MOVW R22, (R9)
@@ -2796,7 +2800,7 @@ next65:
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 
-next66:
+next68:
 	FLDPQ 96(R6), (F16, F17)
 	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
 	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
@@ -2809,7 +2813,7 @@ next66:
 	WORD $0x6ea3e554 // fcmgt v20.4s, v10.4s, v3.4s
 	WORD $0x6eb0aa95 // umaxv s21, v20.4s
 	WORD $0x1e2602b9 // fmov w25, s21
-	CBZW R25, next67
+	CBZW R25, next69
 	VST1 V3.S[0], (R8)
 	ADD $12, R21, R22
 	MOVW R22, (R9)
@@ -2835,21 +2839,21 @@ next66:
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 
-next67:
+next69:
 	ADD $128, R6
 	ADD $16, R21
 	SUBS $1, R10, R10
-	BGT panels61
-	JMP end60
+	BGT panels63
+	JMP end62
 
-two58:
+two60:
 	WORD $0x4f00e47d // movi v29.16b, 3
 	ADD $(Hop_least+0), R0, R23
 	FLDPQ (R23), (F25, F26)
 	ADD $(Hop_least+32), R0, R23
 	FLDPQ (R23), (F27, F28)
 
-panels68:
+panels70:
 	WORD $0x4f000400 // movi v0.4s, 0
 	WORD $0x4f000401 // movi v1.4s, 0
 	WORD $0x4f000402 // movi v2.4s, 0
@@ -2857,10 +2861,10 @@ panels68:
 	MOVD R20, R15
 	LSR $6, R5, R19
 
-blocks69:
+blocks71:
 	MOVD $4, R16
 
-fours70:
+fours72:
 	FMOVQ 0(R15), F16
 	FMOVQ 64(R15), F17
 	FMOVQ 128(R15), F18
@@ -3372,10 +3376,10 @@ fours70:
 	ADD $256, R4
 	ADD $16, R15
 	SUBS $1, R16, R16
-	BNE fours70
+	BNE fours72
 	ADD $192, R15
 	SUBS $1, R19, R19
-	BNE blocks69
+	BNE blocks71
 	FLDPQ 0(R6), (F16, F17)
 	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
 	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
@@ -3388,7 +3392,7 @@ fours70:
 	WORD $0x6ea0e554 // fcmgt v20.4s, v10.4s, v0.4s
 	WORD $0x6eb0aa95 // umaxv s21, v20.4s
 	WORD $0x1e2602b9 // fmov w25, s21
-	CBZW R25, next71
+	CBZW R25, next73
 	VST1 V0.S[0], (R8)
 	ADD $0, R21, R22
 	MOVW R22, (R9)
@@ -3414,7 +3418,7 @@ fours70:
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 
-next71:
+next73:
 	FLDPQ 32(R6), (F16, F17)
 	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
 	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
@@ -3427,7 +3431,7 @@ next71:
 	WORD $0x6ea1e554 // fcmgt v20.4s, v10.4s, v1.4s
 	WORD $0x6eb0aa95 // umaxv s21, v20.4s
 	WORD $0x1e2602b9 // fmov w25, s21
-	CBZW R25, next72
+	CBZW R25, next74
 	VST1 V1.S[0], (R8)
 	ADD $4, R21, R22
 	MOVW R22, (R9)
@@ -3453,7 +3457,7 @@ next71:
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 
-next72:
+next74:
 	FLDPQ 64(R6), (F16, F17)
 	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
 	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
@@ -3466,7 +3470,7 @@ next72:
 	WORD $0x6ea2e554 // fcmgt v20.4s, v10.4s, v2.4s
 	WORD $0x6eb0aa95 // umaxv s21, v20.4s
 	WORD $0x1e2602b9 // fmov w25, s21
-	CBZW R25, next73
+	CBZW R25, next75
 	VST1 V2.S[0], (R8)
 	ADD $8, R21, R22
 	MOVW R22, (R9)
@@ -3492,7 +3496,7 @@ next72:
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 
-next73:
+next75:
 	FLDPQ 96(R6), (F16, F17)
 	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
 	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
@@ -3505,7 +3509,7 @@ next73:
 	WORD $0x6ea3e554 // fcmgt v20.4s, v10.4s, v3.4s
 	WORD $0x6eb0aa95 // umaxv s21, v20.4s
 	WORD $0x1e2602b9 // fmov w25, s21
-	CBZW R25, next74
+	CBZW R25, next76
 	VST1 V3.S[0], (R8)
 	ADD $12, R21, R22
 	MOVW R22, (R9)
@@ -3531,21 +3535,21 @@ next73:
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 
-next74:
+next76:
 	ADD $128, R6
 	ADD $16, R21
 	SUBS $1, R10, R10
-	BGT panels68
-	JMP end60
+	BGT panels70
+	JMP end62
 
-eight59:
+eight61:
 	WORD $0x4f04e41f // movi v31.16b, 128
 	WORD $0x4f000400 // movi v0.4s, 0
 	WORD $0x4f000401 // movi v1.4s, 0
 	LSR $6, R5, R19
 	MOVD R20, R15
 
-bias75:
+bias77:
 	FLDPQ 0(R15), (F16, F17)
 	FLDPQ 32(R15), (F18, F19)
 	WORD $0x0e30c3fc // smull v28.8h, v31.8b, v16.8b
@@ -3566,7 +3570,7 @@ bias75:
 	WORD $0x4e606bc1 // sadalp v1.4s, v30.8h
 	ADD $64, R15
 	SUBS $1, R19, R19
-	BNE bias75
+	BNE bias77
 	WORD $0x4f00040b // movi v11.4s, 0
 	WORD $0x4ea18400 // add v0.4s, v0.4s, v1.4s
 	WORD $0x6ea0856b // sub v11.4s, v11.4s, v0.4s
@@ -3578,7 +3582,7 @@ bias75:
 	ADD $(Hop_least+32), R0, R23
 	FLDPQ (R23), (F27, F28)
 
-panels76:
+panels78:
 	WORD $0x4f000400 // movi v0.4s, 0
 	WORD $0x4f000401 // movi v1.4s, 0
 	WORD $0x4f000402 // movi v2.4s, 0
@@ -3590,10 +3594,10 @@ panels76:
 	MOVD R20, R15
 	LSR $6, R5, R19
 
-blocks77:
+blocks79:
 	MOVD $4, R16
 
-fours78:
+fours80:
 	FMOVQ 0(R15), F16
 	FLDPQ 0(R4), (F12, F13)
 	FLDPQ 32(R4), (F14, F15)
@@ -3722,9 +3726,9 @@ fours78:
 	ADD $256, R4
 	ADD $16, R15
 	SUBS $1, R16, R16
-	BNE fours78
+	BNE fours80
 	SUBS $1, R19, R19
-	BNE blocks77
+	BNE blocks79
 	FLDPQ 0(R6), (F16, F17)
 	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
 	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
@@ -3737,7 +3741,7 @@ fours78:
 	WORD $0x6ea0e554 // fcmgt v20.4s, v10.4s, v0.4s
 	WORD $0x6eb0aa95 // umaxv s21, v20.4s
 	WORD $0x1e2602b9 // fmov w25, s21
-	CBZW R25, next79
+	CBZW R25, next81
 	VST1 V0.S[0], (R8)
 	ADD $0, R21, R22
 	MOVW R22, (R9)
@@ -3763,7 +3767,7 @@ fours78:
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 
-next79:
+next81:
 	FLDPQ 32(R6), (F16, F17)
 	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
 	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
@@ -3776,7 +3780,7 @@ next79:
 	WORD $0x6ea1e554 // fcmgt v20.4s, v10.4s, v1.4s
 	WORD $0x6eb0aa95 // umaxv s21, v20.4s
 	WORD $0x1e2602b9 // fmov w25, s21
-	CBZW R25, next80
+	CBZW R25, next82
 	VST1 V1.S[0], (R8)
 	ADD $4, R21, R22
 	MOVW R22, (R9)
@@ -3802,7 +3806,7 @@ next79:
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 
-next80:
+next82:
 	FLDPQ 64(R6), (F16, F17)
 	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
 	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
@@ -3815,7 +3819,7 @@ next80:
 	WORD $0x6ea2e554 // fcmgt v20.4s, v10.4s, v2.4s
 	WORD $0x6eb0aa95 // umaxv s21, v20.4s
 	WORD $0x1e2602b9 // fmov w25, s21
-	CBZW R25, next81
+	CBZW R25, next83
 	VST1 V2.S[0], (R8)
 	ADD $8, R21, R22
 	MOVW R22, (R9)
@@ -3841,7 +3845,7 @@ next80:
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 
-next81:
+next83:
 	FLDPQ 96(R6), (F16, F17)
 	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
 	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
@@ -3854,7 +3858,7 @@ next81:
 	WORD $0x6ea3e554 // fcmgt v20.4s, v10.4s, v3.4s
 	WORD $0x6eb0aa95 // umaxv s21, v20.4s
 	WORD $0x1e2602b9 // fmov w25, s21
-	CBZW R25, next82
+	CBZW R25, next84
 	VST1 V3.S[0], (R8)
 	ADD $12, R21, R22
 	MOVW R22, (R9)
@@ -3880,19 +3884,19 @@ next81:
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 
-next82:
+next84:
 	ADD $128, R6
 	ADD $16, R21
 	SUBS $1, R10, R10
-	BGT panels76
+	BGT panels78
 
-end60:
+end62:
 	ADD $(Hop_least+0), R0, R23
 	FSTPQ (F25, F26), (R23)
 	ADD $(Hop_least+32), R0, R23
 	FSTPQ (F27, F28), (R23)
 
-none57:
+none59:
 	ADD $Hop_rows, R0, R7
 	SUB R7, R9, R9
 	LSR $2, R9, R9
@@ -3911,15 +3915,15 @@ TEXT ·offerNEON(SB), NOSPLIT, $0-104
 	MOVD $0x80000000, R19
 	FMOVS ZR, F31
 
-worst84:
+worst86:
 	MOVD $-1, R7
 	CMP R2, R1
-	BLT next83
+	BLT next85
 	ADD R2<<3, R0, R9
 	MOVD -8(R9), R7
 
-next83:
-	CBZ R5, done85
+next85:
+	CBZ R5, done87
 	SUB $1, R5
 	FMOVS.P 4(R3), F0
 	MOVWU.P 4(R4), R11
@@ -3934,7 +3938,7 @@ next83:
 	LSL $1, R11, R11
 	ORR R8<<32, R11, R8
 	CMP R7, R8
-	BHS next83
+	BHS next85
 	// one more, or the last one goes
 	SUB $1, R2, R12
 	CMP R12, R1
@@ -3944,35 +3948,35 @@ next83:
 	ADD R12<<3, R0, R9
 	ADD $8, R9, R10
 
-fours86:
+fours88:
 	SUBS $4, R12, R12
-	BLT ones87
+	BLT ones89
 	MOVD -32(R9), R13
 	CMP R8, R13
-	BLS ones87
+	BLS ones89
 	FLDPQ.W -32(R9), (F0, F1)
 	FSTPQ.W (F0, F1), -32(R10)
-	JMP fours86
+	JMP fours88
 
-ones87:
+ones89:
 	CMP R0, R9
-	BEQ put88
+	BEQ put90
 	MOVD -8(R9), R13
 	CMP R8, R13
-	BLS put88
+	BLS put90
 	MOVD R13, (R9)
 	SUB $8, R9
-	JMP ones87
+	JMP ones89
 
-put88:
+put90:
 	MOVD R8, (R9)
 	SUB R0, R9, R9
 	LSR $3, R9, R9
 	CMP R6, R9
 	CSEL LT, R9, R6, R6
-	JMP worst84
+	JMP worst86
 
-done85:
+done87:
 	CMP R1, R6
 	CSEL LT, R6, R1, R6
 	MOVD R1, ret+88(FP)

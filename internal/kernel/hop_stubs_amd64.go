@@ -47,29 +47,29 @@ func score8AVX2(h *Hop, first int, last int, out int) int
 // panels2AVX512 scores panels with levels of 2 bits.
 //
 //go:noescape
-func panels2AVX512(h *Hop, from int, to int, out int) int
+func panels2AVX512(h *Hop, first int, last int, out int) int
 
 // panels4AVX512 scores panels with levels of 4 bits.
 //
 //go:noescape
-func panels4AVX512(h *Hop, from int, to int, out int) int
+func panels4AVX512(h *Hop, first int, last int, out int) int
 
 // panels8AVX512 scores panels with levels of 8 bits.
 //
 //go:noescape
-func panels8AVX512(h *Hop, from int, to int, out int) int
+func panels8AVX512(h *Hop, first int, last int, out int) int
 
 // panels2AVX2 scores panels with levels of 2 bits.
 //
 //go:noescape
-func panels2AVX2(h *Hop, from int, to int, out int) int
+func panels2AVX2(h *Hop, first int, last int, out int) int
 
 // panels4AVX2 scores panels with levels of 4 bits.
 //
 //go:noescape
-func panels4AVX2(h *Hop, from int, to int, out int) int
+func panels4AVX2(h *Hop, first int, last int, out int) int
 
 // panels8AVX2 scores panels with levels of 8 bits.
 //
 //go:noescape
-func panels8AVX2(h *Hop, from int, to int, out int) int
+func panels8AVX2(h *Hop, first int, last int, out int) int

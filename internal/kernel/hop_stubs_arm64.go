@@ -17,7 +17,7 @@ func scoreDot(h *Hop, first int, last int, out int) int
 // panelsDot is the kernel of Hop.ScorePanels.
 //
 //go:noescape
-func panelsDot(h *Hop, from int, to int, out int) int
+func panelsDot(h *Hop, first int, last int, out int) int
 
 // scoreMul is the kernel of Hop.Score.
 //
@@ -27,7 +27,7 @@ func scoreMul(h *Hop, first int, last int, out int) int
 // panelsMul is the kernel of Hop.ScorePanels.
 //
 //go:noescape
-func panelsMul(h *Hop, from int, to int, out int) int
+func panelsMul(h *Hop, first int, last int, out int) int
 
 // offerNEON is the kernel of Offer, for at least one key and a limit above zero.
 //

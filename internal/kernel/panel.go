@@ -22,15 +22,16 @@ type Panels struct {
 	meta         []Meta // of whole panels: rows that are none are farther than everything
 }
 
+// wholePanels is how many rows the panels of n rows have room for.
+func wholePanels(n int) int { return (n + panelRows - 1) / panelRows * panelRows }
+
 // PanelBytes is the memory that n rows of a code of stride bytes take.
-func PanelBytes(n, stride int) int {
-	return (n + panelRows - 1) / panelRows * panelRows * (stride + 8)
-}
+func PanelBytes(n, stride int) int { return wholePanels(n) * (stride + 8) }
 
 // NewPanels copies the first stride bytes of the codes of rows, in this order: all of
 // them, or fewer blocks of 64. It panics when one is no row.
 func NewPanels(c *Codes, stride int, rows []uint32) *Panels {
-	whole := (len(rows) + panelRows - 1) / panelRows * panelRows
+	whole := wholePanels(len(rows))
 	p := &Panels{bits: c.Bits, stride: stride, rows: len(rows), data: make([]byte, whole*stride), meta: make([]Meta, whole)}
 	for i := range p.meta {
 		if i >= len(rows) {
@@ -101,10 +102,10 @@ func (h *Hop) ScorePanels(first, n int, below float32) (keys []float32, rows []u
 	}
 	_ = p.meta[first:][:n]
 	h.below = below
-	out, end := 0, (first+n+panelRows-1)/panelRows
-	piece := max(1, preemptAfter/(h.stride*panelRows))
+	out, end := 0, wholePanels(first+n)/panelRows
+	score, piece := active.panels.of(h), max(1, preemptAfter/(h.stride*panelRows))
 	for at := first / panelRows; at < end; at += piece {
-		out = active.panels(h, at, min(at+piece, end), out)
+		out = score(h, at, min(at+piece, end), out)
 	}
 	return h.keys[:out], h.rows[:out]
 }
@@ -112,10 +113,10 @@ func (h *Hop) ScorePanels(first, n int, below float32) (keys []float32, rows []u
 // RangeMost is the most rows of one ScorePanels.
 const RangeMost = batch
 
-func panelsGeneric(h *Hop, from, to, out int) int {
+func panelsGeneric(h *Hop, first, last, out int) int {
 	planes := 8 / int(h.bits)
 	mask := byte(1<<h.bits - 1)
-	for at := from; at < to; at++ {
+	for at := first; at < last; at++ {
 		var dots [panelRows]int32
 		data := h.panels.data[at*panelRows*h.stride:][:panelRows*h.stride]
 		for i, b := range data {

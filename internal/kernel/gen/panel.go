@@ -49,12 +49,12 @@ func writePanels(bits int, i panelISA) {
 		*r = GP64()
 	}
 	name := fmt.Sprintf("panels%d%s", bits, i.name())
-	TEXT(name, 4, "func(h *Hop, from, to, out int) int")
+	TEXT(name, 4, "func(h *Hop, first, last, out int) int")
 	Doc(fmt.Sprintf("%s scores panels with levels of %d bits.", name, bits))
 	Pragma("noescape")
 	Load(Param("h"), p.h)
-	Load(Param("from"), p.row)
-	Load(Param("to"), p.end)
+	Load(Param("first"), p.row)
+	Load(Param("last"), p.end)
 	Load(Param("out"), p.out)
 	SHLQ(operand.Imm(4), p.row)
 	SHLQ(operand.Imm(4), p.end)
@@ -226,7 +226,8 @@ func (avx2) panelClear() {
 	}
 }
 
-// panelBlock adds products in 16 bits, eight of 15 and 128 for a sum. Levels of 8 bits are two of 4 whose numbers of the query are the same.
+// panelBlock adds products in 16 bits, eight of 15 and 128 for a sum. Levels of 8 bits
+// are two of 4 whose numbers of the query are the same.
 func (a avx2) panelBlock(p *panel) {
 	if p.bits == 2 {
 		a.panelPairs(p)
@@ -236,7 +237,7 @@ func (a avx2) panelBlock(p *panel) {
 	if p.bits == 8 {
 		planes, width, sums = 2, 4, 2
 	}
-	room := map[int]int{4: 4, 8: 8}[p.bits] // columns
+	room := p.bits // columns: products for each sum are eight
 	for c := range columns {
 		VPBROADCASTD(p.numbersOf(c, 0), ynumbers[0])
 		for plane := 1; plane < planes && sums == 1; plane++ {

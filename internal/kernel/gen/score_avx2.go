@@ -32,18 +32,13 @@ func (avx2) name() string { return "AVX2" }
 func (a avx2) constants(bits int) {
 	switch {
 	case bits == 2:
-		a.pairConstants()
+		loadMask(bits, ymask)
+		VPSLLD(operand.Imm(2), ymask, yhighMask)
 	case bits < 8:
 		loadMask(bits, ymask)
 		VPCMPEQW(yones, yones, yones)
 		VPSRLW(operand.Imm(15), yones, yones)
 	}
-}
-
-// pairConstants are those of block where levels have two bits.
-func (avx2) pairConstants() {
-	loadMask(2, ymask)
-	VPSLLD(operand.Imm(2), ymask, yhighMask)
 }
 
 // pairs is block for levels of two bits. Those of odd planes are multiplied where they

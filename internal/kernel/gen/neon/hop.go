@@ -87,12 +87,20 @@ const (
 	rowNumber                     = 21 // R21 to R24: their numbers
 )
 
-// score works on four rows at a time, which share the loads of the query.
-// Behind the batch its last row is repeated: what is left of four is computed
-// as four, and not written.
-func score(p *program, d products) {
-	p.function("score"+d.name(), "(h *Hop, first int, last int, out int) int", 40,
-		"is the kernel of Hop.Score.")
+// A scoring is what differs between the kernels that make keys of codes.
+type scoring struct {
+	name, doc string
+	mask      int            // the register of a level's mask
+	begin     func()         // sets pointers to the first row
+	rows      func(bits int) // goes through all rows
+	end       func()         // nil: nothing is left to do
+}
+
+// write leaves the codes in R4, the stride in R5, the constants of rows in R6, the
+// query in R20, places for keys and rows that are near enough in R8 and R9, and the
+// number of what there is to do in R10.
+func (k *scoring) write(p *program, d products) {
+	p.function(k.name+d.name(), "(h *Hop, first int, last int, out int) int", 40, k.doc)
 	p.load("h R0, first R1, last R2, out R3")
 	p.op("MOVD Hop_codes(R0), R4")
 	p.op("MOVD Hop_stride(R0), R5")
@@ -105,33 +113,49 @@ func score(p *program, d products) {
 	p.op("SUBS R1, R2, R10")
 	none := p.label("none")
 	p.op("BLE %s", none)
-	p.op("ADD R1<<2, R7, R7")
+	k.begin()
 	for i, field := range []string{"mul", "sub", "below"} {
 		p.op("FMOVS Hop_%s(R0), F%d", field, mulAt+i)
 		p.v("dup v%d.4s, v%d.s[0]", mulAt+i, mulAt+i)
 	}
 	p.op("MOVW Hop_bits(R0), R25")
-	two, eight := p.label("two"), p.label("eight")
+	two, eight, end := p.label("two"), p.label("eight"), p.label("end")
 	p.op("CMP $4, R25")
 	p.op("BLT %s", two)
 	p.op("BGT %s", eight)
-	p.v("movi v%d.16b, 15", maskAt)
-	scoreRows(p, d, four)
-	p.op("JMP %s", none)
+	p.v("movi v%d.16b, 15", k.mask)
+	k.rows(4)
+	p.op("JMP %s", end)
 	p.at(two)
-	p.v("movi v%d.16b, 3", maskAt)
-	scoreRows(p, d, pair)
-	p.op("JMP %s", none)
+	p.v("movi v%d.16b, 3", k.mask)
+	k.rows(2)
+	p.op("JMP %s", end)
 	p.at(eight)
 	p.v("movi v%d.16b, 128", maskAt)
 	bias(p, d)
-	scoreRows(p, d, whole)
+	k.rows(8)
+	p.at(end)
+	if k.end != nil {
+		k.end()
+	}
 	p.at(none)
 	p.op("ADD $Hop_rows, R0, R7")
 	p.op("SUB R7, R9, R9")
 	p.op("LSR $2, R9, R9")
 	p.op("MOVD R9, ret+32(FP)")
 	p.op("RET")
+}
+
+// score works on four rows at a time, which share the loads of the query.
+// Behind the batch its last row is repeated: what is left of four is computed
+// as four, and not written.
+func score(p *program, d products) {
+	k := scoring{
+		name: "score", doc: "is the kernel of Hop.Score.", mask: maskAt,
+		begin: func() { p.op("ADD R1<<2, R7, R7") },
+		rows:  func(bits int) { scoreRows(p, d, widths[bits]) },
+	}
+	k.write(p, d)
 }
 
 // bias sets V11 to lanes whose sum is 128 times the sum of the query's
@@ -172,11 +196,11 @@ type width struct {
 	bias  bool
 }
 
-var (
-	pair  = width{256, block2, false}
-	four  = width{128, block4, false}
-	whole = width{64, block8, true}
-)
+var widths = map[int]width{
+	2: {256, block2, false},
+	4: {128, block4, false},
+	8: {64, block8, true},
+}
 
 // Scratch registers come in two sets that take turns.
 var scratch = [2][4]int{{24, 25, 26, 27}, {12, 13, 14, 15}}

@@ -13,57 +13,27 @@ const (
 
 // panels is score for panels, whose lanes are rows.
 func panels(p *program, d products) {
-	p.function("panels"+d.name(), "(h *Hop, from int, to int, out int) int", 40,
-		"is the kernel of Hop.ScorePanels.")
-	p.load("h R0, from R1, to R2, out R3")
-	p.op("MOVD Hop_codes(R0), R4")
-	p.op("MOVD Hop_stride(R0), R5")
-	p.op("MOVD Hop_meta(R0), R6")
-	p.op("MOVD Hop_query(R0), R20")
-	p.op("ADD $Hop_rows, R0, R7")
-	p.op("ADD R3<<2, R7, R9")
-	p.op("ADD $Hop_keys, R0, R8")
-	p.op("ADD R3<<2, R8, R8")
-	p.op("SUBS R1, R2, R10")
-	none := p.label("none")
-	p.op("BLE %s", none)
-	p.op("LSL $4, R1, R21")
-	p.op("MADD R5, R4, R21, R4")
-	p.op("ADD R21<<3, R6, R6")
-	for i, field := range []string{"mul", "sub", "below"} {
-		p.op("FMOVS Hop_%s(R0), F%d", field, mulAt+i)
-		p.v("dup v%d.4s, v%d.s[0]", mulAt+i, mulAt+i)
+	k := scoring{name: "panels", doc: "is the kernel of Hop.ScorePanels.", mask: panelAt}
+	k.begin = func() {
+		p.op("LSL $4, R1, R21")
+		p.op("MADD R5, R4, R21, R4")
+		p.op("ADD R21<<3, R6, R6")
 	}
-	p.op("MOVW Hop_bits(R0), R25")
-	two, eight, end := p.label("two"), p.label("eight"), p.label("end")
-	p.op("CMP $4, R25")
-	p.op("BLT %s", two)
-	p.op("BGT %s", eight)
-	p.v("movi v%d.16b, 15", panelAt)
-	scorePanels(p, d, 4)
-	p.op("JMP %s", end)
-	p.at(two)
-	p.v("movi v%d.16b, 3", panelAt)
-	scorePanels(p, d, 2)
-	p.op("JMP %s", end)
-	p.at(eight)
-	p.v("movi v%d.16b, 128", maskAt)
-	bias(p, d)
-	p.v("addv s0, v%d.4s", biasAt)
-	p.v("dup v%d.4s, v0.s[0]", biasAt)
-	p.v("movi v%d.16b, 128", panelAt)
-	scorePanels(p, d, 8)
-	p.at(end)
-	for pair := range 2 {
-		p.op("ADD $(Hop_least+%d), R0, R23", 32*pair)
-		p.op("FSTPQ (F%d, F%d), (R23)", leastAt+2*pair, leastAt+2*pair+1)
+	k.rows = func(bits int) {
+		if bits == 8 {
+			p.v("addv s0, v%d.4s", biasAt)
+			p.v("dup v%d.4s, v0.s[0]", biasAt)
+			p.v("movi v%d.16b, 128", panelAt)
+		}
+		scorePanels(p, d, bits)
 	}
-	p.at(none)
-	p.op("ADD $Hop_rows, R0, R7")
-	p.op("SUB R7, R9, R9")
-	p.op("LSR $2, R9, R9")
-	p.op("MOVD R9, ret+32(FP)")
-	p.op("RET")
+	k.end = func() {
+		for pair := range 2 {
+			p.op("ADD $(Hop_least+%d), R0, R23", 32*pair)
+			p.op("FSTPQ (F%d, F%d), (R23)", leastAt+2*pair, leastAt+2*pair+1)
+		}
+	}
+	k.write(p, d)
 }
 
 func scorePanels(p *program, d products, bits int) {
