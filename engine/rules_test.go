@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/chromad/chromad/internal/race"
 )
 
 // The limits of the house style: what one reads at a sitting, and what fits a screen.
@@ -433,7 +435,7 @@ var (
 
 // TestRulesTexts holds every text of the project, whatever its language.
 func TestRulesTexts(t *testing.T) {
-	t.Parallel()
+	race.Heavy(t)
 	report(t, checkTexts(project(t).texts))
 }
 
