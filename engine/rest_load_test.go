@@ -66,6 +66,9 @@ func restAndWrite(ctx context.Context, r *rand.Rand, db *DB, name string, held m
 	}
 	clear(held)
 	c, err := db.Default().Create(ctx, name, Spec{})
+	if err != nil {
+		return err
+	}
 	for _, rows := range worthwhile {
 		err = errors.Join(err, putSome(ctx, r, c, held, rows), db.Flush(ctx))
 	}
