@@ -12,9 +12,9 @@ import (
 	"time"
 )
 
-// Collections come to rest again and again while they are written to and searched,
-// others are dropped and made anew, keys are changed and what is deleted is erased.
-// Merges at rest lose no record and bring none back, here and after a power cut.
+// Collections are made, come to rest, are written to and searched while they are merged,
+// and are dropped; keys are changed, and what is deleted is erased. Merges at rest lose no
+// record and bring none back, here and after a power cut. No check depends on the pauses.
 func TestRestUnderLoad(t *testing.T) { bothWays(t, restUnderLoad) }
 
 func restUnderLoad(t *testing.T, key OperatorKey) {
