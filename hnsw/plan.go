@@ -16,6 +16,8 @@ func (g *Graph) answer(s *Scratch, q *Query, k, matches int) {
 		s.exact(g.rows, q.Allowed)
 	case g.plain:
 		s.collect()
+	case s.listed != 0:
+		g.rerankCopies(s)
 	case !g.rerank(s) && s.trace.Plan == "scan" && s.err == nil && !g.relist(s):
 		g.rescan(s, q.Allowed)
 	}
@@ -36,7 +38,7 @@ func (g *Graph) estimate(s *Scratch, q *Query, k, matches int) bool {
 		if !scans {
 			return false
 		}
-		g.scan(s, k, q.Allowed)
+		return g.scan(s, k, q.Allowed) >= k
 	}
 	return s.pool.n >= k
 }

@@ -7,23 +7,26 @@ import (
 	"github.com/chromad/chromad/internal/kernel"
 )
 
-// scan compares the codes of all allowed rows. It puts the nearest into the pool,
+// scan compares the codes of all allowed rows, and returns how many it found, k at least
+// if there are so many. It puts the nearest into the pool,
 // as many as vectors are read of at first, and lists all that may be as near as
 // the last of these: which of them are shows when vectors were looked at.
-func (g *Graph) scan(s *Scratch, k int, allowed []uint64) {
+func (g *Graph) scan(s *Scratch, k int, allowed []uint64) (found int) {
 	s.trace.Plan = "scan"
-	limit := max(rerankBlock, k+k/2)
-	if limit > widest {
-		g.scanMany(s, k, allowed)
-		return
+	p, l, limit := &s.pool, &s.list, max(rerankBlock, k+k/2)
+	p.reset(min(limit, widest))
+	if g.copies != nil {
+		if g.compareCopies(s); s.err != nil {
+			return 0
+		}
 	}
-	p, l := &s.pool, &s.list
-	p.reset(limit)
+	switch {
+	case limit > widest:
+		return g.scanMany(s, k, allowed)
+	case g.copies != nil:
+		return g.scanCopies(s, k, limit)
+	}
 	l.reset()
-	if g.fewCopies() {
-		g.scanCopies(s)
-		return
-	}
 	g.scanBatches(s, allowed, &l.below, func(keys []float32, rows []uint32) {
 		l.add(keys, rows)
 		keys, rows = less(keys, rows, p.below())
@@ -31,25 +34,7 @@ func (g *Graph) scan(s *Scratch, k int, allowed []uint64) {
 			l.below = g.listBelow(s, p.below())
 		}
 	})
-}
-
-// scanCopies is scan for few copies: it lists what was near enough for the pool when it came,
-// which is all that is needed where there is one batch.
-func (g *Graph) scanCopies(s *Scratch) {
-	h, p, l := &s.hops[0], &s.pool, &s.list
-	below := float32(math.Inf(1))
-	if p.limit <= kernel.BoundRows { // so that of the first rows too only few are offered
-		h.ScorePanels(0, kernel.RangeMost, -below)
-		below = math.Nextafter32(h.Bound(), below)
-	}
-	l.below = below
-	for first := 0; first < g.rows && s.goesOn(); first += kernel.RangeMost {
-		l.below = min(l.below, p.below())
-		keys, rows := h.ScorePanels(first, kernel.RangeMost, l.below)
-		p.n, _ = kernel.Offer(p.keys, p.n, p.limit, keys, rows)
-		l.add(keys, rows)
-	}
-	s.trace.Scored += g.rows
+	return p.n
 }
 
 // less moves those of keys that are less than below to the front, with their rows.
@@ -66,7 +51,7 @@ func less(keys []float32, rows []uint32, below float32) ([]float32, []uint32) {
 
 // scanMany is scan for so many rows that they are put in order now and then
 // only, and no others are listed.
-func (g *Graph) scanMany(s *Scratch, k int, allowed []uint64) {
+func (g *Graph) scanMany(s *Scratch, k int, allowed []uint64) (found int) {
 	many := nearest{keys: s.pool.keys}
 	many.reset(k + k/64 + rerankBlock)
 	below := float32(math.Inf(1))
@@ -81,6 +66,7 @@ func (g *Graph) scanMany(s *Scratch, k int, allowed []uint64) {
 	many.cut()
 	s.pool = pool{keys: many.keys, n: len(many.keys), limit: many.k}
 	s.list.short = true
+	return s.pool.n
 }
 
 // A list is the rows that a scan has met whose keys were less than below was then.
@@ -121,21 +107,13 @@ func (g *Graph) listBelow(s *Scratch, last float32) float32 {
 }
 
 // relist reads the vectors of listed rows that may be among the best, beside
-// those that were in the pool. It reports whether no others may be. Few copies are
-// compared again where the list does not go so far.
+// those that were in the pool. It reports whether no others may be.
 func (g *Graph) relist(s *Scratch) bool {
 	l, e := &s.list, g.margin(s)
-	switch {
-	case g.fewCopies() && !(e.beyond <= l.below):
-		for first := 0; first < g.rows && s.goesOn(); first += kernel.RangeMost {
-			keys, rows := s.hops[0].ScorePanels(first, kernel.RangeMost, e.beyond)
-			g.rerankListed(s, &e, keys, rows)
-		}
-	case l.short || !(e.beyond <= l.below):
+	if l.short || !(e.beyond <= l.below) {
 		return false
-	default:
-		g.rerankListed(s, &e, l.keys, l.rows)
 	}
+	g.rerankListed(s, &e, l.keys, l.rows)
 	s.rerankRows()
 	s.best.cut()
 	return true
@@ -157,28 +135,16 @@ func (g *Graph) rerankListed(s *Scratch, e *margin, keys []float32, rows []uint3
 	}
 }
 
-// fewCopies reports whether comparing all again takes less time than listing many.
-func (g *Graph) fewCopies() bool {
-	return g.copies != nil && g.rows*g.codec.Width() <= copiesAgain
-}
-
-// copiesAgain numbers of codes are compared in some 3 µs.
-const copiesAgain = 1 << 19
-
 // scanFirst is the size of the first batch. Those that follow are larger and
 // larger: the more is known, the fewer of the next rows are worth a place.
 const scanFirst = 32
 
-// scanBatches scores all allowed rows, in batches, and hands those that are less
+// scanBatches scores all allowed rows, but for copies, in batches, and hands those that are less
 // than below is then to take.
 func (g *Graph) scanBatches(s *Scratch, allowed []uint64, below *float32, take func(keys []float32, rows []uint32)) {
 	h := &s.hops[0]
-	if g.copies != nil {
-		s.trace.Scored += g.rows
-		size := scanFirst
-		for first := 0; first < g.rows && s.goesOn(); first, size = first+size, min(2*size, kernel.RangeMost) {
-			take(h.ScorePanels(first, size, *below))
-		}
+	if g.copies != nil { // they were
+		s.eachNear(below, take)
 		return
 	}
 	score := func(h *kernel.Hop) {

@@ -8,8 +8,8 @@ import (
 	"github.com/chromad/chromad/internal/quant"
 )
 
-// Scratch is the memory of one search at a time: a bit or two per row and
-// some 30 bytes per unit of ef. The zero value is ready. Keeping it for the
+// Scratch is the memory of one search at a time: a bit or two per row,
+// some 30 bytes per unit of ef, and four per row of a Subset with copies. The zero value is ready. Keeping it for the
 // next search saves the allocations; beside the trace it holds nothing that
 // matters between searches.
 type Scratch struct {
@@ -17,8 +17,11 @@ type Scratch struct {
 	visited   []uint64
 	bridged   []uint64 // rows that are not allowed and whose links were looked at
 	pool      pool
-	few       pool // what a search begins from
 	list      list
+	keys      []float32 // of all copies
+	near      []uint32  // room for copies that are near enough
+	nearKeys  []float32
+	listed    uint64        // copies that have this key or less were found; 0: not looked for that way
 	hops      [2]kernel.Hop // one is being gathered while the other waits to be scored
 	rows      []uint32
 	elsewhere []uint64   // keys, see lookElsewhere
@@ -55,7 +58,7 @@ func (s *Scratch) Trace() Trace { return s.trace }
 // value: a pointer to the caller's would cost an allocation.
 func (s *Scratch) aim(v Vectors, q *Query) {
 	s.vectors, s.ctx = v, q.Context
-	s.names, s.err = nil, nil // a search that ended in a panic left them
+	s.names, s.err, s.listed = nil, nil, 0 // a search that ended in a panic left them
 	s.scorer.aim(&s.vectors, q.Vector)
 	s.trace = Trace{}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/chromad/chromad/internal/kernel"
 )
@@ -173,19 +174,18 @@ func (g *Graph) enter(s *Scratch) {
 // nearestHigh compares the rows of the highest levels by a part of their codes, and the
 // nearest few by all, and returns the nearest. No row is marked: the walk may come to them.
 func (g *Graph) nearestHigh(s *Scratch) uint32 {
-	h, q, p, n := &s.hops[0], &s.query, &s.few, len(g.high)
+	h, q, n := &s.hops[0], &s.query, kernel.WholePanels(len(g.high))
 	width := g.highCodes.Width()
 	mul, sub := g.codec.Part(q, width)
 	h.AimPanels(g.highCodes, q.Codes[:width], mul, sub)
-	p.reset(highFew)
-	s.trace.Scored += n
-	for first, size := 0, scanFirst; first < n; first, size = first+size, min(2*size, kernel.RangeMost) {
-		keys, at := h.ScorePanels(first, size, p.below())
-		p.n, _ = kernel.Offer(p.keys, p.n, p.limit, keys, at)
-	}
+	s.trace.Scored += len(g.high)
+	s.keys = slices.Grow(s.keys[:0], n)[:n]
+	s.near = slices.Grow(s.near[:0], n)[:n]
+	h.PanelKeys(0, s.keys)
+	few := kernel.Nearer(s.keys, 0, math.Nextafter32(h.Bound(highFew), float32(math.Inf(1))), s.near)
 	h.Aim(&g.codes, q.Codes, q.Mul, q.Sub, s.visited)
-	for _, key := range p.keys[:p.n] {
-		h.Add(g.high[nodeOf(key)])
+	for _, at := range few[:min(len(few), h.Room())] {
+		h.Add(g.high[at])
 	}
 	nearest, below := g.high[0], float32(math.Inf(1))
 	keys, rows := h.Score(below)

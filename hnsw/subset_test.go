@@ -98,6 +98,61 @@ func testSubset(t *testing.T, dim int, metrics ...kernel.Metric) {
 	}
 }
 
+// TestSubsetOrder: copies are as near as they are wherever they lie: all near ones in every
+// sixteenth place, one after the other, first or last, with the same codes, and by lot.
+func TestSubsetOrder(t *testing.T) {
+	const n, most, dim = 8000, 2000, 40
+	rows := clustered(78, n, dim)
+	for name, near := range map[string]func(at int) bool{
+		"sixteenth": func(at int) bool { return at%16 == 3 },
+		"first":     func(at int) bool { return at < 100 },
+		"last":      func(at int) bool { return at >= most-100 },
+		"lot":       func(at int) bool { return at*7919%most < 100 },
+		"none":      func(int) bool { return false },
+		"same":      func(at int) bool { return at%13 == 0 },
+	} {
+		base, r := slices.Clone(rows), rand.New(rand.NewPCG(79, 1))
+		for at := range most {
+			base[at] = make([]float32, dim)
+			for i := range base[at] {
+				if base[at][i] = float32(r.NormFloat64()); near(at) {
+					base[at][i] = base[at][i]/10 + 3
+				}
+				if name == "same" && near(at) {
+					base[at][i] = base[0][i] + float32(r.NormFloat64())*1e-4
+				}
+			}
+		}
+		copy(base[500], base[501])
+		v := matrix(kernel.L2, base, dim, 0)
+		g := mustBuild(t, v, Params{Bits: 4})
+		set := make([]uint64, (most+63)/64)
+		for row := range most {
+			set[row>>6] |= 1 << (row & 63)
+		}
+		u, err := g.Subset(v, set, true, 1<<30)
+		if err != nil || !u.packed() {
+			t.Fatal(err)
+		}
+		var s Scratch
+		for _, k := range []int{1, 9, 10, 11, 16, 17, 100, 499} {
+			for _, row := range []int{3, 19, 26, 500, most - 1, n - 1} {
+				want := all(Exact(nil, v, Query{Vector: base[row], K: k, Allowed: set}, nil))
+				got := all(g.Search(nil, v, Query{Vector: base[row], K: k, EF: 400, Subset: u}, &s))
+				missed := 0 // an error of three standard deviations
+				for _, nb := range want {
+					if !slices.Contains(got, nb) {
+						missed++
+					}
+				}
+				if len(got) != k || missed > k/100 || s.Trace().Plan != "packed" || s.Trace().Scored != most {
+					t.Fatalf("%s: k %d of row %d: %d rows, %d of the nearest missed, %+v", name, k, row, len(got), missed, s.Trace())
+				}
+			}
+		}
+	}
+}
+
 // TestScratchAfterPanic: who reads mapped vectors may be stopped by a fault, which is
 // a panic; what the next search finds with the same scratch is its own.
 func TestScratchAfterPanic(t *testing.T) {

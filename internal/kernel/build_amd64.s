@@ -978,6 +978,24 @@ DATA fronts<>+2032(SB)/8, $0x0007060504030201
 DATA fronts<>+2040(SB)/8, $0x0706050403020100
 GLOBL fronts<>(SB), RODATA|NOPTR, $2048
 
+DATA lanes16x4<>+0(SB)/4, $0x00000000
+DATA lanes16x4<>+4(SB)/4, $0x00000001
+DATA lanes16x4<>+8(SB)/4, $0x00000002
+DATA lanes16x4<>+12(SB)/4, $0x00000003
+DATA lanes16x4<>+16(SB)/4, $0x00000004
+DATA lanes16x4<>+20(SB)/4, $0x00000005
+DATA lanes16x4<>+24(SB)/4, $0x00000006
+DATA lanes16x4<>+28(SB)/4, $0x00000007
+DATA lanes16x4<>+32(SB)/4, $0x00000008
+DATA lanes16x4<>+36(SB)/4, $0x00000009
+DATA lanes16x4<>+40(SB)/4, $0x0000000a
+DATA lanes16x4<>+44(SB)/4, $0x0000000b
+DATA lanes16x4<>+48(SB)/4, $0x0000000c
+DATA lanes16x4<>+52(SB)/4, $0x0000000d
+DATA lanes16x4<>+56(SB)/4, $0x0000000e
+DATA lanes16x4<>+60(SB)/4, $0x0000000f
+GLOBL lanes16x4<>(SB), RODATA|NOPTR, $64
+
 // func countBelowAVX2(d []int32, below int32) int
 // Requires: AVX, AVX2, POPCNT
 TEXT ·countBelowAVX2(SB), NOSPLIT, $0-40
@@ -1092,6 +1110,37 @@ next:
 	CMPQ      DI, R8
 	JLT       next
 	MOVQ      SI, ret+104(FP)
+	VZEROUPPER
+	RET
+
+// func nearerAVX2(keys []float32, first uint32, below float32, rows []uint32) int
+// Requires: AVX, AVX2, POPCNT
+TEXT ·nearerAVX2(SB), NOSPLIT, $0-64
+	MOVQ         keys_base+0(FP), AX
+	MOVQ         rows_base+32(FP), DX
+	VBROADCASTSS below+28(FP), Y0
+	VBROADCASTSS first+24(FP), Y1
+	MOVL         $0x00000008, CX
+	VMOVD        CX, X2
+	VPBROADCASTD X2, Y2
+	MOVQ         keys_len+8(FP), CX
+	XORQ         BX, BX
+	XORQ         SI, SI
+
+next:
+	VCMPPS    $0x1e, (AX)(SI*4), Y0, Y3
+	VMOVMSKPS Y3, DI
+	LEAQ      fronts<>+0(SB), R8
+	VPMOVZXBD (R8)(DI*8), Y3
+	VPADDD    Y1, Y3, Y3
+	VMOVUPS   Y3, (DX)(BX*4)
+	POPCNTL   DI, DI
+	ADDQ      DI, BX
+	VPADDD    Y2, Y1, Y1
+	ADDQ      $0x08, SI
+	CMPQ      SI, CX
+	JLT       next
+	MOVQ      BX, ret+56(FP)
 	VZEROUPPER
 	RET
 
@@ -1255,6 +1304,36 @@ rest:
 
 done:
 	MOVQ SI, ret+104(FP)
+	VZEROUPPER
+	RET
+
+// func nearerAVX512(keys []float32, first uint32, below float32, rows []uint32) int
+// Requires: AVX, AVX512F, POPCNT
+TEXT ·nearerAVX512(SB), NOSPLIT, $0-64
+	MOVQ         keys_base+0(FP), AX
+	MOVQ         rows_base+32(FP), DX
+	VBROADCASTSS below+28(FP), Z0
+	VBROADCASTSS first+24(FP), Z1
+	MOVL         $0x00000010, CX
+	VMOVD        CX, X2
+	VPBROADCASTD X2, Z2
+	MOVQ         keys_len+8(FP), CX
+	VPADDD       lanes16x4<>+0(SB), Z1, Z1
+	XORQ         BX, BX
+	XORQ         SI, SI
+
+next:
+	VCMPPS        $0x1e, (AX)(SI*4), Z0, K1
+	KMOVW         K1, DI
+	VPCOMPRESSD.Z Z1, K1, Z3
+	VMOVUPS       Z3, (DX)(BX*4)
+	POPCNTL       DI, DI
+	ADDQ          DI, BX
+	VPADDD        Z2, Z1, Z1
+	ADDQ          $0x10, SI
+	CMPQ          SI, CX
+	JLT           next
+	MOVQ          BX, ret+56(FP)
 	VZEROUPPER
 	RET
 

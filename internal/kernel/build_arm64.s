@@ -1241,7 +1241,9 @@ DATA fronts<>+496(SB)/8, $0x4
 DATA fronts<>+504(SB)/8, $0x0
 DATA fronts<>+512(SB)/8, $0x200000001
 DATA fronts<>+520(SB)/8, $0x800000004
-GLOBL fronts<>(SB), RODATA|NOPTR, $528
+DATA fronts<>+528(SB)/8, $0x100000000
+DATA fronts<>+536(SB)/8, $0x300000002
+GLOBL fronts<>(SB), RODATA|NOPTR, $544
 
 // func countBelowNEON(d *int32, n int, below int32) int
 TEXT ·countBelowNEON(SB), NOSPLIT, $0-32
@@ -1346,4 +1348,41 @@ numbers33:
 	SUBS $4, R4, R4
 	BNE numbers33
 	MOVD R6, ret+48(FP)
+	RET
+
+// func nearerNEON(keys []float32, first uint32, below float32, rows []uint32) int
+TEXT ·nearerNEON(SB), NOSPLIT, $0-64
+	MOVD keys_base+0(FP), R0
+	MOVD keys_len+8(FP), R1
+	MOVD rows_base+32(FP), R3
+	MOVWU first+24(FP), R2
+	FMOVS below+28(FP), F31
+	WORD $0x4e0407ff // dup v31.4s, v31.s[0]
+	WORD $0x4e040c41 // dup v1.4s, w2
+	MOVD $fronts<>(SB), R9
+	FMOVQ 512(R9), F30
+	// V1: the rows of four keys, V28: from these to the next four
+	FMOVQ 528(R9), F28
+	WORD $0x4ebc8421 // add v1.4s, v1.4s, v28.4s
+	MOVD $4, R4
+	WORD $0x4e040c9c // dup v28.4s, w4
+	MOVD $0, R6
+
+keys34:
+	FMOVQ.P 16(R0), F0
+	WORD $0x6ea0e7e2 // fcmgt v2.4s, v31.4s, v0.4s
+	WORD $0x4e3e1c42 // and v2.16b, v2.16b, v30.16b
+	WORD $0x4eb1b842 // addv s2, v2.4s
+	WORD $0x1e26004b // fmov w11, s2
+	ADD R11<<5, R9, R11
+	FMOVQ (R11), F29
+	MOVD 16(R11), R12
+	WORD $0x4e1d0020 // tbl v0.16b, {v1.16b}, v29.16b
+	WORD $0x4ebc8421 // add v1.4s, v1.4s, v28.4s
+	FMOVQ F0, (R3)
+	ADD R12<<2, R3, R3
+	ADD R12, R6
+	SUBS $4, R1, R1
+	BNE keys34
+	MOVD R6, ret+56(FP)
 	RET

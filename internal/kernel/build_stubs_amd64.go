@@ -59,6 +59,11 @@ func belowAVX2(d []int32, at []uint16, below int32, outD []int32, outAt []uint16
 //go:noescape
 func pruneAVX2(d []int32, norm []int32, dots []int32, rows []uint32, bias int32) int
 
+// nearerAVX2 is nearer of the form.
+//
+//go:noescape
+func nearerAVX2(keys []float32, first uint32, below float32, rows []uint32) int
+
 // countBelowAVX512 is countBelow of the form.
 //
 //go:noescape
@@ -73,6 +78,11 @@ func belowAVX512(d []int32, at []uint16, below int32, outD []int32, outAt []uint
 //
 //go:noescape
 func pruneAVX512(d []int32, norm []int32, dots []int32, rows []uint32, bias int32) int
+
+// nearerAVX512 is nearer of the form.
+//
+//go:noescape
+func nearerAVX512(keys []float32, first uint32, below float32, rows []uint32) int
 
 // flipBytesAVX2 is signed8 for whole registers.
 //

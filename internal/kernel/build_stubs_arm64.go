@@ -53,3 +53,8 @@ func belowNEON(d *int32, at *uint16, n int, below int32, outD *int32, outAt *uin
 //
 //go:noescape
 func pruneNEON(d *int32, norm *int32, dots *int32, rows *uint32, n int, bias int32) int
+
+// nearerNEON is the kernel of Nearer for a multiple of 4 keys.
+//
+//go:noescape
+func nearerNEON(keys []float32, first uint32, below float32, rows []uint32) int

@@ -130,6 +130,33 @@ func TestSiftForms(t *testing.T) {
 	})
 }
 
+// TestNearerForms: NaN is not less than anything, nor is anything less than NaN.
+func TestNearerForms(t *testing.T) {
+	r := rand.New(rand.NewPCG(75, 76))
+	const most = 320
+	keys, rows, wantRows := guardedOf[float32](t, most), guardedOf[uint32](t, most), make([]uint32, most)
+	odd := []float32{float32(math.NaN()), float32(math.Inf(1)), float32(math.Inf(-1)), 0, float32(math.Copysign(0, -1)), 1e-45}
+	against(t, func(want, got form) {
+		for n := panelRows; n <= most; n += panelRows {
+			for range 20 {
+				k, first := last(keys, n), r.Uint32()
+				for i := range k {
+					if k[i] = float32(r.NormFloat64()); r.IntN(8) == 0 {
+						k[i] = odd[r.IntN(len(odd))]
+					}
+				}
+				for _, below := range append(odd, k[r.IntN(n)]) {
+					w := want.nearer(k, first, below, wantRows)
+					g := got.nearer(k, first, below, last(rows, n))
+					if g != w || !slices.Equal(last(rows, n)[:w], wantRows[:w]) {
+						t.Fatalf("%s: %d of %v from %d on are below %v: %v, want %v", got.name, g, k, first, below, last(rows, n)[:g], wantRows[:w])
+					}
+				}
+			}
+		}
+	})
+}
+
 func TestDot8Forms(t *testing.T) {
 	r := rand.New(rand.NewPCG(23, 24))
 	against(t, func(want, got form) {

@@ -12,27 +12,28 @@ type hopForm struct {
 	// score works out the keys of rows first to last of the batch, writes
 	// those below h.below with their rows to place out and on, and returns
 	// the place after them. The last row is repeated behind the batch.
-	score byWidth
+	score byWidth[func(h *Hop, first, last, out int) int]
 	// offer is Offer for checked arguments and at most poolMost entries.
 	offer func(pool []uint64, n, limit int, keys []float32, rows []uint32) (int, int)
-	// panels is score for panels first to last, instead of rows of the batch. What
-	// lies behind the last row is not below anything.
-	panels byWidth
+	// panels writes the keys of all rows of panels first to last, one at least.
+	panels byWidth[func(h *Hop, first, last int, keys []float32)]
+	// bound is the n-th smallest of numbers of which none is NaN.
+	bound func(least []float32, n int32) float32
+	// nearer is Nearer; there is room, and the keys fill panels.
+	nearer func(keys []float32, first uint32, below float32, rows []uint32) int
 	// prefetch is Prefetch; the slice is not empty.
 	prefetch func(s []uint32)
 }
 
 // byWidth is a kernel for levels of 2, of 4 and of 8 bits.
-type byWidth [3]func(h *Hop, first, last, out int) int
+type byWidth[F any] [3]F
 
-func (k *byWidth) of(h *Hop) func(h *Hop, first, last, out int) int { return k[h.bits>>2] }
+func (k *byWidth[F]) of(h *Hop) F { return k[h.bits>>2] }
 
 // anyWidth is a kernel that looks at the width itself.
-func anyWidth(kernel func(h *Hop, first, last, out int) int) byWidth {
-	return byWidth{kernel, kernel, kernel}
-}
+func anyWidth[F any](kernel F) byWidth[F] { return byWidth[F]{kernel, kernel, kernel} }
 
-var hopGeneric = hopForm{gatherGeneric, anyWidth(scoreGeneric), offerGeneric, anyWidth(panelsGeneric), prefetchGeneric}
+var hopGeneric = hopForm{gatherGeneric, anyWidth(scoreGeneric), offerGeneric, anyWidth(panelsGeneric), boundGeneric, nearerGeneric, prefetchGeneric}
 
 // A Hop holds the rows that one step of a search scores: a batch. Rows are
 // gathered first and scored later, so that the codes, whose fetching Gather
@@ -56,7 +57,7 @@ type Hop struct {
 	// rows and keys have room for a whole register behind the batch.
 	rows [batch + 16]uint32
 	keys [batch + 16]float32
-	// least are the smallest keys of rows i, i+16, ... that ScorePanels worked out.
+	// least are the smallest keys of rows i, i+16, ... that PanelKeys worked out.
 	least [panelRows]float32
 
 	of     *Codes

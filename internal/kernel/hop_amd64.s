@@ -105,55 +105,39 @@ TEXT ·prefetchAMD64(SB), NOSPLIT, $0-24
 	PREFETCHT0 64(AX)
 	RET
 
-DATA numbers<>+0(SB)/4, $0x00000000
-DATA numbers<>+4(SB)/4, $0x00000002
-DATA numbers<>+8(SB)/4, $0x00000004
-DATA numbers<>+12(SB)/4, $0x00000006
-DATA numbers<>+16(SB)/4, $0x00000008
-DATA numbers<>+20(SB)/4, $0x0000000a
-DATA numbers<>+24(SB)/4, $0x0000000c
-DATA numbers<>+28(SB)/4, $0x0000000e
-DATA numbers<>+32(SB)/4, $0x00000010
-DATA numbers<>+36(SB)/4, $0x00000012
-DATA numbers<>+40(SB)/4, $0x00000014
-DATA numbers<>+44(SB)/4, $0x00000016
-DATA numbers<>+48(SB)/4, $0x00000018
-DATA numbers<>+52(SB)/4, $0x0000001a
-DATA numbers<>+56(SB)/4, $0x0000001c
-DATA numbers<>+60(SB)/4, $0x0000001e
-DATA numbers<>+64(SB)/4, $0x00000001
-DATA numbers<>+68(SB)/4, $0x00000003
-DATA numbers<>+72(SB)/4, $0x00000005
-DATA numbers<>+76(SB)/4, $0x00000007
-DATA numbers<>+80(SB)/4, $0x00000009
-DATA numbers<>+84(SB)/4, $0x0000000b
-DATA numbers<>+88(SB)/4, $0x0000000d
-DATA numbers<>+92(SB)/4, $0x0000000f
-DATA numbers<>+96(SB)/4, $0x00000011
-DATA numbers<>+100(SB)/4, $0x00000013
-DATA numbers<>+104(SB)/4, $0x00000015
-DATA numbers<>+108(SB)/4, $0x00000017
-DATA numbers<>+112(SB)/4, $0x00000019
-DATA numbers<>+116(SB)/4, $0x0000001b
-DATA numbers<>+120(SB)/4, $0x0000001d
-DATA numbers<>+124(SB)/4, $0x0000001f
-DATA numbers<>+128(SB)/4, $0x00000000
-DATA numbers<>+132(SB)/4, $0x00000001
-DATA numbers<>+136(SB)/4, $0x00000002
-DATA numbers<>+140(SB)/4, $0x00000003
-DATA numbers<>+144(SB)/4, $0x00000004
-DATA numbers<>+148(SB)/4, $0x00000005
-DATA numbers<>+152(SB)/4, $0x00000006
-DATA numbers<>+156(SB)/4, $0x00000007
-DATA numbers<>+160(SB)/4, $0x00000008
-DATA numbers<>+164(SB)/4, $0x00000009
-DATA numbers<>+168(SB)/4, $0x0000000a
-DATA numbers<>+172(SB)/4, $0x0000000b
-DATA numbers<>+176(SB)/4, $0x0000000c
-DATA numbers<>+180(SB)/4, $0x0000000d
-DATA numbers<>+184(SB)/4, $0x0000000e
-DATA numbers<>+188(SB)/4, $0x0000000f
-GLOBL numbers<>(SB), RODATA|NOPTR, $192
+DATA halves<>+0(SB)/4, $0x00000000
+DATA halves<>+4(SB)/4, $0x00000002
+DATA halves<>+8(SB)/4, $0x00000004
+DATA halves<>+12(SB)/4, $0x00000006
+DATA halves<>+16(SB)/4, $0x00000008
+DATA halves<>+20(SB)/4, $0x0000000a
+DATA halves<>+24(SB)/4, $0x0000000c
+DATA halves<>+28(SB)/4, $0x0000000e
+DATA halves<>+32(SB)/4, $0x00000010
+DATA halves<>+36(SB)/4, $0x00000012
+DATA halves<>+40(SB)/4, $0x00000014
+DATA halves<>+44(SB)/4, $0x00000016
+DATA halves<>+48(SB)/4, $0x00000018
+DATA halves<>+52(SB)/4, $0x0000001a
+DATA halves<>+56(SB)/4, $0x0000001c
+DATA halves<>+60(SB)/4, $0x0000001e
+DATA halves<>+64(SB)/4, $0x00000001
+DATA halves<>+68(SB)/4, $0x00000003
+DATA halves<>+72(SB)/4, $0x00000005
+DATA halves<>+76(SB)/4, $0x00000007
+DATA halves<>+80(SB)/4, $0x00000009
+DATA halves<>+84(SB)/4, $0x0000000b
+DATA halves<>+88(SB)/4, $0x0000000d
+DATA halves<>+92(SB)/4, $0x0000000f
+DATA halves<>+96(SB)/4, $0x00000011
+DATA halves<>+100(SB)/4, $0x00000013
+DATA halves<>+104(SB)/4, $0x00000015
+DATA halves<>+108(SB)/4, $0x00000017
+DATA halves<>+112(SB)/4, $0x00000019
+DATA halves<>+116(SB)/4, $0x0000001b
+DATA halves<>+120(SB)/4, $0x0000001d
+DATA halves<>+124(SB)/4, $0x0000001f
+GLOBL halves<>(SB), RODATA|NOPTR, $128
 
 DATA squeeze<>+0(SB)/4, $0x00000000
 DATA squeeze<>+4(SB)/4, $0x00000000
@@ -1113,13 +1097,13 @@ next_block:
 	MOVQ         R9, ret+32(FP)
 	RET
 
-// func panels2AVX512(h *Hop, first int, last int, out int) int
-// Requires: AVX, AVX512F, AVX512VNNI, POPCNT
-TEXT ·panels2AVX512(SB), NOSPLIT, $0-40
+// func panels2AVX512(h *Hop, first int, last int, keys []float32)
+// Requires: AVX, AVX512F, AVX512VNNI
+TEXT ·panels2AVX512(SB), NOSPLIT, $0-48
 	MOVQ         h+0(FP), AX
 	MOVQ         first+8(FP), DI
 	MOVQ         last+16(FP), R8
-	MOVQ         out+24(FP), R9
+	MOVQ         keys_base+24(FP), R9
 	SHLQ         $0x04, DI
 	SHLQ         $0x04, R8
 	MOVQ         (AX), CX
@@ -1137,10 +1121,8 @@ TEXT ·panels2AVX512(SB), NOSPLIT, $0-40
 	VPSLLD       $0x06, Z12, Z15
 	VBROADCASTSS 56(AX), Z20
 	VBROADCASTSS 60(AX), Z21
-	VBROADCASTSS 64(AX), Z22
-	VMOVDQU32    numbers<>+0(SB), Z23
-	VMOVDQU32    numbers<>+64(SB), Z24
-	VMOVDQU32    numbers<>+128(SB), Z25
+	VMOVDQU32    halves<>+0(SB), Z23
+	VMOVDQU32    halves<>+64(SB), Z24
 	VMOVUPS      2256(AX), Z26
 
 next_panel:
@@ -1323,32 +1305,23 @@ next_block:
 	VMULPS        Z5, Z0, Z0
 	VADDPS        Z4, Z0, Z0
 	VMINPS        Z26, Z0, Z26
-	VCMPPS        $0x01, Z22, Z0, K1
-	VPBROADCASTD  DI, Z6
-	VPADDD        Z25, Z6, Z6
-	VCOMPRESSPS.Z Z0, K1, Z0
-	VPCOMPRESSD.Z Z6, K1, Z6
-	VMOVUPS       Z0, 1168(AX)(R9*4)
-	VMOVDQU32     Z6, 80(AX)(R9*4)
-	KMOVW         K1, R10
-	POPCNTL       R10, R10
-	ADDQ          R10, R9
+	VMOVUPS       Z0, (R9)
 	ADDQ          $+128, BX
+	ADDQ          $0x40, R9
 	ADDQ          $0x10, DI
 	CMPQ          DI, R8
 	JLT           next_panel
 	VMOVUPS       Z26, 2256(AX)
 	VZEROUPPER
-	MOVQ          R9, ret+32(FP)
 	RET
 
-// func panels4AVX512(h *Hop, first int, last int, out int) int
-// Requires: AVX, AVX512F, AVX512VNNI, POPCNT
-TEXT ·panels4AVX512(SB), NOSPLIT, $0-40
+// func panels4AVX512(h *Hop, first int, last int, keys []float32)
+// Requires: AVX, AVX512F, AVX512VNNI
+TEXT ·panels4AVX512(SB), NOSPLIT, $0-48
 	MOVQ         h+0(FP), AX
 	MOVQ         first+8(FP), DI
 	MOVQ         last+16(FP), R8
-	MOVQ         out+24(FP), R9
+	MOVQ         keys_base+24(FP), R9
 	SHLQ         $0x04, DI
 	SHLQ         $0x04, R8
 	MOVQ         (AX), CX
@@ -1364,10 +1337,8 @@ TEXT ·panels4AVX512(SB), NOSPLIT, $0-40
 	VPSLLD       $0x04, Z12, Z13
 	VBROADCASTSS 56(AX), Z20
 	VBROADCASTSS 60(AX), Z21
-	VBROADCASTSS 64(AX), Z22
-	VMOVDQU32    numbers<>+0(SB), Z23
-	VMOVDQU32    numbers<>+64(SB), Z24
-	VMOVDQU32    numbers<>+128(SB), Z25
+	VMOVDQU32    halves<>+0(SB), Z23
+	VMOVDQU32    halves<>+64(SB), Z24
 	VMOVUPS      2256(AX), Z26
 
 next_panel:
@@ -1484,32 +1455,23 @@ next_block:
 	VMULPS        Z5, Z0, Z0
 	VADDPS        Z4, Z0, Z0
 	VMINPS        Z26, Z0, Z26
-	VCMPPS        $0x01, Z22, Z0, K1
-	VPBROADCASTD  DI, Z6
-	VPADDD        Z25, Z6, Z6
-	VCOMPRESSPS.Z Z0, K1, Z0
-	VPCOMPRESSD.Z Z6, K1, Z6
-	VMOVUPS       Z0, 1168(AX)(R9*4)
-	VMOVDQU32     Z6, 80(AX)(R9*4)
-	KMOVW         K1, R10
-	POPCNTL       R10, R10
-	ADDQ          R10, R9
+	VMOVUPS       Z0, (R9)
 	ADDQ          $+128, BX
+	ADDQ          $0x40, R9
 	ADDQ          $0x10, DI
 	CMPQ          DI, R8
 	JLT           next_panel
 	VMOVUPS       Z26, 2256(AX)
 	VZEROUPPER
-	MOVQ          R9, ret+32(FP)
 	RET
 
-// func panels8AVX512(h *Hop, first int, last int, out int) int
-// Requires: AVX, AVX512F, AVX512VNNI, POPCNT
-TEXT ·panels8AVX512(SB), NOSPLIT, $0-40
+// func panels8AVX512(h *Hop, first int, last int, keys []float32)
+// Requires: AVX, AVX512F, AVX512VNNI
+TEXT ·panels8AVX512(SB), NOSPLIT, $0-48
 	MOVQ         h+0(FP), AX
 	MOVQ         first+8(FP), DI
 	MOVQ         last+16(FP), R8
-	MOVQ         out+24(FP), R9
+	MOVQ         keys_base+24(FP), R9
 	SHLQ         $0x04, DI
 	SHLQ         $0x04, R8
 	MOVQ         (AX), CX
@@ -1521,10 +1483,8 @@ TEXT ·panels8AVX512(SB), NOSPLIT, $0-40
 	LEAQ         (BX)(DI*8), BX
 	VBROADCASTSS 56(AX), Z20
 	VBROADCASTSS 60(AX), Z21
-	VBROADCASTSS 64(AX), Z22
-	VMOVDQU32    numbers<>+0(SB), Z23
-	VMOVDQU32    numbers<>+64(SB), Z24
-	VMOVDQU32    numbers<>+128(SB), Z25
+	VMOVDQU32    halves<>+0(SB), Z23
+	VMOVDQU32    halves<>+64(SB), Z24
 	VMOVUPS      2256(AX), Z26
 
 next_panel:
@@ -1592,32 +1552,23 @@ next_block:
 	VMULPS        Z5, Z0, Z0
 	VADDPS        Z4, Z0, Z0
 	VMINPS        Z26, Z0, Z26
-	VCMPPS        $0x01, Z22, Z0, K1
-	VPBROADCASTD  DI, Z6
-	VPADDD        Z25, Z6, Z6
-	VCOMPRESSPS.Z Z0, K1, Z0
-	VPCOMPRESSD.Z Z6, K1, Z6
-	VMOVUPS       Z0, 1168(AX)(R9*4)
-	VMOVDQU32     Z6, 80(AX)(R9*4)
-	KMOVW         K1, R10
-	POPCNTL       R10, R10
-	ADDQ          R10, R9
+	VMOVUPS       Z0, (R9)
 	ADDQ          $+128, BX
+	ADDQ          $0x40, R9
 	ADDQ          $0x10, DI
 	CMPQ          DI, R8
 	JLT           next_panel
 	VMOVUPS       Z26, 2256(AX)
 	VZEROUPPER
-	MOVQ          R9, ret+32(FP)
 	RET
 
-// func panels2AVX2(h *Hop, first int, last int, out int) int
-// Requires: AVX, AVX2, POPCNT
-TEXT ·panels2AVX2(SB), NOSPLIT, $0-40
+// func panels2AVX2(h *Hop, first int, last int, keys []float32)
+// Requires: AVX, AVX2
+TEXT ·panels2AVX2(SB), NOSPLIT, $0-48
 	MOVQ         h+0(FP), AX
 	MOVQ         first+8(FP), DI
 	MOVQ         last+16(FP), R8
-	MOVQ         out+24(FP), R9
+	MOVQ         keys_base+24(FP), R9
 	SHLQ         $0x04, DI
 	SHLQ         $0x04, R8
 	MOVQ         (AX), CX
@@ -2174,7 +2125,6 @@ next_block:
 	JLT          next_block
 	VBROADCASTSS 56(AX), Y8
 	VBROADCASTSS 60(AX), Y9
-	VBROADCASTSS 64(AX), Y10
 	VMOVUPS      (BX), Y4
 	VMOVUPS      32(BX), Y5
 	VSHUFPS      $0x88, Y5, Y4, Y6
@@ -2189,44 +2139,9 @@ next_block:
 	VMOVUPS      2256(AX), Y12
 	VMINPS       Y12, Y0, Y12
 	VMOVUPS      Y12, 2256(AX)
-	VCMPPS       $0x01, Y10, Y0, Y2
-	VMOVMSKPS    Y2, R10
-	TESTL        R10, R10
-	JZ           none0
-	VMOVD        DI, X11
-	VPBROADCASTD X11, Y11
-	VPADDD       numbers<>+128(SB), Y11, Y11
-	VMOVAPS      X0, X2
-	VMOVDQA      X11, X3
-	LEAQ         squeeze<>+0(SB), R12
-	MOVL         R10, R13
-	ANDL         $0x0f, R13
-	POPCNTL      R13, R11
-	SHLL         $0x04, R13
-	VMOVDQU      (R12)(R13*1), X12
-	VPERMILPS    X12, X2, X2
-	VPERMILPS    X12, X3, X3
-	VMOVUPS      X2, 1168(AX)(R9*4)
-	VMOVDQU      X3, 80(AX)(R9*4)
-	ADDQ         R11, R9
-	VEXTRACTF128 $0x01, Y0, X2
-	VEXTRACTI128 $0x01, Y11, X3
-	SHRL         $0x04, R10
-	LEAQ         squeeze<>+0(SB), R12
-	ANDL         $0x0f, R10
-	POPCNTL      R10, R11
-	SHLL         $0x04, R10
-	VMOVDQU      (R12)(R10*1), X12
-	VPERMILPS    X12, X2, X2
-	VPERMILPS    X12, X3, X3
-	VMOVUPS      X2, 1168(AX)(R9*4)
-	VMOVDQU      X3, 80(AX)(R9*4)
-	ADDQ         R11, R9
-
-none0:
+	VMOVUPS      Y0, (R9)
 	VBROADCASTSS 56(AX), Y8
 	VBROADCASTSS 60(AX), Y9
-	VBROADCASTSS 64(AX), Y10
 	VMOVUPS      64(BX), Y4
 	VMOVUPS      96(BX), Y5
 	VSHUFPS      $0x88, Y5, Y4, Y6
@@ -2241,56 +2156,22 @@ none0:
 	VMOVUPS      2288(AX), Y12
 	VMINPS       Y12, Y1, Y12
 	VMOVUPS      Y12, 2288(AX)
-	VCMPPS       $0x01, Y10, Y1, Y2
-	VMOVMSKPS    Y2, R10
-	TESTL        R10, R10
-	JZ           none1
-	VMOVD        DI, X11
-	VPBROADCASTD X11, Y11
-	VPADDD       numbers<>+160(SB), Y11, Y11
-	VMOVAPS      X1, X2
-	VMOVDQA      X11, X3
-	LEAQ         squeeze<>+0(SB), R12
-	MOVL         R10, R13
-	ANDL         $0x0f, R13
-	POPCNTL      R13, R11
-	SHLL         $0x04, R13
-	VMOVDQU      (R12)(R13*1), X12
-	VPERMILPS    X12, X2, X2
-	VPERMILPS    X12, X3, X3
-	VMOVUPS      X2, 1168(AX)(R9*4)
-	VMOVDQU      X3, 80(AX)(R9*4)
-	ADDQ         R11, R9
-	VEXTRACTF128 $0x01, Y1, X2
-	VEXTRACTI128 $0x01, Y11, X3
-	SHRL         $0x04, R10
-	LEAQ         squeeze<>+0(SB), R12
-	ANDL         $0x0f, R10
-	POPCNTL      R10, R11
-	SHLL         $0x04, R10
-	VMOVDQU      (R12)(R10*1), X12
-	VPERMILPS    X12, X2, X2
-	VPERMILPS    X12, X3, X3
-	VMOVUPS      X2, 1168(AX)(R9*4)
-	VMOVDQU      X3, 80(AX)(R9*4)
-	ADDQ         R11, R9
-
-none1:
-	ADDQ $+128, BX
-	ADDQ $0x10, DI
-	CMPQ DI, R8
-	JLT  next_panel
+	VMOVUPS      Y1, 32(R9)
+	ADDQ         $+128, BX
+	ADDQ         $0x40, R9
+	ADDQ         $0x10, DI
+	CMPQ         DI, R8
+	JLT          next_panel
 	VZEROUPPER
-	MOVQ R9, ret+32(FP)
 	RET
 
-// func panels4AVX2(h *Hop, first int, last int, out int) int
-// Requires: AVX, AVX2, POPCNT
-TEXT ·panels4AVX2(SB), NOSPLIT, $0-40
+// func panels4AVX2(h *Hop, first int, last int, keys []float32)
+// Requires: AVX, AVX2
+TEXT ·panels4AVX2(SB), NOSPLIT, $0-48
 	MOVQ         h+0(FP), AX
 	MOVQ         first+8(FP), DI
 	MOVQ         last+16(FP), R8
-	MOVQ         out+24(FP), R9
+	MOVQ         keys_base+24(FP), R9
 	SHLQ         $0x04, DI
 	SHLQ         $0x04, R8
 	MOVQ         (AX), CX
@@ -2614,7 +2495,6 @@ next_block:
 	JLT          next_block
 	VBROADCASTSS 56(AX), Y8
 	VBROADCASTSS 60(AX), Y9
-	VBROADCASTSS 64(AX), Y10
 	VMOVUPS      (BX), Y4
 	VMOVUPS      32(BX), Y5
 	VSHUFPS      $0x88, Y5, Y4, Y6
@@ -2629,44 +2509,9 @@ next_block:
 	VMOVUPS      2256(AX), Y12
 	VMINPS       Y12, Y0, Y12
 	VMOVUPS      Y12, 2256(AX)
-	VCMPPS       $0x01, Y10, Y0, Y2
-	VMOVMSKPS    Y2, R10
-	TESTL        R10, R10
-	JZ           none0
-	VMOVD        DI, X11
-	VPBROADCASTD X11, Y11
-	VPADDD       numbers<>+128(SB), Y11, Y11
-	VMOVAPS      X0, X2
-	VMOVDQA      X11, X3
-	LEAQ         squeeze<>+0(SB), R12
-	MOVL         R10, R13
-	ANDL         $0x0f, R13
-	POPCNTL      R13, R11
-	SHLL         $0x04, R13
-	VMOVDQU      (R12)(R13*1), X12
-	VPERMILPS    X12, X2, X2
-	VPERMILPS    X12, X3, X3
-	VMOVUPS      X2, 1168(AX)(R9*4)
-	VMOVDQU      X3, 80(AX)(R9*4)
-	ADDQ         R11, R9
-	VEXTRACTF128 $0x01, Y0, X2
-	VEXTRACTI128 $0x01, Y11, X3
-	SHRL         $0x04, R10
-	LEAQ         squeeze<>+0(SB), R12
-	ANDL         $0x0f, R10
-	POPCNTL      R10, R11
-	SHLL         $0x04, R10
-	VMOVDQU      (R12)(R10*1), X12
-	VPERMILPS    X12, X2, X2
-	VPERMILPS    X12, X3, X3
-	VMOVUPS      X2, 1168(AX)(R9*4)
-	VMOVDQU      X3, 80(AX)(R9*4)
-	ADDQ         R11, R9
-
-none0:
+	VMOVUPS      Y0, (R9)
 	VBROADCASTSS 56(AX), Y8
 	VBROADCASTSS 60(AX), Y9
-	VBROADCASTSS 64(AX), Y10
 	VMOVUPS      64(BX), Y4
 	VMOVUPS      96(BX), Y5
 	VSHUFPS      $0x88, Y5, Y4, Y6
@@ -2681,56 +2526,22 @@ none0:
 	VMOVUPS      2288(AX), Y12
 	VMINPS       Y12, Y1, Y12
 	VMOVUPS      Y12, 2288(AX)
-	VCMPPS       $0x01, Y10, Y1, Y2
-	VMOVMSKPS    Y2, R10
-	TESTL        R10, R10
-	JZ           none1
-	VMOVD        DI, X11
-	VPBROADCASTD X11, Y11
-	VPADDD       numbers<>+160(SB), Y11, Y11
-	VMOVAPS      X1, X2
-	VMOVDQA      X11, X3
-	LEAQ         squeeze<>+0(SB), R12
-	MOVL         R10, R13
-	ANDL         $0x0f, R13
-	POPCNTL      R13, R11
-	SHLL         $0x04, R13
-	VMOVDQU      (R12)(R13*1), X12
-	VPERMILPS    X12, X2, X2
-	VPERMILPS    X12, X3, X3
-	VMOVUPS      X2, 1168(AX)(R9*4)
-	VMOVDQU      X3, 80(AX)(R9*4)
-	ADDQ         R11, R9
-	VEXTRACTF128 $0x01, Y1, X2
-	VEXTRACTI128 $0x01, Y11, X3
-	SHRL         $0x04, R10
-	LEAQ         squeeze<>+0(SB), R12
-	ANDL         $0x0f, R10
-	POPCNTL      R10, R11
-	SHLL         $0x04, R10
-	VMOVDQU      (R12)(R10*1), X12
-	VPERMILPS    X12, X2, X2
-	VPERMILPS    X12, X3, X3
-	VMOVUPS      X2, 1168(AX)(R9*4)
-	VMOVDQU      X3, 80(AX)(R9*4)
-	ADDQ         R11, R9
-
-none1:
-	ADDQ $+128, BX
-	ADDQ $0x10, DI
-	CMPQ DI, R8
-	JLT  next_panel
+	VMOVUPS      Y1, 32(R9)
+	ADDQ         $+128, BX
+	ADDQ         $0x40, R9
+	ADDQ         $0x10, DI
+	CMPQ         DI, R8
+	JLT          next_panel
 	VZEROUPPER
-	MOVQ R9, ret+32(FP)
 	RET
 
-// func panels8AVX2(h *Hop, first int, last int, out int) int
-// Requires: AVX, AVX2, POPCNT
-TEXT ·panels8AVX2(SB), NOSPLIT, $0-40
+// func panels8AVX2(h *Hop, first int, last int, keys []float32)
+// Requires: AVX, AVX2
+TEXT ·panels8AVX2(SB), NOSPLIT, $0-48
 	MOVQ         h+0(FP), AX
 	MOVQ         first+8(FP), DI
 	MOVQ         last+16(FP), R8
-	MOVQ         out+24(FP), R9
+	MOVQ         keys_base+24(FP), R9
 	SHLQ         $0x04, DI
 	SHLQ         $0x04, R8
 	MOVQ         (AX), CX
@@ -3039,7 +2850,6 @@ next_block:
 	JLT          next_block
 	VBROADCASTSS 56(AX), Y8
 	VBROADCASTSS 60(AX), Y9
-	VBROADCASTSS 64(AX), Y10
 	VMOVUPS      (BX), Y4
 	VMOVUPS      32(BX), Y5
 	VSHUFPS      $0x88, Y5, Y4, Y6
@@ -3054,44 +2864,9 @@ next_block:
 	VMOVUPS      2256(AX), Y12
 	VMINPS       Y12, Y0, Y12
 	VMOVUPS      Y12, 2256(AX)
-	VCMPPS       $0x01, Y10, Y0, Y2
-	VMOVMSKPS    Y2, R10
-	TESTL        R10, R10
-	JZ           none0
-	VMOVD        DI, X11
-	VPBROADCASTD X11, Y11
-	VPADDD       numbers<>+128(SB), Y11, Y11
-	VMOVAPS      X0, X2
-	VMOVDQA      X11, X3
-	LEAQ         squeeze<>+0(SB), R12
-	MOVL         R10, R13
-	ANDL         $0x0f, R13
-	POPCNTL      R13, R11
-	SHLL         $0x04, R13
-	VMOVDQU      (R12)(R13*1), X12
-	VPERMILPS    X12, X2, X2
-	VPERMILPS    X12, X3, X3
-	VMOVUPS      X2, 1168(AX)(R9*4)
-	VMOVDQU      X3, 80(AX)(R9*4)
-	ADDQ         R11, R9
-	VEXTRACTF128 $0x01, Y0, X2
-	VEXTRACTI128 $0x01, Y11, X3
-	SHRL         $0x04, R10
-	LEAQ         squeeze<>+0(SB), R12
-	ANDL         $0x0f, R10
-	POPCNTL      R10, R11
-	SHLL         $0x04, R10
-	VMOVDQU      (R12)(R10*1), X12
-	VPERMILPS    X12, X2, X2
-	VPERMILPS    X12, X3, X3
-	VMOVUPS      X2, 1168(AX)(R9*4)
-	VMOVDQU      X3, 80(AX)(R9*4)
-	ADDQ         R11, R9
-
-none0:
+	VMOVUPS      Y0, (R9)
 	VBROADCASTSS 56(AX), Y8
 	VBROADCASTSS 60(AX), Y9
-	VBROADCASTSS 64(AX), Y10
 	VMOVUPS      64(BX), Y4
 	VMOVUPS      96(BX), Y5
 	VSHUFPS      $0x88, Y5, Y4, Y6
@@ -3106,45 +2881,199 @@ none0:
 	VMOVUPS      2288(AX), Y12
 	VMINPS       Y12, Y1, Y12
 	VMOVUPS      Y12, 2288(AX)
-	VCMPPS       $0x01, Y10, Y1, Y2
-	VMOVMSKPS    Y2, R10
-	TESTL        R10, R10
-	JZ           none1
-	VMOVD        DI, X11
-	VPBROADCASTD X11, Y11
-	VPADDD       numbers<>+160(SB), Y11, Y11
-	VMOVAPS      X1, X2
-	VMOVDQA      X11, X3
-	LEAQ         squeeze<>+0(SB), R12
-	MOVL         R10, R13
-	ANDL         $0x0f, R13
-	POPCNTL      R13, R11
-	SHLL         $0x04, R13
-	VMOVDQU      (R12)(R13*1), X12
-	VPERMILPS    X12, X2, X2
-	VPERMILPS    X12, X3, X3
-	VMOVUPS      X2, 1168(AX)(R9*4)
-	VMOVDQU      X3, 80(AX)(R9*4)
-	ADDQ         R11, R9
-	VEXTRACTF128 $0x01, Y1, X2
-	VEXTRACTI128 $0x01, Y11, X3
-	SHRL         $0x04, R10
-	LEAQ         squeeze<>+0(SB), R12
-	ANDL         $0x0f, R10
-	POPCNTL      R10, R11
-	SHLL         $0x04, R10
-	VMOVDQU      (R12)(R10*1), X12
-	VPERMILPS    X12, X2, X2
-	VPERMILPS    X12, X3, X3
-	VMOVUPS      X2, 1168(AX)(R9*4)
-	VMOVDQU      X3, 80(AX)(R9*4)
-	ADDQ         R11, R9
-
-none1:
-	ADDQ $+128, BX
-	ADDQ $0x10, DI
-	CMPQ DI, R8
-	JLT  next_panel
+	VMOVUPS      Y1, 32(R9)
+	ADDQ         $+128, BX
+	ADDQ         $0x40, R9
+	ADDQ         $0x10, DI
+	CMPQ         DI, R8
+	JLT          next_panel
 	VZEROUPPER
-	MOVQ R9, ret+32(FP)
+	RET
+
+DATA nextLane<>+0(SB)/4, $0x00000001
+DATA nextLane<>+4(SB)/4, $0x00000002
+DATA nextLane<>+8(SB)/4, $0x00000003
+DATA nextLane<>+12(SB)/4, $0x00000004
+DATA nextLane<>+16(SB)/4, $0x00000005
+DATA nextLane<>+20(SB)/4, $0x00000006
+DATA nextLane<>+24(SB)/4, $0x00000007
+DATA nextLane<>+28(SB)/4, $0x00000000
+GLOBL nextLane<>(SB), RODATA|NOPTR, $32
+
+// func boundAVX2(least []float32, n int32) float32
+// Requires: AVX, AVX2
+TEXT ·boundAVX2(SB), NOSPLIT, $0-36
+	MOVQ         least_base+0(FP), AX
+	VBROADCASTSS n+24(FP), Y0
+	VMOVDQU      nextLane<>+0(SB), Y1
+	VPXOR        Y5, Y5, Y5
+	VMOVUPS      (AX), Y3
+	VMOVAPS      Y3, Y4
+	VPXOR        Y8, Y8, Y8
+	VMOVUPS      32(AX), Y6
+	VMOVAPS      Y6, Y7
+	VCMPPS       $0x11, Y3, Y7, Y2
+	VPSUBD       Y2, Y5, Y5
+	VCMPPS       $0x11, Y6, Y4, Y2
+	VPSUBD       Y2, Y8, Y8
+	VPERMPS      Y4, Y1, Y4
+	VPERMPS      Y7, Y1, Y7
+	VCMPPS       $0x11, Y3, Y4, Y2
+	VPSUBD       Y2, Y5, Y5
+	VCMPPS       $0x11, Y3, Y7, Y2
+	VPSUBD       Y2, Y5, Y5
+	VCMPPS       $0x11, Y6, Y4, Y2
+	VPSUBD       Y2, Y8, Y8
+	VCMPPS       $0x11, Y6, Y7, Y2
+	VPSUBD       Y2, Y8, Y8
+	VPERMPS      Y4, Y1, Y4
+	VPERMPS      Y7, Y1, Y7
+	VCMPPS       $0x11, Y3, Y4, Y2
+	VPSUBD       Y2, Y5, Y5
+	VCMPPS       $0x11, Y3, Y7, Y2
+	VPSUBD       Y2, Y5, Y5
+	VCMPPS       $0x11, Y6, Y4, Y2
+	VPSUBD       Y2, Y8, Y8
+	VCMPPS       $0x11, Y6, Y7, Y2
+	VPSUBD       Y2, Y8, Y8
+	VPERMPS      Y4, Y1, Y4
+	VPERMPS      Y7, Y1, Y7
+	VCMPPS       $0x11, Y3, Y4, Y2
+	VPSUBD       Y2, Y5, Y5
+	VCMPPS       $0x11, Y3, Y7, Y2
+	VPSUBD       Y2, Y5, Y5
+	VCMPPS       $0x11, Y6, Y4, Y2
+	VPSUBD       Y2, Y8, Y8
+	VCMPPS       $0x11, Y6, Y7, Y2
+	VPSUBD       Y2, Y8, Y8
+	VPERMPS      Y4, Y1, Y4
+	VPERMPS      Y7, Y1, Y7
+	VCMPPS       $0x11, Y3, Y4, Y2
+	VPSUBD       Y2, Y5, Y5
+	VCMPPS       $0x11, Y3, Y7, Y2
+	VPSUBD       Y2, Y5, Y5
+	VCMPPS       $0x11, Y6, Y4, Y2
+	VPSUBD       Y2, Y8, Y8
+	VCMPPS       $0x11, Y6, Y7, Y2
+	VPSUBD       Y2, Y8, Y8
+	VPERMPS      Y4, Y1, Y4
+	VPERMPS      Y7, Y1, Y7
+	VCMPPS       $0x11, Y3, Y4, Y2
+	VPSUBD       Y2, Y5, Y5
+	VCMPPS       $0x11, Y3, Y7, Y2
+	VPSUBD       Y2, Y5, Y5
+	VCMPPS       $0x11, Y6, Y4, Y2
+	VPSUBD       Y2, Y8, Y8
+	VCMPPS       $0x11, Y6, Y7, Y2
+	VPSUBD       Y2, Y8, Y8
+	VPERMPS      Y4, Y1, Y4
+	VPERMPS      Y7, Y1, Y7
+	VCMPPS       $0x11, Y3, Y4, Y2
+	VPSUBD       Y2, Y5, Y5
+	VCMPPS       $0x11, Y3, Y7, Y2
+	VPSUBD       Y2, Y5, Y5
+	VCMPPS       $0x11, Y6, Y4, Y2
+	VPSUBD       Y2, Y8, Y8
+	VCMPPS       $0x11, Y6, Y7, Y2
+	VPSUBD       Y2, Y8, Y8
+	VPERMPS      Y4, Y1, Y4
+	VPERMPS      Y7, Y1, Y7
+	VCMPPS       $0x11, Y3, Y4, Y2
+	VPSUBD       Y2, Y5, Y5
+	VCMPPS       $0x11, Y3, Y7, Y2
+	VPSUBD       Y2, Y5, Y5
+	VCMPPS       $0x11, Y6, Y4, Y2
+	VPSUBD       Y2, Y8, Y8
+	VCMPPS       $0x11, Y6, Y7, Y2
+	VPSUBD       Y2, Y8, Y8
+	VPERMPS      Y4, Y1, Y4
+	VPERMPS      Y7, Y1, Y7
+	MOVL         $0xff800000, AX
+	VMOVD        AX, X1
+	VPBROADCASTD X1, Y1
+	VPCMPGTD     Y5, Y0, Y2
+	VBLENDVPS    Y2, Y3, Y1, Y3
+	VPCMPGTD     Y8, Y0, Y2
+	VBLENDVPS    Y2, Y6, Y1, Y6
+	VMAXPS       Y3, Y6, Y3
+	VEXTRACTF128 $0x01, Y3, X0
+	VMAXPS       X0, X3, X3
+	VPSHUFD      $0x4e, X3, X0
+	VMAXPS       X0, X3, X3
+	VPSHUFD      $0xb1, X3, X0
+	VMAXPS       X0, X3, X3
+	VMOVSS       X3, ret+32(FP)
+	VZEROUPPER
+	RET
+
+// func boundAVX512(least []float32, n int32) float32
+// Requires: AVX, AVX512F
+TEXT ·boundAVX512(SB), NOSPLIT, $0-36
+	MOVQ          least_base+0(FP), AX
+	VBROADCASTSS  n+24(FP), Z0
+	VPXORD        Z3, Z3, Z3
+	MOVL          $0x00000001, CX
+	VMOVD         CX, X4
+	VPBROADCASTD  X4, Z4
+	VMOVUPS       (AX), Z1
+	VALIGND       $0x01, Z1, Z1, Z2
+	VCMPPS        $0x11, Z1, Z2, K1
+	VPADDD        Z4, Z3, K1, Z3
+	VALIGND       $0x02, Z1, Z1, Z2
+	VCMPPS        $0x11, Z1, Z2, K1
+	VPADDD        Z4, Z3, K1, Z3
+	VALIGND       $0x03, Z1, Z1, Z2
+	VCMPPS        $0x11, Z1, Z2, K1
+	VPADDD        Z4, Z3, K1, Z3
+	VALIGND       $0x04, Z1, Z1, Z2
+	VCMPPS        $0x11, Z1, Z2, K1
+	VPADDD        Z4, Z3, K1, Z3
+	VALIGND       $0x05, Z1, Z1, Z2
+	VCMPPS        $0x11, Z1, Z2, K1
+	VPADDD        Z4, Z3, K1, Z3
+	VALIGND       $0x06, Z1, Z1, Z2
+	VCMPPS        $0x11, Z1, Z2, K1
+	VPADDD        Z4, Z3, K1, Z3
+	VALIGND       $0x07, Z1, Z1, Z2
+	VCMPPS        $0x11, Z1, Z2, K1
+	VPADDD        Z4, Z3, K1, Z3
+	VALIGND       $0x08, Z1, Z1, Z2
+	VCMPPS        $0x11, Z1, Z2, K1
+	VPADDD        Z4, Z3, K1, Z3
+	VALIGND       $0x09, Z1, Z1, Z2
+	VCMPPS        $0x11, Z1, Z2, K1
+	VPADDD        Z4, Z3, K1, Z3
+	VALIGND       $0x0a, Z1, Z1, Z2
+	VCMPPS        $0x11, Z1, Z2, K1
+	VPADDD        Z4, Z3, K1, Z3
+	VALIGND       $0x0b, Z1, Z1, Z2
+	VCMPPS        $0x11, Z1, Z2, K1
+	VPADDD        Z4, Z3, K1, Z3
+	VALIGND       $0x0c, Z1, Z1, Z2
+	VCMPPS        $0x11, Z1, Z2, K1
+	VPADDD        Z4, Z3, K1, Z3
+	VALIGND       $0x0d, Z1, Z1, Z2
+	VCMPPS        $0x11, Z1, Z2, K1
+	VPADDD        Z4, Z3, K1, Z3
+	VALIGND       $0x0e, Z1, Z1, Z2
+	VCMPPS        $0x11, Z1, Z2, K1
+	VPADDD        Z4, Z3, K1, Z3
+	VALIGND       $0x0f, Z1, Z1, Z2
+	VCMPPS        $0x11, Z1, Z2, K1
+	VPADDD        Z4, Z3, K1, Z3
+	MOVL          $0xff800000, AX
+	VMOVD         AX, X2
+	VPBROADCASTD  X2, Z2
+	VPCMPD        $0x01, Z0, Z3, K1
+	VMOVAPS       Z1, K1, Z2
+	VEXTRACTF64X4 $0x01, Z2, Y0
+	VMAXPS        Y0, Y2, Y2
+	VEXTRACTF128  $0x01, Y2, X0
+	VMAXPS        X0, X2, X2
+	VPSHUFD       $0x4e, X2, X0
+	VMAXPS        X0, X2, X2
+	VPSHUFD       $0xb1, X2, X0
+	VMAXPS        X0, X2, X2
+	VMOVSS        X2, ret+32(FP)
+	VZEROUPPER
 	RET

@@ -3,6 +3,6 @@
 package kernel
 
 var (
-	hopDot = hopForm{gatherNEON, anyWidth(scoreDot), offerNEON, anyWidth(panelsDot), prefetchNEON}
-	hopMul = hopForm{gatherNEON, anyWidth(scoreMul), offerNEON, anyWidth(panelsMul), prefetchNEON}
+	hopDot = hopForm{gatherNEON, anyWidth(scoreDot), offerNEON, anyWidth(panelsDot), boundGeneric, nearerNEON, prefetchNEON}
+	hopMul = hopForm{gatherNEON, anyWidth(scoreMul), offerNEON, anyWidth(panelsMul), boundGeneric, nearerNEON, prefetchNEON}
 )

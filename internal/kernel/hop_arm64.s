@@ -75,12 +75,11 @@ TEXT ·scoreDot(SB), NOSPLIT, $0-40
 	MOVD Hop_stride(R0), R5
 	MOVD Hop_meta(R0), R6
 	MOVD Hop_query(R0), R20
+	SUB R1, R2, R10
 	ADD $Hop_rows, R0, R7
 	ADD R3<<2, R7, R9
 	ADD $Hop_keys, R0, R8
 	ADD R3<<2, R8, R8
-	SUBS R1, R2, R10
-	BLE none5
 	ADD R1<<2, R7, R7
 	FMOVS Hop_mul(R0), F8
 	WORD $0x4e040508 // dup v8.4s, v8.s[0]
@@ -90,11 +89,11 @@ TEXT ·scoreDot(SB), NOSPLIT, $0-40
 	WORD $0x4e04054a // dup v10.4s, v10.s[0]
 	MOVW Hop_bits(R0), R25
 	CMP $4, R25
-	BLT two6
-	BGT eight7
+	BLT two5
+	BGT eight6
 	WORD $0x4f00e5ff // movi v31.16b, 15
 
-rows9:
+rows8:
 	LDPW (R7), (R21, R22)
 	LDPW 8(R7), (R23, R24)
 	ADD $16, R7
@@ -113,7 +112,7 @@ rows9:
 	MOVD R20, R15
 	LSR $6, R5, R19
 
-blocks10:
+blocks9:
 	FLDPQ 0(R15), (F16, F17)
 	FLDPQ 32(R15), (F18, F19)
 	FLDPQ 64(R15), (F20, F21)
@@ -196,7 +195,7 @@ blocks10:
 	ADD $64, R14
 	ADD $128, R15
 	SUBS $1, R19, R19
-	BNE blocks10
+	BNE blocks9
 	// V16: A and V17: B of the four rows
 	FMOVD (R6)(R21<<3), F16
 	FMOVD (R6)(R22<<3), F17
@@ -222,43 +221,43 @@ blocks10:
 	WORD $0x6ea0e541 // fcmgt v1.4s, v10.4s, v0.4s
 	WORD $0x6eb0a822 // umaxv s2, v1.4s
 	WORD $0x1e260059 // fmov w25, s2
-	CBZW R25, next11
+	CBZW R25, next10
 	VST1 V0.S[0], (R8)
 	MOVW R21, (R9)
 	WORD $0x0e043c39 // umov w25, v1.s[0]
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 	CMP $1, R10
-	BLE next11
+	BLE next10
 	VST1 V0.S[1], (R8)
 	MOVW R22, (R9)
 	WORD $0x0e0c3c39 // umov w25, v1.s[1]
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 	CMP $2, R10
-	BLE next11
+	BLE next10
 	VST1 V0.S[2], (R8)
 	MOVW R23, (R9)
 	WORD $0x0e143c39 // umov w25, v1.s[2]
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 	CMP $3, R10
-	BLE next11
+	BLE next10
 	VST1 V0.S[3], (R8)
 	MOVW R24, (R9)
 	WORD $0x0e1c3c39 // umov w25, v1.s[3]
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 
-next11:
+next10:
 	SUBS $4, R10, R10
-	BGT rows9
-	JMP end8
+	BGT rows8
+	JMP end7
 
-two6:
+two5:
 	WORD $0x4f00e47f // movi v31.16b, 3
 
-rows12:
+rows11:
 	LDPW (R7), (R21, R22)
 	LDPW 8(R7), (R23, R24)
 	ADD $16, R7
@@ -277,7 +276,7 @@ rows12:
 	MOVD R20, R15
 	LSR $6, R5, R19
 
-blocks13:
+blocks12:
 	FLDPQ 0(R15), (F16, F17)
 	FLDPQ 64(R15), (F18, F19)
 	FLDPQ 128(R15), (F20, F21)
@@ -460,7 +459,7 @@ blocks13:
 	ADD $64, R14
 	ADD $256, R15
 	SUBS $1, R19, R19
-	BNE blocks13
+	BNE blocks12
 	// V16: A and V17: B of the four rows
 	FMOVD (R6)(R21<<3), F16
 	FMOVD (R6)(R22<<3), F17
@@ -486,47 +485,47 @@ blocks13:
 	WORD $0x6ea0e541 // fcmgt v1.4s, v10.4s, v0.4s
 	WORD $0x6eb0a822 // umaxv s2, v1.4s
 	WORD $0x1e260059 // fmov w25, s2
-	CBZW R25, next14
+	CBZW R25, next13
 	VST1 V0.S[0], (R8)
 	MOVW R21, (R9)
 	WORD $0x0e043c39 // umov w25, v1.s[0]
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 	CMP $1, R10
-	BLE next14
+	BLE next13
 	VST1 V0.S[1], (R8)
 	MOVW R22, (R9)
 	WORD $0x0e0c3c39 // umov w25, v1.s[1]
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 	CMP $2, R10
-	BLE next14
+	BLE next13
 	VST1 V0.S[2], (R8)
 	MOVW R23, (R9)
 	WORD $0x0e143c39 // umov w25, v1.s[2]
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 	CMP $3, R10
-	BLE next14
+	BLE next13
 	VST1 V0.S[3], (R8)
 	MOVW R24, (R9)
 	WORD $0x0e1c3c39 // umov w25, v1.s[3]
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 
-next14:
+next13:
 	SUBS $4, R10, R10
-	BGT rows12
-	JMP end8
+	BGT rows11
+	JMP end7
 
-eight7:
+eight6:
 	WORD $0x4f04e41f // movi v31.16b, 128
 	WORD $0x4f000400 // movi v0.4s, 0
 	WORD $0x4f000401 // movi v1.4s, 0
 	LSR $6, R5, R19
 	MOVD R20, R15
 
-bias15:
+bias14:
 	FLDPQ 0(R15), (F16, F17)
 	FLDPQ 32(R15), (F18, F19)
 	WORD $0x4e9097e0 // sdot v0.4s, v31.16b, v16.16b
@@ -535,12 +534,12 @@ bias15:
 	WORD $0x4e9397e1 // sdot v1.4s, v31.16b, v19.16b
 	ADD $64, R15
 	SUBS $1, R19, R19
-	BNE bias15
+	BNE bias14
 	WORD $0x4f00040b // movi v11.4s, 0
 	WORD $0x4ea18400 // add v0.4s, v0.4s, v1.4s
 	WORD $0x6ea0856b // sub v11.4s, v11.4s, v0.4s
 
-rows16:
+rows15:
 	LDPW (R7), (R21, R22)
 	LDPW 8(R7), (R23, R24)
 	ADD $16, R7
@@ -563,7 +562,7 @@ rows16:
 	MOVD R20, R15
 	LSR $6, R5, R19
 
-blocks17:
+blocks16:
 	FLDPQ 0(R15), (F16, F17)
 	FLDPQ 32(R15), (F18, F19)
 	FLDPQ 0(R11), (F24, F25)
@@ -612,7 +611,7 @@ blocks17:
 	ADD $64, R14
 	ADD $64, R15
 	SUBS $1, R19, R19
-	BNE blocks17
+	BNE blocks16
 	// V16: A and V17: B of the four rows
 	FMOVD (R6)(R21<<3), F16
 	FMOVD (R6)(R22<<3), F17
@@ -638,63 +637,56 @@ blocks17:
 	WORD $0x6ea0e541 // fcmgt v1.4s, v10.4s, v0.4s
 	WORD $0x6eb0a822 // umaxv s2, v1.4s
 	WORD $0x1e260059 // fmov w25, s2
-	CBZW R25, next18
+	CBZW R25, next17
 	VST1 V0.S[0], (R8)
 	MOVW R21, (R9)
 	WORD $0x0e043c39 // umov w25, v1.s[0]
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 	CMP $1, R10
-	BLE next18
+	BLE next17
 	VST1 V0.S[1], (R8)
 	MOVW R22, (R9)
 	WORD $0x0e0c3c39 // umov w25, v1.s[1]
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 	CMP $2, R10
-	BLE next18
+	BLE next17
 	VST1 V0.S[2], (R8)
 	MOVW R23, (R9)
 	WORD $0x0e143c39 // umov w25, v1.s[2]
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 	CMP $3, R10
-	BLE next18
+	BLE next17
 	VST1 V0.S[3], (R8)
 	MOVW R24, (R9)
 	WORD $0x0e1c3c39 // umov w25, v1.s[3]
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 
-next18:
+next17:
 	SUBS $4, R10, R10
-	BGT rows16
+	BGT rows15
 
-end8:
-
-none5:
+end7:
 	ADD $Hop_rows, R0, R7
 	SUB R7, R9, R9
 	LSR $2, R9, R9
 	MOVD R9, ret+32(FP)
 	RET
 
-// func panelsDot(h *Hop, first int, last int, out int) int
-TEXT ·panelsDot(SB), NOSPLIT, $0-40
+// func panelsDot(h *Hop, first int, last int, keys []float32)
+TEXT ·panelsDot(SB), NOSPLIT, $0-48
 	MOVD h+0(FP), R0
 	MOVD first+8(FP), R1
 	MOVD last+16(FP), R2
-	MOVD out+24(FP), R3
+	MOVD keys_base+24(FP), R8
 	MOVD Hop_codes(R0), R4
 	MOVD Hop_stride(R0), R5
 	MOVD Hop_meta(R0), R6
 	MOVD Hop_query(R0), R20
-	ADD $Hop_rows, R0, R7
-	ADD R3<<2, R7, R9
-	ADD $Hop_keys, R0, R8
-	ADD R3<<2, R8, R8
-	SUBS R1, R2, R10
-	BLE none19
+	SUB R1, R2, R10
 	LSL $4, R1, R21
 	MADD R5, R4, R21, R4
 	ADD R21<<3, R6, R6
@@ -706,15 +698,15 @@ TEXT ·panelsDot(SB), NOSPLIT, $0-40
 	WORD $0x4e04054a // dup v10.4s, v10.s[0]
 	MOVW Hop_bits(R0), R25
 	CMP $4, R25
-	BLT two20
-	BGT eight21
+	BLT two18
+	BGT eight19
 	WORD $0x4f00e5fd // movi v29.16b, 15
 	ADD $(Hop_least+0), R0, R23
 	FLDPQ (R23), (F25, F26)
 	ADD $(Hop_least+32), R0, R23
 	FLDPQ (R23), (F27, F28)
 
-panels23:
+panels21:
 	WORD $0x4f000400 // movi v0.4s, 0
 	WORD $0x4f000401 // movi v1.4s, 0
 	WORD $0x4f000402 // movi v2.4s, 0
@@ -722,10 +714,10 @@ panels23:
 	MOVD R20, R15
 	LSR $6, R5, R19
 
-blocks24:
+blocks22:
 	MOVD $4, R16
 
-fours25:
+fours23:
 	FMOVQ 0(R15), F16
 	FMOVQ 64(R15), F17
 	FLDPQ 0(R4), (F12, F13)
@@ -803,10 +795,10 @@ fours25:
 	ADD $256, R4
 	ADD $16, R15
 	SUBS $1, R16, R16
-	BNE fours25
+	BNE fours23
 	ADD $64, R15
 	SUBS $1, R19, R19
-	BNE blocks24
+	BNE blocks22
 	FLDPQ 0(R6), (F16, F17)
 	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
 	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
@@ -816,36 +808,7 @@ fours25:
 	WORD $0x6e33dc00 // fmul v0.4s, v0.4s, v19.4s
 	WORD $0x4e32d400 // fadd v0.4s, v0.4s, v18.4s
 	WORD $0x4ea0c739 // fminnm v25.4s, v25.4s, v0.4s
-	WORD $0x6ea0e554 // fcmgt v20.4s, v10.4s, v0.4s
-	WORD $0x6eb0aa95 // umaxv s21, v20.4s
-	WORD $0x1e2602b9 // fmov w25, s21
-	CBZW R25, next26
-	VST1 V0.S[0], (R8)
-	ADD $0, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e043e99 // umov w25, v20.s[0]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-	VST1 V0.S[1], (R8)
-	ADD $1, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e0c3e99 // umov w25, v20.s[1]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-	VST1 V0.S[2], (R8)
-	ADD $2, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e143e99 // umov w25, v20.s[2]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-	VST1 V0.S[3], (R8)
-	ADD $3, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e1c3e99 // umov w25, v20.s[3]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-
-next26:
+	FMOVQ.P F0, 16(R8)
 	FLDPQ 32(R6), (F16, F17)
 	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
 	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
@@ -855,36 +818,7 @@ next26:
 	WORD $0x6e33dc21 // fmul v1.4s, v1.4s, v19.4s
 	WORD $0x4e32d421 // fadd v1.4s, v1.4s, v18.4s
 	WORD $0x4ea1c75a // fminnm v26.4s, v26.4s, v1.4s
-	WORD $0x6ea1e554 // fcmgt v20.4s, v10.4s, v1.4s
-	WORD $0x6eb0aa95 // umaxv s21, v20.4s
-	WORD $0x1e2602b9 // fmov w25, s21
-	CBZW R25, next27
-	VST1 V1.S[0], (R8)
-	ADD $4, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e043e99 // umov w25, v20.s[0]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-	VST1 V1.S[1], (R8)
-	ADD $5, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e0c3e99 // umov w25, v20.s[1]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-	VST1 V1.S[2], (R8)
-	ADD $6, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e143e99 // umov w25, v20.s[2]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-	VST1 V1.S[3], (R8)
-	ADD $7, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e1c3e99 // umov w25, v20.s[3]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-
-next27:
+	FMOVQ.P F1, 16(R8)
 	FLDPQ 64(R6), (F16, F17)
 	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
 	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
@@ -894,36 +828,7 @@ next27:
 	WORD $0x6e33dc42 // fmul v2.4s, v2.4s, v19.4s
 	WORD $0x4e32d442 // fadd v2.4s, v2.4s, v18.4s
 	WORD $0x4ea2c77b // fminnm v27.4s, v27.4s, v2.4s
-	WORD $0x6ea2e554 // fcmgt v20.4s, v10.4s, v2.4s
-	WORD $0x6eb0aa95 // umaxv s21, v20.4s
-	WORD $0x1e2602b9 // fmov w25, s21
-	CBZW R25, next28
-	VST1 V2.S[0], (R8)
-	ADD $8, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e043e99 // umov w25, v20.s[0]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-	VST1 V2.S[1], (R8)
-	ADD $9, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e0c3e99 // umov w25, v20.s[1]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-	VST1 V2.S[2], (R8)
-	ADD $10, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e143e99 // umov w25, v20.s[2]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-	VST1 V2.S[3], (R8)
-	ADD $11, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e1c3e99 // umov w25, v20.s[3]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-
-next28:
+	FMOVQ.P F2, 16(R8)
 	FLDPQ 96(R6), (F16, F17)
 	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
 	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
@@ -933,50 +838,20 @@ next28:
 	WORD $0x6e33dc63 // fmul v3.4s, v3.4s, v19.4s
 	WORD $0x4e32d463 // fadd v3.4s, v3.4s, v18.4s
 	WORD $0x4ea3c79c // fminnm v28.4s, v28.4s, v3.4s
-	WORD $0x6ea3e554 // fcmgt v20.4s, v10.4s, v3.4s
-	WORD $0x6eb0aa95 // umaxv s21, v20.4s
-	WORD $0x1e2602b9 // fmov w25, s21
-	CBZW R25, next29
-	VST1 V3.S[0], (R8)
-	ADD $12, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e043e99 // umov w25, v20.s[0]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-	VST1 V3.S[1], (R8)
-	ADD $13, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e0c3e99 // umov w25, v20.s[1]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-	VST1 V3.S[2], (R8)
-	ADD $14, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e143e99 // umov w25, v20.s[2]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-	VST1 V3.S[3], (R8)
-	ADD $15, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e1c3e99 // umov w25, v20.s[3]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-
-next29:
+	FMOVQ.P F3, 16(R8)
 	ADD $128, R6
-	ADD $16, R21
 	SUBS $1, R10, R10
-	BGT panels23
-	JMP end22
+	BGT panels21
+	JMP end20
 
-two20:
+two18:
 	WORD $0x4f00e47d // movi v29.16b, 3
 	ADD $(Hop_least+0), R0, R23
 	FLDPQ (R23), (F25, F26)
 	ADD $(Hop_least+32), R0, R23
 	FLDPQ (R23), (F27, F28)
 
-panels30:
+panels24:
 	WORD $0x4f000400 // movi v0.4s, 0
 	WORD $0x4f000401 // movi v1.4s, 0
 	WORD $0x4f000402 // movi v2.4s, 0
@@ -984,10 +859,10 @@ panels30:
 	MOVD R20, R15
 	LSR $6, R5, R19
 
-blocks31:
+blocks25:
 	MOVD $4, R16
 
-fours32:
+fours26:
 	FMOVQ 0(R15), F16
 	FMOVQ 64(R15), F17
 	FMOVQ 128(R15), F18
@@ -1163,10 +1038,10 @@ fours32:
 	ADD $256, R4
 	ADD $16, R15
 	SUBS $1, R16, R16
-	BNE fours32
+	BNE fours26
 	ADD $192, R15
 	SUBS $1, R19, R19
-	BNE blocks31
+	BNE blocks25
 	FLDPQ 0(R6), (F16, F17)
 	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
 	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
@@ -1176,36 +1051,7 @@ fours32:
 	WORD $0x6e33dc00 // fmul v0.4s, v0.4s, v19.4s
 	WORD $0x4e32d400 // fadd v0.4s, v0.4s, v18.4s
 	WORD $0x4ea0c739 // fminnm v25.4s, v25.4s, v0.4s
-	WORD $0x6ea0e554 // fcmgt v20.4s, v10.4s, v0.4s
-	WORD $0x6eb0aa95 // umaxv s21, v20.4s
-	WORD $0x1e2602b9 // fmov w25, s21
-	CBZW R25, next33
-	VST1 V0.S[0], (R8)
-	ADD $0, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e043e99 // umov w25, v20.s[0]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-	VST1 V0.S[1], (R8)
-	ADD $1, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e0c3e99 // umov w25, v20.s[1]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-	VST1 V0.S[2], (R8)
-	ADD $2, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e143e99 // umov w25, v20.s[2]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-	VST1 V0.S[3], (R8)
-	ADD $3, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e1c3e99 // umov w25, v20.s[3]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-
-next33:
+	FMOVQ.P F0, 16(R8)
 	FLDPQ 32(R6), (F16, F17)
 	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
 	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
@@ -1215,36 +1061,7 @@ next33:
 	WORD $0x6e33dc21 // fmul v1.4s, v1.4s, v19.4s
 	WORD $0x4e32d421 // fadd v1.4s, v1.4s, v18.4s
 	WORD $0x4ea1c75a // fminnm v26.4s, v26.4s, v1.4s
-	WORD $0x6ea1e554 // fcmgt v20.4s, v10.4s, v1.4s
-	WORD $0x6eb0aa95 // umaxv s21, v20.4s
-	WORD $0x1e2602b9 // fmov w25, s21
-	CBZW R25, next34
-	VST1 V1.S[0], (R8)
-	ADD $4, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e043e99 // umov w25, v20.s[0]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-	VST1 V1.S[1], (R8)
-	ADD $5, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e0c3e99 // umov w25, v20.s[1]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-	VST1 V1.S[2], (R8)
-	ADD $6, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e143e99 // umov w25, v20.s[2]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-	VST1 V1.S[3], (R8)
-	ADD $7, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e1c3e99 // umov w25, v20.s[3]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-
-next34:
+	FMOVQ.P F1, 16(R8)
 	FLDPQ 64(R6), (F16, F17)
 	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
 	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
@@ -1254,36 +1071,7 @@ next34:
 	WORD $0x6e33dc42 // fmul v2.4s, v2.4s, v19.4s
 	WORD $0x4e32d442 // fadd v2.4s, v2.4s, v18.4s
 	WORD $0x4ea2c77b // fminnm v27.4s, v27.4s, v2.4s
-	WORD $0x6ea2e554 // fcmgt v20.4s, v10.4s, v2.4s
-	WORD $0x6eb0aa95 // umaxv s21, v20.4s
-	WORD $0x1e2602b9 // fmov w25, s21
-	CBZW R25, next35
-	VST1 V2.S[0], (R8)
-	ADD $8, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e043e99 // umov w25, v20.s[0]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-	VST1 V2.S[1], (R8)
-	ADD $9, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e0c3e99 // umov w25, v20.s[1]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-	VST1 V2.S[2], (R8)
-	ADD $10, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e143e99 // umov w25, v20.s[2]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-	VST1 V2.S[3], (R8)
-	ADD $11, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e1c3e99 // umov w25, v20.s[3]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-
-next35:
+	FMOVQ.P F2, 16(R8)
 	FLDPQ 96(R6), (F16, F17)
 	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
 	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
@@ -1293,50 +1081,20 @@ next35:
 	WORD $0x6e33dc63 // fmul v3.4s, v3.4s, v19.4s
 	WORD $0x4e32d463 // fadd v3.4s, v3.4s, v18.4s
 	WORD $0x4ea3c79c // fminnm v28.4s, v28.4s, v3.4s
-	WORD $0x6ea3e554 // fcmgt v20.4s, v10.4s, v3.4s
-	WORD $0x6eb0aa95 // umaxv s21, v20.4s
-	WORD $0x1e2602b9 // fmov w25, s21
-	CBZW R25, next36
-	VST1 V3.S[0], (R8)
-	ADD $12, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e043e99 // umov w25, v20.s[0]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-	VST1 V3.S[1], (R8)
-	ADD $13, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e0c3e99 // umov w25, v20.s[1]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-	VST1 V3.S[2], (R8)
-	ADD $14, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e143e99 // umov w25, v20.s[2]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-	VST1 V3.S[3], (R8)
-	ADD $15, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e1c3e99 // umov w25, v20.s[3]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-
-next36:
+	FMOVQ.P F3, 16(R8)
 	ADD $128, R6
-	ADD $16, R21
 	SUBS $1, R10, R10
-	BGT panels30
-	JMP end22
+	BGT panels24
+	JMP end20
 
-eight21:
+eight19:
 	WORD $0x4f04e41f // movi v31.16b, 128
 	WORD $0x4f000400 // movi v0.4s, 0
 	WORD $0x4f000401 // movi v1.4s, 0
 	LSR $6, R5, R19
 	MOVD R20, R15
 
-bias37:
+bias27:
 	FLDPQ 0(R15), (F16, F17)
 	FLDPQ 32(R15), (F18, F19)
 	WORD $0x4e9097e0 // sdot v0.4s, v31.16b, v16.16b
@@ -1345,7 +1103,7 @@ bias37:
 	WORD $0x4e9397e1 // sdot v1.4s, v31.16b, v19.16b
 	ADD $64, R15
 	SUBS $1, R19, R19
-	BNE bias37
+	BNE bias27
 	WORD $0x4f00040b // movi v11.4s, 0
 	WORD $0x4ea18400 // add v0.4s, v0.4s, v1.4s
 	WORD $0x6ea0856b // sub v11.4s, v11.4s, v0.4s
@@ -1357,7 +1115,7 @@ bias37:
 	ADD $(Hop_least+32), R0, R23
 	FLDPQ (R23), (F27, F28)
 
-panels38:
+panels28:
 	WORD $0x4f000400 // movi v0.4s, 0
 	WORD $0x4f000401 // movi v1.4s, 0
 	WORD $0x4f000402 // movi v2.4s, 0
@@ -1369,10 +1127,10 @@ panels38:
 	MOVD R20, R15
 	LSR $6, R5, R19
 
-blocks39:
+blocks29:
 	MOVD $4, R16
 
-fours40:
+fours30:
 	FMOVQ 0(R15), F16
 	FLDPQ 0(R4), (F12, F13)
 	FLDPQ 32(R4), (F14, F15)
@@ -1417,9 +1175,9 @@ fours40:
 	ADD $256, R4
 	ADD $16, R15
 	SUBS $1, R16, R16
-	BNE fours40
+	BNE fours30
 	SUBS $1, R19, R19
-	BNE blocks39
+	BNE blocks29
 	FLDPQ 0(R6), (F16, F17)
 	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
 	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
@@ -1429,36 +1187,7 @@ fours40:
 	WORD $0x6e33dc00 // fmul v0.4s, v0.4s, v19.4s
 	WORD $0x4e32d400 // fadd v0.4s, v0.4s, v18.4s
 	WORD $0x4ea0c739 // fminnm v25.4s, v25.4s, v0.4s
-	WORD $0x6ea0e554 // fcmgt v20.4s, v10.4s, v0.4s
-	WORD $0x6eb0aa95 // umaxv s21, v20.4s
-	WORD $0x1e2602b9 // fmov w25, s21
-	CBZW R25, next41
-	VST1 V0.S[0], (R8)
-	ADD $0, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e043e99 // umov w25, v20.s[0]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-	VST1 V0.S[1], (R8)
-	ADD $1, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e0c3e99 // umov w25, v20.s[1]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-	VST1 V0.S[2], (R8)
-	ADD $2, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e143e99 // umov w25, v20.s[2]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-	VST1 V0.S[3], (R8)
-	ADD $3, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e1c3e99 // umov w25, v20.s[3]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-
-next41:
+	FMOVQ.P F0, 16(R8)
 	FLDPQ 32(R6), (F16, F17)
 	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
 	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
@@ -1468,36 +1197,7 @@ next41:
 	WORD $0x6e33dc21 // fmul v1.4s, v1.4s, v19.4s
 	WORD $0x4e32d421 // fadd v1.4s, v1.4s, v18.4s
 	WORD $0x4ea1c75a // fminnm v26.4s, v26.4s, v1.4s
-	WORD $0x6ea1e554 // fcmgt v20.4s, v10.4s, v1.4s
-	WORD $0x6eb0aa95 // umaxv s21, v20.4s
-	WORD $0x1e2602b9 // fmov w25, s21
-	CBZW R25, next42
-	VST1 V1.S[0], (R8)
-	ADD $4, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e043e99 // umov w25, v20.s[0]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-	VST1 V1.S[1], (R8)
-	ADD $5, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e0c3e99 // umov w25, v20.s[1]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-	VST1 V1.S[2], (R8)
-	ADD $6, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e143e99 // umov w25, v20.s[2]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-	VST1 V1.S[3], (R8)
-	ADD $7, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e1c3e99 // umov w25, v20.s[3]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-
-next42:
+	FMOVQ.P F1, 16(R8)
 	FLDPQ 64(R6), (F16, F17)
 	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
 	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
@@ -1507,36 +1207,7 @@ next42:
 	WORD $0x6e33dc42 // fmul v2.4s, v2.4s, v19.4s
 	WORD $0x4e32d442 // fadd v2.4s, v2.4s, v18.4s
 	WORD $0x4ea2c77b // fminnm v27.4s, v27.4s, v2.4s
-	WORD $0x6ea2e554 // fcmgt v20.4s, v10.4s, v2.4s
-	WORD $0x6eb0aa95 // umaxv s21, v20.4s
-	WORD $0x1e2602b9 // fmov w25, s21
-	CBZW R25, next43
-	VST1 V2.S[0], (R8)
-	ADD $8, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e043e99 // umov w25, v20.s[0]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-	VST1 V2.S[1], (R8)
-	ADD $9, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e0c3e99 // umov w25, v20.s[1]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-	VST1 V2.S[2], (R8)
-	ADD $10, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e143e99 // umov w25, v20.s[2]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-	VST1 V2.S[3], (R8)
-	ADD $11, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e1c3e99 // umov w25, v20.s[3]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-
-next43:
+	FMOVQ.P F2, 16(R8)
 	FLDPQ 96(R6), (F16, F17)
 	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
 	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
@@ -1546,52 +1217,16 @@ next43:
 	WORD $0x6e33dc63 // fmul v3.4s, v3.4s, v19.4s
 	WORD $0x4e32d463 // fadd v3.4s, v3.4s, v18.4s
 	WORD $0x4ea3c79c // fminnm v28.4s, v28.4s, v3.4s
-	WORD $0x6ea3e554 // fcmgt v20.4s, v10.4s, v3.4s
-	WORD $0x6eb0aa95 // umaxv s21, v20.4s
-	WORD $0x1e2602b9 // fmov w25, s21
-	CBZW R25, next44
-	VST1 V3.S[0], (R8)
-	ADD $12, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e043e99 // umov w25, v20.s[0]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-	VST1 V3.S[1], (R8)
-	ADD $13, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e0c3e99 // umov w25, v20.s[1]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-	VST1 V3.S[2], (R8)
-	ADD $14, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e143e99 // umov w25, v20.s[2]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-	VST1 V3.S[3], (R8)
-	ADD $15, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e1c3e99 // umov w25, v20.s[3]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-
-next44:
+	FMOVQ.P F3, 16(R8)
 	ADD $128, R6
-	ADD $16, R21
 	SUBS $1, R10, R10
-	BGT panels38
+	BGT panels28
 
-end22:
+end20:
 	ADD $(Hop_least+0), R0, R23
 	FSTPQ (F25, F26), (R23)
 	ADD $(Hop_least+32), R0, R23
 	FSTPQ (F27, F28), (R23)
-
-none19:
-	ADD $Hop_rows, R0, R7
-	SUB R7, R9, R9
-	LSR $2, R9, R9
-	MOVD R9, ret+32(FP)
 	RET
 
 // func scoreMul(h *Hop, first int, last int, out int) int
@@ -1604,12 +1239,11 @@ TEXT ·scoreMul(SB), NOSPLIT, $0-40
 	MOVD Hop_stride(R0), R5
 	MOVD Hop_meta(R0), R6
 	MOVD Hop_query(R0), R20
+	SUB R1, R2, R10
 	ADD $Hop_rows, R0, R7
 	ADD R3<<2, R7, R9
 	ADD $Hop_keys, R0, R8
 	ADD R3<<2, R8, R8
-	SUBS R1, R2, R10
-	BLE none45
 	ADD R1<<2, R7, R7
 	FMOVS Hop_mul(R0), F8
 	WORD $0x4e040508 // dup v8.4s, v8.s[0]
@@ -1619,11 +1253,11 @@ TEXT ·scoreMul(SB), NOSPLIT, $0-40
 	WORD $0x4e04054a // dup v10.4s, v10.s[0]
 	MOVW Hop_bits(R0), R25
 	CMP $4, R25
-	BLT two46
-	BGT eight47
+	BLT two31
+	BGT eight32
 	WORD $0x4f00e5ff // movi v31.16b, 15
 
-rows49:
+rows34:
 	LDPW (R7), (R21, R22)
 	LDPW 8(R7), (R23, R24)
 	ADD $16, R7
@@ -1642,7 +1276,7 @@ rows49:
 	MOVD R20, R15
 	LSR $6, R5, R19
 
-blocks50:
+blocks35:
 	FLDPQ 0(R15), (F16, F17)
 	FLDPQ 32(R15), (F18, F19)
 	FLDPQ 64(R15), (F20, F21)
@@ -1765,7 +1399,7 @@ blocks50:
 	ADD $64, R14
 	ADD $128, R15
 	SUBS $1, R19, R19
-	BNE blocks50
+	BNE blocks35
 	// V16: A and V17: B of the four rows
 	FMOVD (R6)(R21<<3), F16
 	FMOVD (R6)(R22<<3), F17
@@ -1791,43 +1425,43 @@ blocks50:
 	WORD $0x6ea0e541 // fcmgt v1.4s, v10.4s, v0.4s
 	WORD $0x6eb0a822 // umaxv s2, v1.4s
 	WORD $0x1e260059 // fmov w25, s2
-	CBZW R25, next51
+	CBZW R25, next36
 	VST1 V0.S[0], (R8)
 	MOVW R21, (R9)
 	WORD $0x0e043c39 // umov w25, v1.s[0]
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 	CMP $1, R10
-	BLE next51
+	BLE next36
 	VST1 V0.S[1], (R8)
 	MOVW R22, (R9)
 	WORD $0x0e0c3c39 // umov w25, v1.s[1]
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 	CMP $2, R10
-	BLE next51
+	BLE next36
 	VST1 V0.S[2], (R8)
 	MOVW R23, (R9)
 	WORD $0x0e143c39 // umov w25, v1.s[2]
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 	CMP $3, R10
-	BLE next51
+	BLE next36
 	VST1 V0.S[3], (R8)
 	MOVW R24, (R9)
 	WORD $0x0e1c3c39 // umov w25, v1.s[3]
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 
-next51:
+next36:
 	SUBS $4, R10, R10
-	BGT rows49
-	JMP end48
+	BGT rows34
+	JMP end33
 
-two46:
+two31:
 	WORD $0x4f00e47f // movi v31.16b, 3
 
-rows52:
+rows37:
 	LDPW (R7), (R21, R22)
 	LDPW 8(R7), (R23, R24)
 	ADD $16, R7
@@ -1846,7 +1480,7 @@ rows52:
 	MOVD R20, R15
 	LSR $6, R5, R19
 
-blocks53:
+blocks38:
 	FLDPQ 0(R15), (F16, F17)
 	FLDPQ 64(R15), (F18, F19)
 	FLDPQ 128(R15), (F20, F21)
@@ -2109,7 +1743,7 @@ blocks53:
 	ADD $64, R14
 	ADD $256, R15
 	SUBS $1, R19, R19
-	BNE blocks53
+	BNE blocks38
 	// V16: A and V17: B of the four rows
 	FMOVD (R6)(R21<<3), F16
 	FMOVD (R6)(R22<<3), F17
@@ -2135,47 +1769,47 @@ blocks53:
 	WORD $0x6ea0e541 // fcmgt v1.4s, v10.4s, v0.4s
 	WORD $0x6eb0a822 // umaxv s2, v1.4s
 	WORD $0x1e260059 // fmov w25, s2
-	CBZW R25, next54
+	CBZW R25, next39
 	VST1 V0.S[0], (R8)
 	MOVW R21, (R9)
 	WORD $0x0e043c39 // umov w25, v1.s[0]
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 	CMP $1, R10
-	BLE next54
+	BLE next39
 	VST1 V0.S[1], (R8)
 	MOVW R22, (R9)
 	WORD $0x0e0c3c39 // umov w25, v1.s[1]
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 	CMP $2, R10
-	BLE next54
+	BLE next39
 	VST1 V0.S[2], (R8)
 	MOVW R23, (R9)
 	WORD $0x0e143c39 // umov w25, v1.s[2]
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 	CMP $3, R10
-	BLE next54
+	BLE next39
 	VST1 V0.S[3], (R8)
 	MOVW R24, (R9)
 	WORD $0x0e1c3c39 // umov w25, v1.s[3]
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 
-next54:
+next39:
 	SUBS $4, R10, R10
-	BGT rows52
-	JMP end48
+	BGT rows37
+	JMP end33
 
-eight47:
+eight32:
 	WORD $0x4f04e41f // movi v31.16b, 128
 	WORD $0x4f000400 // movi v0.4s, 0
 	WORD $0x4f000401 // movi v1.4s, 0
 	LSR $6, R5, R19
 	MOVD R20, R15
 
-bias55:
+bias40:
 	FLDPQ 0(R15), (F16, F17)
 	FLDPQ 32(R15), (F18, F19)
 	WORD $0x0e30c3fc // smull v28.8h, v31.8b, v16.8b
@@ -2196,12 +1830,12 @@ bias55:
 	WORD $0x4e606bc1 // sadalp v1.4s, v30.8h
 	ADD $64, R15
 	SUBS $1, R19, R19
-	BNE bias55
+	BNE bias40
 	WORD $0x4f00040b // movi v11.4s, 0
 	WORD $0x4ea18400 // add v0.4s, v0.4s, v1.4s
 	WORD $0x6ea0856b // sub v11.4s, v11.4s, v0.4s
 
-rows56:
+rows41:
 	LDPW (R7), (R21, R22)
 	LDPW 8(R7), (R23, R24)
 	ADD $16, R7
@@ -2224,7 +1858,7 @@ rows56:
 	MOVD R20, R15
 	LSR $6, R5, R19
 
-blocks57:
+blocks42:
 	FLDPQ 0(R15), (F16, F17)
 	FLDPQ 32(R15), (F18, F19)
 	FLDPQ 0(R11), (F24, F25)
@@ -2321,7 +1955,7 @@ blocks57:
 	ADD $64, R14
 	ADD $64, R15
 	SUBS $1, R19, R19
-	BNE blocks57
+	BNE blocks42
 	// V16: A and V17: B of the four rows
 	FMOVD (R6)(R21<<3), F16
 	FMOVD (R6)(R22<<3), F17
@@ -2347,63 +1981,56 @@ blocks57:
 	WORD $0x6ea0e541 // fcmgt v1.4s, v10.4s, v0.4s
 	WORD $0x6eb0a822 // umaxv s2, v1.4s
 	WORD $0x1e260059 // fmov w25, s2
-	CBZW R25, next58
+	CBZW R25, next43
 	VST1 V0.S[0], (R8)
 	MOVW R21, (R9)
 	WORD $0x0e043c39 // umov w25, v1.s[0]
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 	CMP $1, R10
-	BLE next58
+	BLE next43
 	VST1 V0.S[1], (R8)
 	MOVW R22, (R9)
 	WORD $0x0e0c3c39 // umov w25, v1.s[1]
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 	CMP $2, R10
-	BLE next58
+	BLE next43
 	VST1 V0.S[2], (R8)
 	MOVW R23, (R9)
 	WORD $0x0e143c39 // umov w25, v1.s[2]
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 	CMP $3, R10
-	BLE next58
+	BLE next43
 	VST1 V0.S[3], (R8)
 	MOVW R24, (R9)
 	WORD $0x0e1c3c39 // umov w25, v1.s[3]
 	SUB R25.SXTW<<2, R8, R8
 	SUB R25.SXTW<<2, R9, R9
 
-next58:
+next43:
 	SUBS $4, R10, R10
-	BGT rows56
+	BGT rows41
 
-end48:
-
-none45:
+end33:
 	ADD $Hop_rows, R0, R7
 	SUB R7, R9, R9
 	LSR $2, R9, R9
 	MOVD R9, ret+32(FP)
 	RET
 
-// func panelsMul(h *Hop, first int, last int, out int) int
-TEXT ·panelsMul(SB), NOSPLIT, $0-40
+// func panelsMul(h *Hop, first int, last int, keys []float32)
+TEXT ·panelsMul(SB), NOSPLIT, $0-48
 	MOVD h+0(FP), R0
 	MOVD first+8(FP), R1
 	MOVD last+16(FP), R2
-	MOVD out+24(FP), R3
+	MOVD keys_base+24(FP), R8
 	MOVD Hop_codes(R0), R4
 	MOVD Hop_stride(R0), R5
 	MOVD Hop_meta(R0), R6
 	MOVD Hop_query(R0), R20
-	ADD $Hop_rows, R0, R7
-	ADD R3<<2, R7, R9
-	ADD $Hop_keys, R0, R8
-	ADD R3<<2, R8, R8
-	SUBS R1, R2, R10
-	BLE none59
+	SUB R1, R2, R10
 	LSL $4, R1, R21
 	MADD R5, R4, R21, R4
 	ADD R21<<3, R6, R6
@@ -2415,15 +2042,15 @@ TEXT ·panelsMul(SB), NOSPLIT, $0-40
 	WORD $0x4e04054a // dup v10.4s, v10.s[0]
 	MOVW Hop_bits(R0), R25
 	CMP $4, R25
-	BLT two60
-	BGT eight61
+	BLT two44
+	BGT eight45
 	WORD $0x4f00e5fd // movi v29.16b, 15
 	ADD $(Hop_least+0), R0, R23
 	FLDPQ (R23), (F25, F26)
 	ADD $(Hop_least+32), R0, R23
 	FLDPQ (R23), (F27, F28)
 
-panels63:
+panels47:
 	WORD $0x4f000400 // movi v0.4s, 0
 	WORD $0x4f000401 // movi v1.4s, 0
 	WORD $0x4f000402 // movi v2.4s, 0
@@ -2431,10 +2058,10 @@ panels63:
 	MOVD R20, R15
 	LSR $6, R5, R19
 
-blocks64:
+blocks48:
 	MOVD $4, R16
 
-fours65:
+fours49:
 	FMOVQ 0(R15), F16
 	FMOVQ 64(R15), F17
 	FLDPQ 0(R4), (F12, F13)
@@ -2680,10 +2307,10 @@ fours65:
 	ADD $256, R4
 	ADD $16, R15
 	SUBS $1, R16, R16
-	BNE fours65
+	BNE fours49
 	ADD $64, R15
 	SUBS $1, R19, R19
-	BNE blocks64
+	BNE blocks48
 	FLDPQ 0(R6), (F16, F17)
 	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
 	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
@@ -2693,36 +2320,7 @@ fours65:
 	WORD $0x6e33dc00 // fmul v0.4s, v0.4s, v19.4s
 	WORD $0x4e32d400 // fadd v0.4s, v0.4s, v18.4s
 	WORD $0x4ea0c739 // fminnm v25.4s, v25.4s, v0.4s
-	WORD $0x6ea0e554 // fcmgt v20.4s, v10.4s, v0.4s
-	WORD $0x6eb0aa95 // umaxv s21, v20.4s
-	WORD $0x1e2602b9 // fmov w25, s21
-	CBZW R25, next66
-	VST1 V0.S[0], (R8)
-	ADD $0, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e043e99 // umov w25, v20.s[0]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-	VST1 V0.S[1], (R8)
-	ADD $1, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e0c3e99 // umov w25, v20.s[1]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-	VST1 V0.S[2], (R8)
-	ADD $2, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e143e99 // umov w25, v20.s[2]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-	VST1 V0.S[3], (R8)
-	ADD $3, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e1c3e99 // umov w25, v20.s[3]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-
-next66:
+	FMOVQ.P F0, 16(R8)
 	FLDPQ 32(R6), (F16, F17)
 	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
 	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
@@ -2732,36 +2330,7 @@ next66:
 	WORD $0x6e33dc21 // fmul v1.4s, v1.4s, v19.4s
 	WORD $0x4e32d421 // fadd v1.4s, v1.4s, v18.4s
 	WORD $0x4ea1c75a // fminnm v26.4s, v26.4s, v1.4s
-	WORD $0x6ea1e554 // fcmgt v20.4s, v10.4s, v1.4s
-	WORD $0x6eb0aa95 // umaxv s21, v20.4s
-	WORD $0x1e2602b9 // fmov w25, s21
-	CBZW R25, next67
-	VST1 V1.S[0], (R8)
-	ADD $4, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e043e99 // umov w25, v20.s[0]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-	VST1 V1.S[1], (R8)
-	ADD $5, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e0c3e99 // umov w25, v20.s[1]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-	VST1 V1.S[2], (R8)
-	ADD $6, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e143e99 // umov w25, v20.s[2]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-	VST1 V1.S[3], (R8)
-	ADD $7, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e1c3e99 // umov w25, v20.s[3]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-
-next67:
+	FMOVQ.P F1, 16(R8)
 	FLDPQ 64(R6), (F16, F17)
 	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
 	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
@@ -2771,36 +2340,7 @@ next67:
 	WORD $0x6e33dc42 // fmul v2.4s, v2.4s, v19.4s
 	WORD $0x4e32d442 // fadd v2.4s, v2.4s, v18.4s
 	WORD $0x4ea2c77b // fminnm v27.4s, v27.4s, v2.4s
-	WORD $0x6ea2e554 // fcmgt v20.4s, v10.4s, v2.4s
-	WORD $0x6eb0aa95 // umaxv s21, v20.4s
-	WORD $0x1e2602b9 // fmov w25, s21
-	CBZW R25, next68
-	VST1 V2.S[0], (R8)
-	ADD $8, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e043e99 // umov w25, v20.s[0]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-	VST1 V2.S[1], (R8)
-	ADD $9, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e0c3e99 // umov w25, v20.s[1]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-	VST1 V2.S[2], (R8)
-	ADD $10, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e143e99 // umov w25, v20.s[2]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-	VST1 V2.S[3], (R8)
-	ADD $11, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e1c3e99 // umov w25, v20.s[3]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-
-next68:
+	FMOVQ.P F2, 16(R8)
 	FLDPQ 96(R6), (F16, F17)
 	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
 	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
@@ -2810,50 +2350,20 @@ next68:
 	WORD $0x6e33dc63 // fmul v3.4s, v3.4s, v19.4s
 	WORD $0x4e32d463 // fadd v3.4s, v3.4s, v18.4s
 	WORD $0x4ea3c79c // fminnm v28.4s, v28.4s, v3.4s
-	WORD $0x6ea3e554 // fcmgt v20.4s, v10.4s, v3.4s
-	WORD $0x6eb0aa95 // umaxv s21, v20.4s
-	WORD $0x1e2602b9 // fmov w25, s21
-	CBZW R25, next69
-	VST1 V3.S[0], (R8)
-	ADD $12, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e043e99 // umov w25, v20.s[0]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-	VST1 V3.S[1], (R8)
-	ADD $13, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e0c3e99 // umov w25, v20.s[1]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-	VST1 V3.S[2], (R8)
-	ADD $14, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e143e99 // umov w25, v20.s[2]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-	VST1 V3.S[3], (R8)
-	ADD $15, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e1c3e99 // umov w25, v20.s[3]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-
-next69:
+	FMOVQ.P F3, 16(R8)
 	ADD $128, R6
-	ADD $16, R21
 	SUBS $1, R10, R10
-	BGT panels63
-	JMP end62
+	BGT panels47
+	JMP end46
 
-two60:
+two44:
 	WORD $0x4f00e47d // movi v29.16b, 3
 	ADD $(Hop_least+0), R0, R23
 	FLDPQ (R23), (F25, F26)
 	ADD $(Hop_least+32), R0, R23
 	FLDPQ (R23), (F27, F28)
 
-panels70:
+panels50:
 	WORD $0x4f000400 // movi v0.4s, 0
 	WORD $0x4f000401 // movi v1.4s, 0
 	WORD $0x4f000402 // movi v2.4s, 0
@@ -2861,10 +2371,10 @@ panels70:
 	MOVD R20, R15
 	LSR $6, R5, R19
 
-blocks71:
+blocks51:
 	MOVD $4, R16
 
-fours72:
+fours52:
 	FMOVQ 0(R15), F16
 	FMOVQ 64(R15), F17
 	FMOVQ 128(R15), F18
@@ -3376,10 +2886,10 @@ fours72:
 	ADD $256, R4
 	ADD $16, R15
 	SUBS $1, R16, R16
-	BNE fours72
+	BNE fours52
 	ADD $192, R15
 	SUBS $1, R19, R19
-	BNE blocks71
+	BNE blocks51
 	FLDPQ 0(R6), (F16, F17)
 	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
 	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
@@ -3389,36 +2899,7 @@ fours72:
 	WORD $0x6e33dc00 // fmul v0.4s, v0.4s, v19.4s
 	WORD $0x4e32d400 // fadd v0.4s, v0.4s, v18.4s
 	WORD $0x4ea0c739 // fminnm v25.4s, v25.4s, v0.4s
-	WORD $0x6ea0e554 // fcmgt v20.4s, v10.4s, v0.4s
-	WORD $0x6eb0aa95 // umaxv s21, v20.4s
-	WORD $0x1e2602b9 // fmov w25, s21
-	CBZW R25, next73
-	VST1 V0.S[0], (R8)
-	ADD $0, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e043e99 // umov w25, v20.s[0]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-	VST1 V0.S[1], (R8)
-	ADD $1, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e0c3e99 // umov w25, v20.s[1]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-	VST1 V0.S[2], (R8)
-	ADD $2, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e143e99 // umov w25, v20.s[2]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-	VST1 V0.S[3], (R8)
-	ADD $3, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e1c3e99 // umov w25, v20.s[3]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-
-next73:
+	FMOVQ.P F0, 16(R8)
 	FLDPQ 32(R6), (F16, F17)
 	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
 	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
@@ -3428,36 +2909,7 @@ next73:
 	WORD $0x6e33dc21 // fmul v1.4s, v1.4s, v19.4s
 	WORD $0x4e32d421 // fadd v1.4s, v1.4s, v18.4s
 	WORD $0x4ea1c75a // fminnm v26.4s, v26.4s, v1.4s
-	WORD $0x6ea1e554 // fcmgt v20.4s, v10.4s, v1.4s
-	WORD $0x6eb0aa95 // umaxv s21, v20.4s
-	WORD $0x1e2602b9 // fmov w25, s21
-	CBZW R25, next74
-	VST1 V1.S[0], (R8)
-	ADD $4, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e043e99 // umov w25, v20.s[0]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-	VST1 V1.S[1], (R8)
-	ADD $5, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e0c3e99 // umov w25, v20.s[1]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-	VST1 V1.S[2], (R8)
-	ADD $6, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e143e99 // umov w25, v20.s[2]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-	VST1 V1.S[3], (R8)
-	ADD $7, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e1c3e99 // umov w25, v20.s[3]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-
-next74:
+	FMOVQ.P F1, 16(R8)
 	FLDPQ 64(R6), (F16, F17)
 	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
 	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
@@ -3467,36 +2919,7 @@ next74:
 	WORD $0x6e33dc42 // fmul v2.4s, v2.4s, v19.4s
 	WORD $0x4e32d442 // fadd v2.4s, v2.4s, v18.4s
 	WORD $0x4ea2c77b // fminnm v27.4s, v27.4s, v2.4s
-	WORD $0x6ea2e554 // fcmgt v20.4s, v10.4s, v2.4s
-	WORD $0x6eb0aa95 // umaxv s21, v20.4s
-	WORD $0x1e2602b9 // fmov w25, s21
-	CBZW R25, next75
-	VST1 V2.S[0], (R8)
-	ADD $8, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e043e99 // umov w25, v20.s[0]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-	VST1 V2.S[1], (R8)
-	ADD $9, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e0c3e99 // umov w25, v20.s[1]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-	VST1 V2.S[2], (R8)
-	ADD $10, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e143e99 // umov w25, v20.s[2]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-	VST1 V2.S[3], (R8)
-	ADD $11, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e1c3e99 // umov w25, v20.s[3]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-
-next75:
+	FMOVQ.P F2, 16(R8)
 	FLDPQ 96(R6), (F16, F17)
 	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
 	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
@@ -3506,50 +2929,20 @@ next75:
 	WORD $0x6e33dc63 // fmul v3.4s, v3.4s, v19.4s
 	WORD $0x4e32d463 // fadd v3.4s, v3.4s, v18.4s
 	WORD $0x4ea3c79c // fminnm v28.4s, v28.4s, v3.4s
-	WORD $0x6ea3e554 // fcmgt v20.4s, v10.4s, v3.4s
-	WORD $0x6eb0aa95 // umaxv s21, v20.4s
-	WORD $0x1e2602b9 // fmov w25, s21
-	CBZW R25, next76
-	VST1 V3.S[0], (R8)
-	ADD $12, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e043e99 // umov w25, v20.s[0]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-	VST1 V3.S[1], (R8)
-	ADD $13, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e0c3e99 // umov w25, v20.s[1]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-	VST1 V3.S[2], (R8)
-	ADD $14, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e143e99 // umov w25, v20.s[2]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-	VST1 V3.S[3], (R8)
-	ADD $15, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e1c3e99 // umov w25, v20.s[3]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-
-next76:
+	FMOVQ.P F3, 16(R8)
 	ADD $128, R6
-	ADD $16, R21
 	SUBS $1, R10, R10
-	BGT panels70
-	JMP end62
+	BGT panels50
+	JMP end46
 
-eight61:
+eight45:
 	WORD $0x4f04e41f // movi v31.16b, 128
 	WORD $0x4f000400 // movi v0.4s, 0
 	WORD $0x4f000401 // movi v1.4s, 0
 	LSR $6, R5, R19
 	MOVD R20, R15
 
-bias77:
+bias53:
 	FLDPQ 0(R15), (F16, F17)
 	FLDPQ 32(R15), (F18, F19)
 	WORD $0x0e30c3fc // smull v28.8h, v31.8b, v16.8b
@@ -3570,7 +2963,7 @@ bias77:
 	WORD $0x4e606bc1 // sadalp v1.4s, v30.8h
 	ADD $64, R15
 	SUBS $1, R19, R19
-	BNE bias77
+	BNE bias53
 	WORD $0x4f00040b // movi v11.4s, 0
 	WORD $0x4ea18400 // add v0.4s, v0.4s, v1.4s
 	WORD $0x6ea0856b // sub v11.4s, v11.4s, v0.4s
@@ -3582,7 +2975,7 @@ bias77:
 	ADD $(Hop_least+32), R0, R23
 	FLDPQ (R23), (F27, F28)
 
-panels78:
+panels54:
 	WORD $0x4f000400 // movi v0.4s, 0
 	WORD $0x4f000401 // movi v1.4s, 0
 	WORD $0x4f000402 // movi v2.4s, 0
@@ -3594,10 +2987,10 @@ panels78:
 	MOVD R20, R15
 	LSR $6, R5, R19
 
-blocks79:
+blocks55:
 	MOVD $4, R16
 
-fours80:
+fours56:
 	FMOVQ 0(R15), F16
 	FLDPQ 0(R4), (F12, F13)
 	FLDPQ 32(R4), (F14, F15)
@@ -3726,9 +3119,9 @@ fours80:
 	ADD $256, R4
 	ADD $16, R15
 	SUBS $1, R16, R16
-	BNE fours80
+	BNE fours56
 	SUBS $1, R19, R19
-	BNE blocks79
+	BNE blocks55
 	FLDPQ 0(R6), (F16, F17)
 	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
 	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
@@ -3738,36 +3131,7 @@ fours80:
 	WORD $0x6e33dc00 // fmul v0.4s, v0.4s, v19.4s
 	WORD $0x4e32d400 // fadd v0.4s, v0.4s, v18.4s
 	WORD $0x4ea0c739 // fminnm v25.4s, v25.4s, v0.4s
-	WORD $0x6ea0e554 // fcmgt v20.4s, v10.4s, v0.4s
-	WORD $0x6eb0aa95 // umaxv s21, v20.4s
-	WORD $0x1e2602b9 // fmov w25, s21
-	CBZW R25, next81
-	VST1 V0.S[0], (R8)
-	ADD $0, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e043e99 // umov w25, v20.s[0]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-	VST1 V0.S[1], (R8)
-	ADD $1, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e0c3e99 // umov w25, v20.s[1]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-	VST1 V0.S[2], (R8)
-	ADD $2, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e143e99 // umov w25, v20.s[2]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-	VST1 V0.S[3], (R8)
-	ADD $3, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e1c3e99 // umov w25, v20.s[3]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-
-next81:
+	FMOVQ.P F0, 16(R8)
 	FLDPQ 32(R6), (F16, F17)
 	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
 	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
@@ -3777,36 +3141,7 @@ next81:
 	WORD $0x6e33dc21 // fmul v1.4s, v1.4s, v19.4s
 	WORD $0x4e32d421 // fadd v1.4s, v1.4s, v18.4s
 	WORD $0x4ea1c75a // fminnm v26.4s, v26.4s, v1.4s
-	WORD $0x6ea1e554 // fcmgt v20.4s, v10.4s, v1.4s
-	WORD $0x6eb0aa95 // umaxv s21, v20.4s
-	WORD $0x1e2602b9 // fmov w25, s21
-	CBZW R25, next82
-	VST1 V1.S[0], (R8)
-	ADD $4, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e043e99 // umov w25, v20.s[0]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-	VST1 V1.S[1], (R8)
-	ADD $5, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e0c3e99 // umov w25, v20.s[1]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-	VST1 V1.S[2], (R8)
-	ADD $6, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e143e99 // umov w25, v20.s[2]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-	VST1 V1.S[3], (R8)
-	ADD $7, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e1c3e99 // umov w25, v20.s[3]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-
-next82:
+	FMOVQ.P F1, 16(R8)
 	FLDPQ 64(R6), (F16, F17)
 	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
 	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
@@ -3816,36 +3151,7 @@ next82:
 	WORD $0x6e33dc42 // fmul v2.4s, v2.4s, v19.4s
 	WORD $0x4e32d442 // fadd v2.4s, v2.4s, v18.4s
 	WORD $0x4ea2c77b // fminnm v27.4s, v27.4s, v2.4s
-	WORD $0x6ea2e554 // fcmgt v20.4s, v10.4s, v2.4s
-	WORD $0x6eb0aa95 // umaxv s21, v20.4s
-	WORD $0x1e2602b9 // fmov w25, s21
-	CBZW R25, next83
-	VST1 V2.S[0], (R8)
-	ADD $8, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e043e99 // umov w25, v20.s[0]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-	VST1 V2.S[1], (R8)
-	ADD $9, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e0c3e99 // umov w25, v20.s[1]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-	VST1 V2.S[2], (R8)
-	ADD $10, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e143e99 // umov w25, v20.s[2]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-	VST1 V2.S[3], (R8)
-	ADD $11, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e1c3e99 // umov w25, v20.s[3]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-
-next83:
+	FMOVQ.P F2, 16(R8)
 	FLDPQ 96(R6), (F16, F17)
 	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
 	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
@@ -3855,52 +3161,16 @@ next83:
 	WORD $0x6e33dc63 // fmul v3.4s, v3.4s, v19.4s
 	WORD $0x4e32d463 // fadd v3.4s, v3.4s, v18.4s
 	WORD $0x4ea3c79c // fminnm v28.4s, v28.4s, v3.4s
-	WORD $0x6ea3e554 // fcmgt v20.4s, v10.4s, v3.4s
-	WORD $0x6eb0aa95 // umaxv s21, v20.4s
-	WORD $0x1e2602b9 // fmov w25, s21
-	CBZW R25, next84
-	VST1 V3.S[0], (R8)
-	ADD $12, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e043e99 // umov w25, v20.s[0]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-	VST1 V3.S[1], (R8)
-	ADD $13, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e0c3e99 // umov w25, v20.s[1]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-	VST1 V3.S[2], (R8)
-	ADD $14, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e143e99 // umov w25, v20.s[2]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-	VST1 V3.S[3], (R8)
-	ADD $15, R21, R22
-	MOVW R22, (R9)
-	WORD $0x0e1c3e99 // umov w25, v20.s[3]
-	SUB R25.SXTW<<2, R8, R8
-	SUB R25.SXTW<<2, R9, R9
-
-next84:
+	FMOVQ.P F3, 16(R8)
 	ADD $128, R6
-	ADD $16, R21
 	SUBS $1, R10, R10
-	BGT panels78
+	BGT panels54
 
-end62:
+end46:
 	ADD $(Hop_least+0), R0, R23
 	FSTPQ (F25, F26), (R23)
 	ADD $(Hop_least+32), R0, R23
 	FSTPQ (F27, F28), (R23)
-
-none59:
-	ADD $Hop_rows, R0, R7
-	SUB R7, R9, R9
-	LSR $2, R9, R9
-	MOVD R9, ret+32(FP)
 	RET
 
 // func offerNEON(pool []uint64, n int, limit int, keys []float32, rows []uint32) (int, int)
@@ -3915,15 +3185,15 @@ TEXT ·offerNEON(SB), NOSPLIT, $0-104
 	MOVD $0x80000000, R19
 	FMOVS ZR, F31
 
-worst86:
+worst58:
 	MOVD $-1, R7
 	CMP R2, R1
-	BLT next85
+	BLT next57
 	ADD R2<<3, R0, R9
 	MOVD -8(R9), R7
 
-next85:
-	CBZ R5, done87
+next57:
+	CBZ R5, done59
 	SUB $1, R5
 	FMOVS.P 4(R3), F0
 	MOVWU.P 4(R4), R11
@@ -3938,7 +3208,7 @@ next85:
 	LSL $1, R11, R11
 	ORR R8<<32, R11, R8
 	CMP R7, R8
-	BHS next85
+	BHS next57
 	// one more, or the last one goes
 	SUB $1, R2, R12
 	CMP R12, R1
@@ -3948,35 +3218,35 @@ next85:
 	ADD R12<<3, R0, R9
 	ADD $8, R9, R10
 
-fours88:
+fours60:
 	SUBS $4, R12, R12
-	BLT ones89
+	BLT ones61
 	MOVD -32(R9), R13
 	CMP R8, R13
-	BLS ones89
+	BLS ones61
 	FLDPQ.W -32(R9), (F0, F1)
 	FSTPQ.W (F0, F1), -32(R10)
-	JMP fours88
+	JMP fours60
 
-ones89:
+ones61:
 	CMP R0, R9
-	BEQ put90
+	BEQ put62
 	MOVD -8(R9), R13
 	CMP R8, R13
-	BLS put90
+	BLS put62
 	MOVD R13, (R9)
 	SUB $8, R9
-	JMP ones89
+	JMP ones61
 
-put90:
+put62:
 	MOVD R8, (R9)
 	SUB R0, R9, R9
 	LSR $3, R9, R9
 	CMP R6, R9
 	CSEL LT, R9, R6, R6
-	JMP worst86
+	JMP worst58
 
-done87:
+done59:
 	CMP R1, R6
 	CSEL LT, R6, R1, R6
 	MOVD R1, ret+88(FP)

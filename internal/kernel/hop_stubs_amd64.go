@@ -47,29 +47,39 @@ func score8AVX2(h *Hop, first int, last int, out int) int
 // panels2AVX512 scores panels with levels of 2 bits.
 //
 //go:noescape
-func panels2AVX512(h *Hop, first int, last int, out int) int
+func panels2AVX512(h *Hop, first int, last int, keys []float32)
 
 // panels4AVX512 scores panels with levels of 4 bits.
 //
 //go:noescape
-func panels4AVX512(h *Hop, first int, last int, out int) int
+func panels4AVX512(h *Hop, first int, last int, keys []float32)
 
 // panels8AVX512 scores panels with levels of 8 bits.
 //
 //go:noescape
-func panels8AVX512(h *Hop, first int, last int, out int) int
+func panels8AVX512(h *Hop, first int, last int, keys []float32)
 
 // panels2AVX2 scores panels with levels of 2 bits.
 //
 //go:noescape
-func panels2AVX2(h *Hop, first int, last int, out int) int
+func panels2AVX2(h *Hop, first int, last int, keys []float32)
 
 // panels4AVX2 scores panels with levels of 4 bits.
 //
 //go:noescape
-func panels4AVX2(h *Hop, first int, last int, out int) int
+func panels4AVX2(h *Hop, first int, last int, keys []float32)
 
 // panels8AVX2 scores panels with levels of 8 bits.
 //
 //go:noescape
-func panels8AVX2(h *Hop, first int, last int, out int) int
+func panels8AVX2(h *Hop, first int, last int, keys []float32)
+
+// boundAVX2 is bound of the form.
+//
+//go:noescape
+func boundAVX2(least []float32, n int32) float32
+
+// boundAVX512 is bound of the form.
+//
+//go:noescape
+func boundAVX512(least []float32, n int32) float32

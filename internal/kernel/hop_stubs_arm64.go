@@ -14,20 +14,20 @@ func gatherNEON(h *Hop, links []uint32)
 //go:noescape
 func scoreDot(h *Hop, first int, last int, out int) int
 
-// panelsDot is the kernel of Hop.ScorePanels.
+// panelsDot is the kernel of Hop.PanelKeys.
 //
 //go:noescape
-func panelsDot(h *Hop, first int, last int, out int) int
+func panelsDot(h *Hop, first int, last int, keys []float32)
 
 // scoreMul is the kernel of Hop.Score.
 //
 //go:noescape
 func scoreMul(h *Hop, first int, last int, out int) int
 
-// panelsMul is the kernel of Hop.ScorePanels.
+// panelsMul is the kernel of Hop.PanelKeys.
 //
 //go:noescape
-func panelsMul(h *Hop, first int, last int, out int) int
+func panelsMul(h *Hop, first int, last int, keys []float32)
 
 // offerNEON is the kernel of Offer, for at least one key and a limit above zero.
 //

@@ -8,39 +8,53 @@ import (
 	"testing"
 )
 
-// checkPanels compares a range of panels with the rows that they were made of, scored
-// one by one.
+// checkPanels compares the keys of panels with those of the rows that they were made of,
+// scored one by one, and what is said about them.
 func checkPanels(t *testing.T, s *scene, p *Panels, of []uint32, first, n int, below float32) {
 	t.Helper()
-	var rows []uint32
-	var keys []float32
-	for i := first; i < min(first+n, len(of)); i++ {
-		if key := s.key(of[i]); key < below {
-			keys, rows = append(keys, key), append(rows, uint32(i))
+	n = max(0, min(n, WholePanels(len(of))-first))
+	keys := make([]float32, 0, n)
+	var near []uint32
+	var least [panelRows]float32
+	for i := range least {
+		least[i] = float32(math.Inf(1))
+	}
+	for i := first; i < first+n; i++ {
+		key := float32(math.NaN()) // of no row
+		if i < len(of) {
+			key = s.key(of[i])
+		}
+		if keys = append(keys, key); key < least[i%panelRows] {
+			least[i%panelRows] = key
+		}
+		if key < below {
+			near = append(near, uint32(i))
 		}
 	}
+	slices.Sort(least[:])
 	with(func(name string) {
 		h := new(Hop)
 		h.AimPanels(p, s.query, s.mul, s.sub)
-		bound := float32(math.Inf(1)) // what Bound may be at most: the greatest of 16 that are different rows
-		for at := range panelRows {
-			least := float32(math.Inf(1))
-			for i := first + at; i < min(first+n, len(of)); i += panelRows {
-				if key := s.key(of[i]); key < least {
-					least = key
-				}
-			}
-			if at == 0 || least > bound {
-				bound = least
-			}
-		}
+		got, rows := make([]float32, n), make([]uint32, n)
 		for range 2 { // the second finds what the first left
-			if k, r := h.ScorePanels(first, n, below); !slices.Equal(k, keys) || !slices.Equal(r, rows) {
-				t.Fatalf("%s: %d bits, stride %d, rows %d to %d of %d below %v:\nkeys %v of %v\nwant %v of %v",
-					name, s.codes.Bits, s.codes.Stride, first, first+n, len(of), below, k, r, keys, rows)
+			h.PanelKeys(first, got)
+			if r := Nearer(got, uint32(first), below, rows); !slices.Equal(r, near) {
+				t.Fatalf("%s: %d bits, rows %d to %d of %d below %v: %v, want %v", name, s.codes.Bits, first, first+n, len(of), below, r, near)
 			}
-			if got := h.Bound(); got != bound {
-				t.Fatalf("%s: %d bits, rows %d to %d of %d: bound %v, want %v", name, s.codes.Bits, first, first+n, len(of), got, bound)
+			for i := max(0, len(of)-first); i < n; i++ {
+				if got[i] < math.MaxFloat32 {
+					t.Fatalf("%s: %d bits, row %d of %d has a key", name, s.codes.Bits, first+i, len(of))
+				}
+				got[i] = float32(math.NaN())
+			}
+			if !same(got, keys) {
+				t.Fatalf("%s: %d bits, stride %d, rows %d to %d of %d: keys\n%v want\n%v",
+					name, s.codes.Bits, s.codes.Stride, first, first+n, len(of), got, keys)
+			}
+			for i, want := range least {
+				if got := h.Bound(i + 1); got != want {
+					t.Fatalf("%s: %d bits, rows %d to %d of %d: bound of %d: %v, want %v", name, s.codes.Bits, first, first+n, len(of), i+1, got, want)
+				}
 			}
 		}
 	})
@@ -55,7 +69,7 @@ func somePanels(r *rand.Rand, s *scene, n int) (*Panels, []uint32) {
 	return NewPanels(&s.codes, s.codes.Stride, of), of
 }
 
-func TestScorePanels(t *testing.T) {
+func TestPanelKeys(t *testing.T) {
 	r := rand.New(rand.NewPCG(61, 62))
 	for _, bits := range []int{2, 4, 8} {
 		for _, blocks := range []int{1, 2, 3, 5, 8, 13} {
@@ -68,7 +82,7 @@ func TestScorePanels(t *testing.T) {
 				for range 4 {
 					first := r.IntN(n) &^ 15
 					for _, below := range []float32{float32(math.Inf(1)), s.key(of[r.IntN(n)]), s.key(of[first]), -1e30, float32(math.NaN())} {
-						checkPanels(t, &s, p, of, first, 16*(1+r.IntN(RangeMost/16)), below)
+						checkPanels(t, &s, p, of, first, 16*(1+r.IntN(16)), below)
 					}
 				}
 			}
@@ -93,9 +107,9 @@ func TestPanelsPart(t *testing.T) {
 	}
 }
 
-// TestScorePanelsLargest meets the largest sums, and the pieces that keep an assembly
+// TestPanelKeysLargest meets the largest sums, and the pieces that keep an assembly
 // call short.
-func TestScorePanelsLargest(t *testing.T) {
+func TestPanelKeysLargest(t *testing.T) {
 	r := rand.New(rand.NewPCG(63, 64))
 	for _, bits := range []int{2, 4, 8} {
 		s := newScene(r, heap(), 3, bits, maxStride/blockBytes)
@@ -112,9 +126,9 @@ func TestScorePanelsLargest(t *testing.T) {
 	}
 }
 
-// TestScorePanelsMeta: what is no number is not below anything, and codes that lie
+// TestPanelKeysMeta: what is no number is not below anything, and codes that lie
 // anywhere change nothing behind the last row.
-func TestScorePanelsMeta(t *testing.T) {
+func TestPanelKeysMeta(t *testing.T) {
 	r := rand.New(rand.NewPCG(65, 66))
 	s := newScene(r, heap(), 20, 4, 1)
 	inf, nan := float32(math.Inf(1)), float32(math.NaN())
@@ -127,7 +141,7 @@ func TestScorePanelsMeta(t *testing.T) {
 	}
 }
 
-func TestScorePanelsOutside(t *testing.T) {
+func TestPanelKeysOutside(t *testing.T) {
 	r := rand.New(rand.NewPCG(67, 68))
 	s := newScene(r, heap(), 20, 4, 1)
 	p, _ := somePanels(r, &s, 300)
@@ -137,16 +151,20 @@ func TestScorePanelsOutside(t *testing.T) {
 		return h
 	}
 	for name, call := range map[string]func(){
-		"many":    func() { aimed().ScorePanels(0, RangeMost+16, 0) },
-		"before":  func() { aimed().ScorePanels(-16, 16, 0) },
-		"between": func() { aimed().ScorePanels(8, 16, 0) },
-		"part":    func() { aimed().ScorePanels(0, 8, 0) },
+		"many":    func() { aimed().PanelKeys(0, make([]float32, 320)) },
+		"behind":  func() { aimed().PanelKeys(304, make([]float32, 16)) },
+		"far":     func() { aimed().PanelKeys(1<<40, make([]float32, 16)) },
+		"before":  func() { aimed().PanelKeys(-16, make([]float32, 16)) },
+		"between": func() { aimed().PanelKeys(8, make([]float32, 16)) },
+		"part":    func() { aimed().PanelKeys(0, make([]float32, 8)) },
+		"no room": func() { Nearer(make([]float32, 16), 0, 0, make([]uint32, 15, 16)) },
+		"keys":    func() { Nearer(make([]float32, 15, 16), 0, 0, make([]uint32, 16)) },
 		"query":   func() { new(Hop).AimPanels(p, s.query[:64], 1, 0) },
 		"no row":  func() { NewPanels(&s.codes, 64, []uint32{20}) },
 		"not aimed": func() {
 			h := new(Hop)
 			s.aim(h)
-			h.ScorePanels(0, 16, 0)
+			h.PanelKeys(0, make([]float32, 16))
 		},
 	} {
 		func() {
@@ -162,20 +180,16 @@ func TestScorePanelsOutside(t *testing.T) {
 	if h.Gather([]uint32{1, 2}); h.Len() != 0 {
 		t.Error("rows of panels were gathered")
 	}
-	for _, first := range []int{304, 320, 1 << 40} {
-		if keys, rows := h.ScorePanels(first, 16, float32(math.Inf(1))); len(keys)+len(rows) != 0 {
-			t.Errorf("rows from %d on, of 300", first)
-		}
-	}
 	empty := NewPanels(&s.codes, 64, nil)
 	h.AimPanels(empty, s.query, 1, 0)
-	if keys, _ := h.ScorePanels(0, 16, 0); len(keys) != 0 || empty.Bytes() != 0 {
+	h.PanelKeys(0, nil)
+	if rows := Nearer(nil, 0, 0, nil); len(rows) != 0 || empty.Bytes() != 0 || h.Bound(1) < math.MaxFloat32 {
 		t.Error("rows of none")
 	}
 }
 
-// FuzzScorePanels compares the forms over bytes of any kind.
-func FuzzScorePanels(f *testing.F) {
+// FuzzPanelKeys compares the forms over bytes of any kind.
+func FuzzPanelKeys(f *testing.F) {
 	f.Add([]byte("levels and numbers of a query"), uint8(1), uint8(3), uint16(9), uint64(1))
 	f.Fuzz(func(t *testing.T, raw []byte, width, blocks uint8, count uint16, seed uint64) {
 		r := rand.New(rand.NewPCG(seed, 0))
@@ -185,13 +199,13 @@ func FuzzScorePanels(f *testing.F) {
 			s.query[i*7%len(s.query)] = int8(b)
 		}
 		p, of := somePanels(r, &s, 1+int(count)%300)
-		checkPanels(t, &s, p, of, 0, RangeMost, s.key(uint32(seed%7)))
+		checkPanels(t, &s, p, of, 0, 512, s.key(uint32(seed%7)))
 	})
 }
 
-// BenchmarkScorePanels compares all rows of panels, as a search does for the rows of a
+// BenchmarkPanelKeys compares all rows of panels, as a search does for the rows of a
 // condition, beside BenchmarkScore.
-func BenchmarkScorePanels(b *testing.B) {
+func BenchmarkPanelKeys(b *testing.B) {
 	r := rand.New(rand.NewPCG(69, 70))
 	for _, c := range []struct{ dim, bits int }{{128, 4}, {384, 4}, {768, 2}, {64, 8}} {
 		for _, n := range []int{200, 2000, 20000} {
@@ -202,10 +216,9 @@ func BenchmarkScorePanels(b *testing.B) {
 					h := new(Hop)
 					h.AimPanels(p, s.query, 1, 0)
 					b.SetBytes(int64(p.Bytes()))
+					keys := make([]float32, WholePanels(n))
 					for b.Loop() {
-						for at := 0; at < n; at += RangeMost {
-							h.ScorePanels(at, RangeMost, -1e30)
-						}
+						h.PanelKeys(0, keys)
 					}
 					b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(n), "ns/row")
 				})

@@ -19,13 +19,9 @@ const offerPiece = 64
 // the caller's. NaN is farther than everything, -0 is 0.
 func Key(distance float32, row uint32) uint64 {
 	bits := math.Float32bits(distance + 0)
-	switch {
-	case distance != distance:
+	bits ^= uint32(int32(bits)>>31) | 1<<31 // the sign cannot be predicted
+	if distance != distance {
 		bits = math.MaxUint32
-	case bits>>31 != 0:
-		bits = ^bits
-	default:
-		bits |= 1 << 31
 	}
 	return uint64(bits)<<32 | uint64(row)<<1
 }

@@ -35,15 +35,14 @@ func TestPart(t *testing.T) {
 				mul, sub := c.Part(&q, p.Width())
 				var hop kernel.Hop
 				hop.AimPanels(p, q.Codes[:p.Width()], mul, sub)
-				for first := 0; first < n; first += kernel.RangeMost {
-					keys, at := hop.ScorePanels(first, kernel.RangeMost, float32(math.Inf(1)))
-					for j, key := range keys {
-						if int(at[j]) != i {
-							d := float64(key - whole[at[j]])
-							sum, square, count = sum+d, square+d*d, count+1
-							mean += float64(whole[at[j]])
-							spread += float64(whole[at[j]]) * float64(whole[at[j]])
-						}
+				keys := make([]float32, kernel.WholePanels(n))
+				hop.PanelKeys(0, keys)
+				for at, key := range keys[:n] {
+					if at != i {
+						d := float64(key - whole[at])
+						sum, square, count = sum+d, square+d*d, count+1
+						mean += float64(whole[at])
+						spread += float64(whole[at]) * float64(whole[at])
 					}
 				}
 			}

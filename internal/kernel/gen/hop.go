@@ -35,8 +35,7 @@ const (
 func hops() {
 	gatherRows()
 	prefetch()
-	numbers := numbersTable()
-	wide, narrow := avx512{numbers: numbers}, avx2{squeeze: squeezeTable(), numbers: numbers, ones: onesTable()}
+	wide, narrow := avx512{halves: halvesTable()}, avx2{squeeze: squeezeTable(), ones: onesTable()}
 	for _, i := range []isa{wide, narrow} {
 		for _, bits := range []int{2, 4, 8} {
 			writeScore(bits, i)
@@ -47,6 +46,7 @@ func hops() {
 			writePanels(bits, i)
 		}
 	}
+	bounds()
 }
 
 func at(base reg.Register, disp int) operand.Mem { return operand.Mem{Base: base, Disp: disp} }

@@ -8,7 +8,7 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
-// A panel is the kernel behind Hop.ScorePanels for one width of levels. Every
+// A panel is the kernel behind Hop.PanelKeys for one width of levels. Every
 // column of a panel has four bytes of each of its rows, so the numbers of the query
 // that belong to them are the same for all lanes.
 type panel struct {
@@ -20,7 +20,7 @@ type panel struct {
 	stride reg.GPVirtual
 	row    reg.GPVirtual // the first of the panel
 	end    reg.GPVirtual // the first behind the last panel
-	out    reg.GPVirtual
+	keys   reg.GPVirtual // where those of the panel go
 	offset reg.GPVirtual // of a block in a code
 }
 
@@ -37,25 +37,24 @@ type panelISA interface {
 	panelClear()
 	// panelBlock adds the products of a block of the codes.
 	panelBlock(p *panel)
-	// panelKeep makes keys of the sums, remembers the least of every lane and writes
-	// those that are less than below.
+	// panelKeep makes keys of the sums, writes them and remembers the least of every lane.
 	panelKeep(p *panel)
 	panelEnd(p *panel)
 }
 
 func writePanels(bits int, i panelISA) {
 	p := &panel{bits: bits}
-	for _, r := range []*reg.GPVirtual{&p.h, &p.query, &p.codes, &p.meta, &p.stride, &p.row, &p.end, &p.out, &p.offset} {
+	for _, r := range []*reg.GPVirtual{&p.h, &p.query, &p.codes, &p.meta, &p.stride, &p.row, &p.end, &p.keys, &p.offset} {
 		*r = GP64()
 	}
 	name := fmt.Sprintf("panels%d%s", bits, i.name())
-	TEXT(name, 4, "func(h *Hop, first, last, out int) int")
+	TEXT(name, 4, "func(h *Hop, first, last int, keys []float32)")
 	Doc(fmt.Sprintf("%s scores panels with levels of %d bits.", name, bits))
 	Pragma("noescape")
 	Load(Param("h"), p.h)
 	Load(Param("first"), p.row)
 	Load(Param("last"), p.end)
-	Load(Param("out"), p.out)
+	Load(Param("keys").Base(), p.keys)
 	SHLQ(operand.Imm(4), p.row)
 	SHLQ(operand.Imm(4), p.end)
 	MOVQ(at(p.h, hopQuery), p.query)
@@ -78,12 +77,12 @@ func writePanels(bits int, i panelISA) {
 	JLT(operand.LabelRef("next_block"))
 	i.panelKeep(p)
 	ADDQ(operand.I32(8*panelRows), p.meta)
+	ADDQ(operand.Imm(4*panelRows), p.keys)
 	ADDQ(operand.Imm(panelRows), p.row)
 	CMPQ(p.row, p.end)
 	JLT(operand.LabelRef("next_panel"))
 	i.panelEnd(p)
 	VZEROUPPER()
-	Store(p.out, ReturnIndex(0))
 	RET()
 }
 
@@ -102,21 +101,19 @@ func (a avx512) panelConstants(p *panel) {
 			VPSLLD(operand.Imm(uint64(plane*p.bits)), zplanes[0], zplanes[plane])
 		}
 	}
-	for k, field := range []int{hopMul, hopSub, hopBelow} {
+	for k, field := range []int{hopMul, hopSub} {
 		VBROADCASTSS(at(p.h, field), reg.VecPhysical(zconstants[k]))
 	}
-	VMOVDQU32(a.numbers, zeven)
-	VMOVDQU32(a.numbers.Offset(64), zodd)
-	VMOVDQU32(a.numbers.Offset(128), zlanes)
+	VMOVDQU32(a.halves, zeven)
+	VMOVDQU32(a.halves.Offset(64), zodd)
 	VMOVUPS(at(p.h, hopLeast), zleast)
 }
 
 func (avx512) panelEnd(p *panel) { VMOVUPS(zleast, at(p.h, hopLeast)) }
 
 var (
-	zconstants  = [3]reg.VecPhysical{reg.Z20, reg.Z21, reg.Z22}
+	zconstants  = [2]reg.VecPhysical{reg.Z20, reg.Z21}
 	zeven, zodd = reg.Z23, reg.Z24
-	zlanes      = reg.Z25
 	zleast      = reg.Z26
 	zplanes     = [4]reg.VecPhysical{reg.Z12, reg.Z13, reg.Z14, reg.Z15}
 	zcolumns    = [2]reg.VecPhysical{reg.Z30, reg.Z31}
@@ -124,12 +121,11 @@ var (
 	zpanel = [8]reg.VecPhysical{reg.Z0, reg.Z1, reg.Z2, reg.Z3, reg.Z16, reg.Z17, reg.Z18, reg.Z19}
 )
 
-// numbersTable has the even lanes of two registers, the odd ones, and the lanes.
-func numbersTable() operand.Mem {
-	m := GLOBL("numbers", 8|16) // RODATA|NOPTR
-	for i := range 3 * panelRows {
-		lane := i % panelRows
-		DATA(4*i, operand.U32([]int{2 * lane, 2*lane + 1, lane}[i/panelRows]))
+// halvesTable has the even lanes of two registers, and the odd ones.
+func halvesTable() operand.Mem {
+	m := GLOBL("halves", 8|16) // RODATA|NOPTR
+	for i := range 2 * panelRows {
+		DATA(4*i, operand.U32(i%panelRows*2+i/panelRows))
 	}
 	return m
 }
@@ -185,17 +181,7 @@ func (i avx512) panelKeep(p *panel) {
 	VMULPS(b, key, key)
 	VADDPS(a, key, key)
 	VMINPS(zleast, key, zleast) // where the key is no number, what there was
-	VCMPPS(operand.Imm(1), zconstants[2], key, reg.K1)
-	rows, kept := reg.Z6, GP32()
-	VPBROADCASTD(p.row.As32(), rows)
-	VPADDD(zlanes, rows, rows)
-	VCOMPRESSPS_Z(key, reg.K1, key)
-	VPCOMPRESSD_Z(rows, reg.K1, rows)
-	VMOVUPS(key, indexed(p.h, p.out, 4, hopKeys))
-	VMOVDQU32(rows, indexed(p.h, p.out, 4, hopRows))
-	KMOVW(reg.K1, kept)
-	POPCNTL(kept, kept)
-	ADDQ(kept.As64(), p.out)
+	VMOVUPS(key, at(p.keys, 0))
 }
 
 var (
@@ -314,10 +300,9 @@ func (avx2) panelPairs(p *panel) {
 
 func (a avx2) panelKeep(p *panel) {
 	for h, key := range ylong {
-		mul, sub, below, rows := reg.Y8, reg.Y9, reg.Y10, reg.Y11
-		for k, y := range []reg.VecPhysical{mul, sub, below} {
-			VBROADCASTSS(at(p.h, []int{hopMul, hopSub, hopBelow}[k]), y)
-		}
+		mul, sub := reg.Y8, reg.Y9
+		VBROADCASTSS(at(p.h, hopMul), mul)
+		VBROADCASTSS(at(p.h, hopSub), sub)
 		first, second, metaA, metaB := reg.Y4, reg.Y5, reg.Y6, reg.Y7
 		VMOVUPS(at(p.meta, 64*h), first)
 		VMOVUPS(at(p.meta, 64*h+32), second)
@@ -333,38 +318,6 @@ func (a avx2) panelKeep(p *panel) {
 		VMOVUPS(at(p.h, hopLeast+32*h), reg.Y12)
 		VMINPS(reg.Y12, key, reg.Y12)
 		VMOVUPS(reg.Y12, at(p.h, hopLeast+32*h))
-		VCMPPS(operand.Imm(1), below, key, reg.Y2)
-		none := fmt.Sprintf("none%d", h)
-		mask, kept := GP64(), GP64()
-		VMOVMSKPS(reg.Y2, mask.As32())
-		TESTL(mask.As32(), mask.As32())
-		JZ(operand.LabelRef(none))
-		VMOVD(p.row.As32(), rows.AsX())
-		VPBROADCASTD(rows.AsX(), rows)
-		VPADDD(a.numbers.Offset(128+32*h), rows, rows)
-		for four := range 2 {
-			x, r := reg.X2, reg.X3
-			if four == 0 {
-				VMOVAPS(key.AsX(), x)
-				VMOVDQA(rows.AsX(), r)
-			} else {
-				VEXTRACTF128(operand.Imm(1), key, x)
-				VEXTRACTI128(operand.Imm(1), rows, r)
-				SHRL(operand.Imm(4), mask.As32())
-			}
-			table, order := GP64(), GP64()
-			LEAQ(a.squeeze, table)
-			MOVL(mask.As32(), order.As32())
-			ANDL(operand.Imm(15), order.As32())
-			POPCNTL(order.As32(), kept.As32())
-			SHLL(operand.Imm(4), order.As32())
-			VMOVDQU(indexed(table, order, 1, 0), reg.X12)
-			VPERMILPS(reg.X12, x, x)
-			VPERMILPS(reg.X12, r, r)
-			VMOVUPS(x, indexed(p.h, p.out, 4, hopKeys))
-			VMOVDQU(r, indexed(p.h, p.out, 4, hopRows))
-			ADDQ(kept, p.out)
-		}
-		Label(none)
+		VMOVUPS(key, at(p.keys, 32*h))
 	}
 }

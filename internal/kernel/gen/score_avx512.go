@@ -9,6 +9,7 @@ import (
 // avx512 multiplies bytes and adds four products in one instruction of VNNI.
 type avx512 struct {
 	numbers operand.Mem // of the lanes
+	halves  operand.Mem // which of them are even, and which odd
 }
 
 var (

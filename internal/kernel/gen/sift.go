@@ -12,11 +12,12 @@ import (
 
 // sifts writes them.
 func sifts(window operand.Mem) {
-	fronts := frontTable()
+	fronts, numbers := frontTable(), lanesTable(16, 4)
 	for _, i := range codecISAs {
 		i.countBelow(window)
 		i.below(window, fronts)
 		i.prune(window, fronts)
+		i.nearer(fronts, numbers)
 	}
 }
 
@@ -213,6 +214,51 @@ func (i codecISA) prune(window, fronts operand.Mem) {
 		f.storeAt(f.move(r), rows, count)
 		ADDQ(f.number, count)
 	})
+	Store(count, ReturnIndex(0))
+	end()
+}
+
+// Comparisons that are never true of NaN.
+const (
+	lessThan = 17
+	greater  = 30
+)
+
+// nearer writes the places of the keys that are less than a limit. There are as many
+// keys as fill registers.
+func (i codecISA) nearer(fronts, numbers operand.Mem) {
+	i.begin("nearer", "func(keys []float32, first uint32, below float32, rows []uint32) int", "is nearer of the form.")
+	keys, n, rows, count, index := base("keys"), GP64(), base("rows"), GP64(), GP64()
+	limit, lanes, step := i.spread("below"), i.spread("first"), i.constant(uint32(i.lanes))
+	Load(Param("keys").Len(), n)
+	if i.lanes == 16 {
+		VPADDD(numbers, lanes, lanes)
+	}
+	XORQ(count, count)
+	XORQ(index, index)
+	Label("next")
+	set := GP64()
+	out := i.vec()
+	if i.lanes == 16 {
+		less := K()
+		VCMPPS(operand.U8(greater), indexed(keys, index, 4, 0), limit, less)
+		KMOVW(less, set.As32())
+		VPCOMPRESSD_Z(lanes, less, out)
+	} else {
+		less, table := i.vec(), GP64()
+		VCMPPS(operand.U8(greater), indexed(keys, index, 4, 0), limit, less)
+		VMOVMSKPS(less, set.As32())
+		LEAQ(fronts, table)
+		VPMOVZXBD(indexed(table, set, 8, 0), out)
+		VPADDD(lanes, out, out)
+	}
+	VMOVUPS(out, indexed(rows, count, 4, 0))
+	POPCNTL(set.As32(), set.As32())
+	ADDQ(set, count)
+	VPADDD(step, lanes, lanes)
+	ADDQ(operand.Imm(uint64(i.lanes)), index)
+	CMPQ(index, n)
+	JLT(operand.LabelRef("next"))
 	Store(count, ReturnIndex(0))
 	end()
 }

@@ -90,29 +90,25 @@ const (
 // A scoring is what differs between the kernels that make keys of codes.
 type scoring struct {
 	name, doc string
+	signature string
+	size      int            // of parameters and results
+	out       string         // the parameter that says where keys go, and its register
 	mask      int            // the register of a level's mask
 	begin     func()         // sets pointers to the first row
 	rows      func(bits int) // goes through all rows
-	end       func()         // nil: nothing is left to do
+	end       func()         // writes the result
 }
 
 // write leaves the codes in R4, the stride in R5, the constants of rows in R6, the
-// query in R20, places for keys and rows that are near enough in R8 and R9, and the
-// number of what there is to do in R10.
+// query in R20, and the number of what there is to do, one at least, in R10.
 func (k *scoring) write(p *program, d products) {
-	p.function(k.name+d.name(), "(h *Hop, first int, last int, out int) int", 40, k.doc)
-	p.load("h R0, first R1, last R2, out R3")
+	p.function(k.name+d.name(), k.signature, k.size, k.doc)
+	p.load("h R0, first R1, last R2, " + k.out)
 	p.op("MOVD Hop_codes(R0), R4")
 	p.op("MOVD Hop_stride(R0), R5")
 	p.op("MOVD Hop_meta(R0), R6")
 	p.op("MOVD Hop_query(R0), R20")
-	p.op("ADD $Hop_rows, R0, R7")
-	p.op("ADD R3<<2, R7, R9")
-	p.op("ADD $Hop_keys, R0, R8")
-	p.op("ADD R3<<2, R8, R8")
-	p.op("SUBS R1, R2, R10")
-	none := p.label("none")
-	p.op("BLE %s", none)
+	p.op("SUB R1, R2, R10")
 	k.begin()
 	for i, field := range []string{"mul", "sub", "below"} {
 		p.op("FMOVS Hop_%s(R0), F%d", field, mulAt+i)
@@ -135,25 +131,32 @@ func (k *scoring) write(p *program, d products) {
 	bias(p, d)
 	k.rows(8)
 	p.at(end)
-	if k.end != nil {
-		k.end()
-	}
-	p.at(none)
-	p.op("ADD $Hop_rows, R0, R7")
-	p.op("SUB R7, R9, R9")
-	p.op("LSR $2, R9, R9")
-	p.op("MOVD R9, ret+32(FP)")
+	k.end()
 	p.op("RET")
 }
 
-// score works on four rows at a time, which share the loads of the query.
+// score works on four rows at a time, which share the loads of the query. Places for keys
+// and rows that are near enough are in R8 and R9, the numbers of rows in R7.
 // Behind the batch its last row is repeated: what is left of four is computed
 // as four, and not written.
 func score(p *program, d products) {
 	k := scoring{
 		name: "score", doc: "is the kernel of Hop.Score.", mask: maskAt,
-		begin: func() { p.op("ADD R1<<2, R7, R7") },
-		rows:  func(bits int) { scoreRows(p, d, widths[bits]) },
+		signature: "(h *Hop, first int, last int, out int) int", size: 40, out: "out R3",
+		begin: func() {
+			p.op("ADD $Hop_rows, R0, R7")
+			p.op("ADD R3<<2, R7, R9")
+			p.op("ADD $Hop_keys, R0, R8")
+			p.op("ADD R3<<2, R8, R8")
+			p.op("ADD R1<<2, R7, R7")
+		},
+		rows: func(bits int) { scoreRows(p, d, widths[bits]) },
+		end: func() {
+			p.op("ADD $Hop_rows, R0, R7")
+			p.op("SUB R7, R9, R9")
+			p.op("LSR $2, R9, R9")
+			p.op("MOVD R9, ret+32(FP)")
+		},
 	}
 	k.write(p, d)
 }

@@ -13,7 +13,8 @@ const (
 
 // panels is score for panels, whose lanes are rows.
 func panels(p *program, d products) {
-	k := scoring{name: "panels", doc: "is the kernel of Hop.ScorePanels.", mask: panelAt}
+	k := scoring{name: "panels", doc: "is the kernel of Hop.PanelKeys.", mask: panelAt}
+	k.signature, k.size, k.out = "(h *Hop, first int, last int, keys []float32)", 48, "keys_base R8"
 	k.begin = func() {
 		p.op("LSL $4, R1, R21")
 		p.op("MADD R5, R4, R21, R4")
@@ -84,7 +85,6 @@ func scorePanels(p *program, d products, bits int) {
 		keepFour(p, g)
 	}
 	p.op("ADD $128, R6")
-	p.op("ADD $16, R21")
 	p.op("SUBS $1, R10, R10")
 	p.op("BGT %s", loop)
 }
@@ -104,10 +104,8 @@ func level(p *program, from, to, plane, bits int) {
 	}
 }
 
-// keepFour makes keys of the sums of rows 4g to 4g+3 and writes those that are near
-// enough.
+// keepFour makes keys of the sums of rows 4g to 4g+3, and writes them.
 func keepFour(p *program, g int) {
-	next := p.label("next")
 	p.op("FLDPQ %d(R6), (F16, F17)", 32*g)
 	p.v("uzp1 v18.4s, v16.4s, v17.4s")
 	p.v("uzp2 v19.4s, v16.4s, v17.4s")
@@ -117,17 +115,5 @@ func keepFour(p *program, g int) {
 	p.v("fmul v%d.4s, v%d.4s, v19.4s", g, g)
 	p.v("fadd v%d.4s, v%d.4s, v18.4s", g, g)
 	p.v("fminnm v%d.4s, v%d.4s, v%d.4s", leastAt+g, leastAt+g, g)
-	p.v("fcmgt v20.4s, v%d.4s, v%d.4s", belowAt, g)
-	p.v("umaxv s21, v20.4s")
-	p.v("fmov w25, s21")
-	p.op("CBZW R25, %s", next)
-	for r := range 4 {
-		p.op("VST1 V%d.S[%d], (R8)", g, r)
-		p.op("ADD $%d, R21, R22", 4*g+r)
-		p.op("MOVW R22, (R9)")
-		p.v("umov w25, v20.s[%d]", r)
-		p.op("SUB R25.SXTW<<2, R8, R8")
-		p.op("SUB R25.SXTW<<2, R9, R9")
-	}
-	p.at(next)
+	p.op("FMOVQ.P F%d, 16(R8)", g)
 }

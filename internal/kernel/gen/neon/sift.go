@@ -11,10 +11,11 @@ func sifts(p *program) {
 	countBelow(p)
 	below(p)
 	prune(p)
+	nearer(p)
 }
 
 // frontTable has 32 bytes for each set: the order of 16 bytes, and the number
-// of lanes. The bits of the lanes are behind them.
+// of lanes. The bits of the lanes and their numbers are behind them.
 func frontTable(p *program) {
 	var words []uint64
 	for set := range 16 {
@@ -37,7 +38,8 @@ func frontTable(p *program) {
 		}
 		words = append(words, uint64(next), 0)
 	}
-	words = append(words, 2<<32|1, 8<<32|4)
+	words = append(words, 2<<32|1, 8<<32|4) // the bits of the lanes
+	words = append(words, 1<<32|0, 3<<32|2) // their numbers
 	fmt.Fprintln(&p.code)
 	for i, word := range words {
 		fmt.Fprintf(&p.code, "DATA fronts<>+%d(SB)/8, $%#x\n", 8*i, word)
@@ -146,5 +148,36 @@ func prune(p *program) {
 	p.op("SUBS $4, R4, R4")
 	p.op("BNE %s", loop)
 	p.op("MOVD R6, ret+48(FP)")
+	p.op("RET")
+}
+
+func nearer(p *program) {
+	p.function("nearerNEON", "(keys []float32, first uint32, below float32, rows []uint32) int", 64,
+		"is the kernel of Nearer for a multiple of 4 keys.")
+	p.load("keys_base R0, keys_len R1, _, _, rows_base R3")
+	p.op("MOVWU first+24(FP), R2")
+	p.op("FMOVS below+28(FP), F31")
+	p.v("dup v31.4s, v31.s[0]")
+	p.v("dup v1.4s, w2")
+	fronts(p)
+	p.note("V1: the rows of four keys, V28: from these to the next four")
+	p.op("FMOVQ 528(R9), F28")
+	p.v("add v1.4s, v1.4s, v28.4s")
+	p.op("MOVD $4, R4")
+	p.v("dup v28.4s, w4")
+	p.op("MOVD $0, R6")
+	loop := p.label("keys")
+	p.at(loop)
+	p.op("FMOVQ.P 16(R0), F0")
+	p.v("fcmgt v2.4s, v31.4s, v0.4s")
+	front(p, 2)
+	p.v("tbl v0.16b, {v1.16b}, v29.16b")
+	p.v("add v1.4s, v1.4s, v28.4s")
+	p.op("FMOVQ F0, (R3)")
+	p.op("ADD R12<<2, R3, R3")
+	p.op("ADD R12, R6")
+	p.op("SUBS $4, R1, R1")
+	p.op("BNE %s", loop)
+	p.op("MOVD R6, ret+56(FP)")
 	p.op("RET")
 }
