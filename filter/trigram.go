@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/RoaringBitmap/roaring/v2"
 )
@@ -17,9 +18,16 @@ const commonMin = 64
 // postings of the 256 trigrams that share their first two bytes, so the hot
 // loop is two loads; pages exist only for pairs of bytes that occur.
 type gramSet struct {
-	pages    [1 << 16]*[256]uint32 // posting number + 1
+	pages    *gramPages // nil before the first
 	postings []posting
 }
+
+// gramPages are the pages, by the first two bytes: posting number + 1.
+type gramPages [1 << 16]*[256]uint32
+
+// gramPool has empty ones. To clear half a megabyte takes as long as an index of
+// a few hundred documents.
+var gramPool = sync.Pool{New: func() any { return new(gramPages) }}
 
 // posting is the rows of one trigram, as uvarint differences.
 type posting struct {
@@ -31,6 +39,9 @@ type posting struct {
 
 // add counts the trigrams of a document's bytes.
 func (s *gramSet) add(row uint32, doc string) {
+	if s.pages == nil {
+		s.pages = gramPool.Get().(*gramPages)
+	}
 	for i := 0; i+3 <= len(doc); i++ {
 		pair := uint32(doc[i])<<8 | uint32(doc[i+1])
 		page := s.pages[pair]
@@ -57,6 +68,13 @@ func (s *gramSet) add(row uint32, doc string) {
 
 // finish appends postings and table. docs is the number of documents.
 func (s *gramSet) finish(out []byte, h *head, docs uint64) ([]byte, error) {
+	if s.pages != nil {
+		for i := range s.postings {
+			s.pages[s.postings[i].key>>8] = nil
+		}
+		gramPool.Put(s.pages)
+		s.pages = nil
+	}
 	slices.SortFunc(s.postings, func(a, b posting) int { return int(a.key) - int(b.key) })
 	h.trigrams = uint32(len(s.postings))
 	var table []byte

@@ -5,14 +5,13 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/klauspost/compress/zstd"
-
 	"github.com/chromad/chromad/filter"
 	"github.com/chromad/chromad/hnsw"
 	"github.com/chromad/chromad/internal/disk"
 	"github.com/chromad/chromad/internal/kernel"
 	"github.com/chromad/chromad/internal/seal"
 	"github.com/chromad/chromad/internal/vfs"
+	"github.com/klauspost/compress/zstd"
 )
 
 // keepVectors is how many bytes of vectors are kept in memory for the graph.
@@ -32,7 +31,6 @@ type builder struct {
 	out    *disk.Writer
 	sealed bool
 	stride int
-	zstd   *zstd.Encoder
 
 	rows               int
 	minOrder, maxOrder uint64
@@ -50,6 +48,7 @@ type builder struct {
 	seed            uint64
 	metadata        columnWriter
 	documents, uris textWriter
+	zstd            *zstd.Encoder // of both
 	filter          *filter.Builder
 }
 
@@ -93,7 +92,7 @@ func create(ctx context.Context, fs vfs.FS, keys seal.Keys, spec Spec, add func(
 }
 
 func newBuilder(w *disk.Writer, spec Spec, sealed bool) (*builder, error) {
-	enc, err := newEncoder()
+	enc, err := spec.Cache.encoder()
 	if err != nil {
 		return nil, err
 	}
@@ -279,12 +278,14 @@ func (b *builder) buildMapped(ctx context.Context, v hnsw.Vectors, build graphBu
 	return g, joinClose(err, mapping)
 }
 
-// close lets go of the vectors. Closing again does nothing.
+// close lets go of the vectors and the encoder. Closing again does nothing.
 func (b *builder) close() (err error) {
 	if b == nil {
 		return nil
 	}
 	b.vectors = nil
+	b.spec.Cache.giveBack(b.zstd)
+	b.zstd = nil
 	if b.own != nil {
 		err = b.own.Close()
 		b.own = nil

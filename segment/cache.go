@@ -16,9 +16,10 @@ import (
 // out. Conditions on document text read the same blocks query after query, and
 // decompressing is most of their cost; the same condition comes with query after
 // query, and a rule about who may see what with each. One Cache serves all segments of a store, and a nil one keeps
-// nothing. It is safe for concurrent use.
+// nothing. Who writes segments finds encoders there. It is safe for concurrent use.
 type Cache struct {
-	max int64
+	max      int64
+	encoders sync.Pool // of *zstd.Encoder
 
 	mu    sync.Mutex
 	size  int64

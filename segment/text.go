@@ -30,9 +30,22 @@ type textWriter struct {
 	buf    []byte
 }
 
-func newEncoder() (*zstd.Encoder, error) {
+// encoder makes an encoder, or takes one that was given back. A new one clears a megabyte,
+// which takes longer than to compress the texts of a small segment.
+func (c *Cache) encoder() (*zstd.Encoder, error) {
+	if c != nil {
+		if e, ok := c.encoders.Get().(*zstd.Encoder); ok {
+			return e, nil
+		}
+	}
 	return zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false),
 		zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithWindowSize(textBlock), zstd.WithLowerEncoderMem(true))
+}
+
+func (c *Cache) giveBack(e *zstd.Encoder) {
+	if c != nil && e != nil {
+		c.encoders.Put(e)
+	}
 }
 
 func (t *textWriter) add(text *string) {

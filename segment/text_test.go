@@ -56,7 +56,7 @@ func crafted(t *testing.T, size uint64, ends, blocks []uint64, stored []byte) *t
 // zeros is n zero bytes, compressed.
 func zeros(t *testing.T, n int) []byte {
 	t.Helper()
-	enc, err := newEncoder()
+	enc, err := (*Cache)(nil).encoder()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -48,8 +48,10 @@ type File struct {
 	loose    atomic.Int64 // of them in sections that may be evicted
 	closed   bool         // under hold
 
-	keptMu sync.Mutex
-	kept   []*vfs.Memory // that Section.Resident made
+	keptMu    sync.Mutex
+	kept      []*vfs.Memory // that Section.Resident made
+	small     *vfs.Memory   // decrypted small sections; nil: none yet
+	smallSize int
 }
 
 // OpenFile opens a file and checks its header, table and footer against h
@@ -314,7 +316,10 @@ func (f *File) Close() error {
 	for _, m := range f.kept {
 		err = errors.Join(err, m.Close())
 	}
-	f.kept = nil
+	if f.small != nil {
+		err = errors.Join(err, f.small.Close())
+	}
+	f.kept, f.small = nil, nil
 	if f.shared != nil {
 		f.shared.used.Add(-f.resident.Swap(0))
 	}

@@ -15,12 +15,18 @@ import (
 // for large pages.
 const largeSection = 4 << 20
 
+// smallSection is up to where sections have their memory together: making and giving
+// back memory takes the system longer than to decrypt a few pages, and it has places for
+// some 65,000 mappings only.
+const smallSection = 1 << 20
+
 // revealed is the decrypted form of a sealed section. Memory is written before,
 // and read after, a block's bit in good is set, and given back only while
 // nobody holds the file (File.Hold).
 type revealed struct {
 	mu     sync.Mutex // held while memory is made
 	memory atomic.Pointer[vfs.Memory]
+	small  int            // where in that of the file it is; -1: it has its own
 	locks  [16]sync.Mutex // block i is decrypted under locks[i%16]
 
 	// For sections that may be evicted: which blocks were asked for since the
@@ -42,7 +48,7 @@ func (s *Section) reserve() error {
 	if r.memory.Load() != nil {
 		return nil
 	}
-	m, err := vfs.Anonymous(s.Len())
+	m, err := s.ownMemory()
 	if err != nil {
 		return fmt.Errorf("%s: section %d: %w", s.file.name, s.kind, err)
 	}
@@ -51,6 +57,31 @@ func (s *Section) reserve() error {
 	}
 	r.memory.Store(m)
 	return nil
+}
+
+func (s *Section) ownMemory() (*vfs.Memory, error) {
+	if at := s.revealed.small; at >= 0 {
+		m, err := s.file.smallMemory()
+		if err != nil {
+			return nil, err
+		}
+		return m.Part(at, at+s.Len()), nil
+	}
+	return vfs.Anonymous(s.Len())
+}
+
+// smallMemory is the memory of all small sections.
+func (f *File) smallMemory() (*vfs.Memory, error) {
+	f.keptMu.Lock()
+	defer f.keptMu.Unlock()
+	if f.small == nil {
+		m, err := vfs.Anonymous(f.smallSize)
+		if err != nil {
+			return nil, err
+		}
+		f.small = m
+	}
+	return f.small, nil
 }
 
 // reveal decrypts block i into memory with the layout of the plain section.
@@ -220,7 +251,7 @@ func (s *Section) close() error {
 	s.revealed.mu.Lock()
 	defer s.revealed.mu.Unlock()
 	m := s.revealed.memory.Load()
-	if m == nil {
+	if m == nil || s.revealed.small >= 0 {
 		return nil
 	}
 	return m.Close()

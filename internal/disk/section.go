@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math/bits"
 	"sync/atomic"
+
+	"github.com/chromad/chromad/internal/vfs"
 )
 
 // Section is a run of bytes in a file with one contiguous address space. It is
@@ -32,7 +34,12 @@ func newSection(f *File, e extent) *Section {
 		s.shift = bits.TrailingZeros(uint(e.blockSize))
 	}
 	if f.sealer.Overhead() > 0 {
-		s.revealed = &revealed{}
+		s.revealed = &revealed{small: -1}
+		if s.length <= smallSection {
+			s.revealed.small = f.smallSize
+			page := vfs.PageSize()
+			f.smallSize += (s.Len() + page - 1) / page * page
+		}
 	}
 	return s
 }

@@ -58,6 +58,10 @@ func Anonymous(size int) (*Memory, error) {
 	return &Memory{mapping{b}}, nil
 }
 
+// Part is the bytes from from to to, from a multiple of PageSize. It is closed with all of
+// the memory, and not by itself.
+func (m *Memory) Part(from, to int) *Memory { return &Memory{mapping{m.b[from:to:to]}} }
+
 // Forget gives the bytes from from to to back to the system, which takes whole
 // pages: from is a multiple of PageSize, and so is to unless it is the end.
 // The address space stays; what is read there afterwards means nothing.
