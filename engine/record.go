@@ -158,6 +158,9 @@ func checkEmbedding(v []float32, i int, lim *Limits) error {
 	if len(v) > lim.Dimension {
 		return &InvalidError{Field: "embedding", Index: i, Reason: fmt.Sprintf("%d dimensions, at most %d are allowed", len(v), lim.Dimension)}
 	}
+	if square := kernel.Dot(v, v); math.Abs(float64(square)) <= math.MaxFloat32 {
+		return nil // so all numbers are finite
+	}
 	for j, x := range v {
 		// All exponent bits set: an infinity or not a number.
 		if math.Float32bits(x)&0x7f800000 == 0x7f800000 {

@@ -206,6 +206,33 @@ def searches(run: Run) -> None:
             run.drop(name, e)
 
 
+def inside(run: Run, name: str = "ours-engine") -> None:
+    """The engine's queries beside searches of the graph of its one segment, in turn."""
+    for _, adapter in run.each({name}):
+        entry = run.out["peers"][name]
+        for target, result in entry.get("search", {}).items():
+            if "ef" not in result:
+                continue
+            question = Question(run, name)
+            question.aim()
+            question.recall(result["ef"])
+            rounds = {"inside 1": [], "inside 0": []}
+            try:
+                for _ in range(run.limits.rounds):
+                    for way, measured in rounds.items():
+                        adapter.ask(way)
+                        question.adapter.search(result["ef"], question.count)
+                        measured.append(question.measure(result["ef"]))
+            except Broken as e:
+                run.drop(name, e)
+                return
+            found = summary(*rounds.values())
+            entry.setdefault("inside", {})[target] = {"ef": result["ef"], **found}
+            if len({m["recall"] for measured in rounds.values() for m in measured}) != 1:
+                run.out.setdefault("faults", []).append(f"{run.set.name}: {name}: its graph gives other answers than it does")
+            say(f"{run.set.name}: {name} at {target}: {found['ratio']:.2f} of the queries of its graph")
+
+
 def filters(run: Run, names: set[str]) -> None:
     """Every kind and selectivity: the smallest knob for a recall of 0.95, then rounds."""
     cells = run.out.setdefault("filtered", [])

@@ -117,6 +117,7 @@ def one(name: str, peers: list, args, limits: measure.Limits) -> dict:
                 if args.builds > 1 and peer.name in run.adapters and run.out["peers"][peer.name]["build"]["cpu"] < 60:
                     run.rebuild(peer, args.builds - 1)
         measure.searches(run)
+        measure.inside(run)
         if name in args.filters.split(","):
             measure.filters(run, {peer.name for peer in peers if peer.group != CODES and not peer.name.endswith(("-avx2", "-thp"))})
         if s.dim == 128 and s.rows <= LARGE:

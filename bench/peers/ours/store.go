@@ -22,6 +22,8 @@ type store struct {
 	set     *serve.Set
 	options engine.QueryOptions
 	dir     string
+	bare    *graph // of the one segment, once it was opened
+	inside  *graph // the same, when searches go there
 }
 
 const batch = 1000
@@ -68,6 +70,9 @@ func (x *store) Build(ctx context.Context, s *serve.Set) error {
 }
 
 func (x *store) Search(ctx context.Context, query []float32, ef int, out []uint32) (int, error) {
+	if x.inside != nil {
+		return x.inside.Search(ctx, query, ef, out)
+	}
 	x.options.EF = ef
 	found, err := x.records.Query(ctx, query, serve.K, &x.options)
 	if err != nil {

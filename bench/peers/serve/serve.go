@@ -71,6 +71,12 @@ type Merger interface {
 	Merge(ctx context.Context, s *Set, parts int) (cpu, wall float64, err error)
 }
 
+// A Shell is a database around an index that can be asked by itself.
+type Shell interface {
+	// Inside says whether searches go to the index from now on.
+	Inside(on bool) error
+}
+
 // errSkip is why a filter is not there: the driver leaves the cell empty.
 var errSkip = errors.New("not supported")
 
@@ -128,6 +134,12 @@ func do(ctx context.Context, index Index, s *Set, words []string) (any, error) {
 	case words[0] == "memory":
 		debug.FreeOSMemory()
 		return index.Memory()
+	case words[0] == "inside" && len(words) == 2:
+		x, ok := index.(Shell)
+		if !ok {
+			return nil, errSkip
+		}
+		return map[string]any{}, x.Inside(words[1] == "1")
 	case words[0] == "merge" && len(words) == 2:
 		parts, err := strconv.Atoi(words[1])
 		m, ok := index.(Merger)
