@@ -27,16 +27,20 @@ type graph struct {
 	merged  *merged // nil: searches look at graph
 }
 
-func (g *graph) Build(ctx context.Context, s *serve.Set) error {
-	g.set = s
-	g.vectors = hnsw.Vectors{Metric: kernel.L2, Data: s.Flat, Rows: s.Rows, Dim: s.Dim, Stride: s.Dim}
+func vectorsOf(s *serve.Set) hnsw.Vectors {
+	v := hnsw.Vectors{Metric: kernel.L2, Data: s.Flat, Rows: s.Rows, Dim: s.Dim, Stride: s.Dim}
 	if s.Metric == "cosine" {
-		g.vectors.Metric = kernel.Cosine
-		g.vectors.InvNorms = make([]float32, s.Rows)
-		for row, v := range s.Base {
-			g.vectors.InvNorms[row] = kernel.InvNorm(v)
+		v.Metric = kernel.Cosine
+		v.InvNorms = make([]float32, s.Rows)
+		for row, x := range s.Base {
+			v.InvNorms[row] = kernel.InvNorm(x)
 		}
 	}
+	return v
+}
+
+func (g *graph) Build(ctx context.Context, s *serve.Set) error {
+	g.set, g.vectors = s, vectorsOf(s)
 	built, err := hnsw.Build(ctx, g.vectors, hnsw.Params{Workers: 1})
 	if err != nil {
 		return err
