@@ -98,17 +98,15 @@ func (b *builder) findEquals() error {
 // square is |x|², in float64 so that it is the same for every form of the
 // kernels and the difference of two is worth something.
 func square(x []float32) float64 {
-	var s [4]float64
-	for len(x) >= 4 {
-		for i, f := range x[:4] {
-			s[i] += float64(float64(f) * float64(f))
-		}
-		x = x[4:]
+	of := func(f float32) float64 { return float64(float64(f) * float64(f)) } // rounded before the sum
+	var s, t, u, v float64
+	for ; len(x) >= 4; x = x[4:] {
+		s, t, u, v = s+of(x[0]), t+of(x[1]), u+of(x[2]), v+of(x[3])
 	}
 	for _, f := range x {
-		s[0] += float64(float64(f) * float64(f))
+		s += of(f)
 	}
-	return s[0] + s[1] + (s[2] + s[3])
+	return s + t + (u + v)
 }
 
 // splitEquals adds the groups among rows of one hash, the low halves of keys.
@@ -141,11 +139,12 @@ func hash(x []float32) uint64 {
 	}
 	h := uint64(len(x))
 	lanes := [4]uint64{h, h + 1, h + 2, h + 3} // one product does not wait for the one before
-	for ; len(x) >= 4; x = x[4:] {
-		lanes[0] = next(lanes[0], uint64(math.Float32bits(x[0]+0)))
-		lanes[1] = next(lanes[1], uint64(math.Float32bits(x[1]+0)))
-		lanes[2] = next(lanes[2], uint64(math.Float32bits(x[2]+0)))
-		lanes[3] = next(lanes[3], uint64(math.Float32bits(x[3]+0)))
+	two := func(a, b float32) uint64 { return uint64(math.Float32bits(a+0)) | uint64(math.Float32bits(b+0))<<32 }
+	for ; len(x) >= 8; x = x[8:] {
+		lanes[0] = next(lanes[0], two(x[0], x[1]))
+		lanes[1] = next(lanes[1], two(x[2], x[3]))
+		lanes[2] = next(lanes[2], two(x[4], x[5]))
+		lanes[3] = next(lanes[3], two(x[6], x[7]))
 	}
 	for _, f := range x {
 		h = next(h, uint64(math.Float32bits(f+0)))

@@ -168,9 +168,12 @@ func Prune(d, norm, dots []int32, rows []uint32, bias int32) int {
 
 // insideBytes panics when a row of stride bytes is not inside codes.
 func insideBytes(codes []byte, stride int, rows []uint32) {
-	var last uint32
+	var last, a, b, c uint32 // one comparison does not wait for the one before
+	for ; len(rows) >= 4; rows = rows[4:] {
+		last, a, b, c = max(last, rows[0]), max(a, rows[1]), max(b, rows[2]), max(c, rows[3])
+	}
 	for _, r := range rows {
 		last = max(last, r)
 	}
-	atLeast(len(codes)/stride, int(last)+1)
+	atLeast(len(codes)/stride, int(max(last, a, b, c))+1)
 }

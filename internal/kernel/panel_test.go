@@ -226,3 +226,22 @@ func BenchmarkPanelKeys(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkNearer goes through keys of which one in a hundred is near enough.
+func BenchmarkNearer(b *testing.B) {
+	r := rand.New(rand.NewPCG(77, 78))
+	for _, n := range []int{208, 2000, 20000} {
+		keys, rows := make([]float32, n), make([]uint32, n)
+		for i := range keys {
+			keys[i] = r.Float32()
+		}
+		with(func(name string) {
+			b.Run(fmt.Sprintf("%d/%s", n, name), func(b *testing.B) {
+				for b.Loop() {
+					Nearer(keys, 0, 0.01, rows)
+				}
+				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(n), "ns/row")
+			})
+		})
+	}
+}

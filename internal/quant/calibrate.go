@@ -1,6 +1,7 @@
 package quant
 
 import (
+	"encoding/binary"
 	"math"
 	"slices"
 
@@ -11,11 +12,13 @@ import (
 var widths = [...]int{2, 4, 8}
 
 const (
-	enough    = 0.995 // of the nearest 10 rows are among the best 40 estimates
-	nearestK  = 10
-	rerankK   = 40
-	trialRows = 128
-	maxNoise  = 0x1p34 // 2^16 numbers of up to 2^8, squared, are 2^32
+	enough   = 0.995 // of the nearest 10 rows are among the best 40 estimates
+	nearestK = 10
+	rerankK  = 40
+	// One row of the sample in trialShare is compared with the others, 128 of the largest.
+	trialShare = sampleRows / 128
+	trialLeast = 32
+	maxNoise   = 0x1p34 // 2^16 numbers of up to 2^8, squared, are 2^32
 )
 
 // allowed lists the widths to try, the narrowest first. In few dimensions the
@@ -44,7 +47,7 @@ type trial struct {
 
 // trials chooses queries and compares them with the sample.
 func (c *Codec) trials(s *sample) []trial {
-	list := make([]trial, min(trialRows, s.rows))
+	list := make([]trial, min(max(s.rows/trialShare, trialLeast), s.rows))
 	for i := range list {
 		t := &list[i]
 		t.row = i * s.rows / len(list)
@@ -182,13 +185,14 @@ func (c *Codec) encodeAll(s *sample) *encoded {
 
 // unpack writes the levels of a code to levels, a byte for each.
 func (c *Codec) unpack(levels, code []byte) {
-	planes, mask := 8/c.bits, byte(1<<c.bits-1)
+	planes, masks := 8/c.bits, uint64(1<<c.bits-1)*0x0101010101010101
 	for at := 0; at < len(levels); at += block {
 		from := code[at/(planes*block)*block:][:block]
 		shift := at / block % planes * c.bits
 		to := levels[at : at+block]
-		for j, b := range from {
-			to[j] = b >> shift & mask
+		for j := 0; j < block; j += 8 { // bytes at a time
+			eight := binary.LittleEndian.Uint64(from[j:]) >> shift & masks
+			binary.LittleEndian.PutUint64(to[j:], eight)
 		}
 	}
 }
