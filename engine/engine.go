@@ -179,6 +179,7 @@ func (db *DB) closeFiles() error {
 		errs = append(errs, db.log.Close())
 	}
 	errs = append(errs, db.readers.close())
+	db.texts.Close()
 	if db.ring != nil {
 		errs = append(errs, db.ring.Close())
 	}

@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"github.com/RoaringBitmap/roaring/v2"
+	"github.com/klauspost/compress/zstd"
 
 	"github.com/chromad/chromad/hnsw"
 	"github.com/chromad/chromad/internal/mutant"
@@ -18,13 +19,15 @@ import (
 // query, and a rule about who may see what with each. One Cache serves all segments of a store, and a nil one keeps
 // nothing. Who writes segments finds encoders there. It is safe for concurrent use.
 type Cache struct {
-	max      int64
-	encoders sync.Pool // of *zstd.Encoder
+	max int64
 
 	mu    sync.Mutex
 	size  int64
 	parts map[cacheKey]*list.Element
 	used  list.List // of *cached, most recently used first
+
+	encoders []*zstd.Encoder // that nobody uses, encodersKept at most
+	closed   bool
 }
 
 // cacheKey names a block or a condition for ever: files are never changed, and
@@ -55,6 +58,16 @@ type cached struct {
 // NewCache makes a cache of at most max bytes.
 func NewCache(max int64) *Cache {
 	return &Cache{max: max, parts: map[cacheKey]*list.Element{}}
+}
+
+// Close gives up what is kept, for good: who holds the cache of a store that was closed holds
+// no documents of it.
+func (c *Cache) Close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	clear(c.parts)
+	c.used.Init()
+	c.size, c.encoders, c.closed = 0, nil, true
 }
 
 // get returns nil for what is not kept.
@@ -91,6 +104,9 @@ func (c *Cache) put(p *cached) {
 
 // insert is put of what is not kept, with the lock held.
 func (c *Cache) insert(p *cached) {
+	if c.closed {
+		return
+	}
 	c.parts[p.key] = c.used.PushFront(p)
 	c.size += p.size
 	for c.size > c.max {

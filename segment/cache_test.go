@@ -46,6 +46,33 @@ func TestCache(t *testing.T) {
 	}
 }
 
+// What is closed keeps nothing, of before and of afterwards; what is open keeps an encoder.
+func TestCacheClose(t *testing.T) {
+	c := NewCache(1000)
+	e, err := c.encoder()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.giveBack(e)
+	if again, err := c.encoder(); again != e || err != nil {
+		t.Errorf("another encoder, %v", err)
+	}
+	for range encodersKept + 1 {
+		c.giveBack(e)
+	}
+	key := cacheKey{file: seal.ID{1}}
+	c.putBlock(key, []byte("text"))
+	if len(c.encoders) != encodersKept || c.Size() == 0 {
+		t.Errorf("%d encoders, %d bytes", len(c.encoders), c.Size())
+	}
+	c.Close()
+	c.giveBack(e)
+	c.putBlock(key, []byte("text"))
+	if again, err := c.encoder(); again == e || err != nil || c.block(key) != nil || c.Size() != 0 || len(c.encoders) != 0 {
+		t.Errorf("%d encoders and %d bytes are kept, %v", len(c.encoders), c.Size(), err)
+	}
+}
+
 func TestCacheConcurrent(t *testing.T) {
 	c := NewCache(5000)
 	var wg sync.WaitGroup

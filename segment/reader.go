@@ -216,18 +216,26 @@ func (r *Reader) IDs(rows []uint32, ids []string) error {
 		s.spans = s.spans[:0]
 		total := 0
 		// Their ways from memory overlap: first where all of them are, then what.
+		ends, err := r.ids.ends.Map()
+		if err != nil {
+			return err
+		}
+		data, err := r.ids.data.Map()
+		if err != nil {
+			return err
+		}
 		for _, row := range rows {
 			if row >= r.rows {
 				return fmt.Errorf("row %d of %d", row, r.rows)
 			}
-			prefetch(r.ids.ends, int(row)*8)
+			prefetch(ends, int(row)*8)
 		}
 		for _, row := range rows {
 			at, err := r.ids.span(row)
 			if err != nil {
 				return err
 			}
-			prefetch(r.ids.data, at.from)
+			prefetch(data, at.from)
 			s.spans = append(s.spans, at)
 			total += at.n
 		}

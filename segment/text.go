@@ -30,21 +30,44 @@ type textWriter struct {
 	buf    []byte
 }
 
+// encodersKept is for a flush and a merge at once. They are not in a sync.Pool: what that has
+// kept of one store after another counts as in use, and a process that opens and closes
+// many collects its garbage later and later.
+const encodersKept = 2
+
 // encoder makes an encoder, or takes one that was given back. A new one clears a megabyte,
 // which takes longer than to compress the texts of a small segment.
 func (c *Cache) encoder() (*zstd.Encoder, error) {
-	if c != nil {
-		if e, ok := c.encoders.Get().(*zstd.Encoder); ok {
-			return e, nil
-		}
+	if e := c.kept(); e != nil {
+		return e, nil
 	}
 	return zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false),
 		zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithWindowSize(textBlock), zstd.WithLowerEncoderMem(true))
 }
 
+func (c *Cache) kept() *zstd.Encoder {
+	if c == nil {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	last := len(c.encoders) - 1
+	if last < 0 {
+		return nil
+	}
+	e := c.encoders[last]
+	c.encoders = c.encoders[:last]
+	return e
+}
+
 func (c *Cache) giveBack(e *zstd.Encoder) {
-	if c != nil && e != nil {
-		c.encoders.Put(e)
+	if c == nil || e == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.encoders) < encodersKept && !c.closed {
+		c.encoders = append(c.encoders, e)
 	}
 }
 

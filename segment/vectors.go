@@ -7,7 +7,6 @@ import (
 	"unsafe"
 
 	"github.com/chromad/chromad/hnsw"
-	"github.com/chromad/chromad/internal/disk"
 	"github.com/chromad/chromad/internal/kernel"
 )
 
@@ -33,11 +32,10 @@ func aliased(b []byte) bool {
 	return binary.NativeEndian.Uint16([]byte{1, 0}) == 1 && uintptr(unsafe.Pointer(unsafe.SliceData(b)))%4 == 0
 }
 
-// prefetch asks for the two cache lines from a place of a section on. What is
+// prefetch asks for the two cache lines from a place of a section's Map on. What is
 // there is not looked at, so it need not be verified.
-func prefetch(s *disk.Section, at int) {
-	b, err := s.Map()
-	if err == nil && at < len(b) {
+func prefetch(b []byte, at int) {
+	if at < len(b) {
 		kernel.Prefetch(unsafe.Slice((*uint32)(unsafe.Pointer(unsafe.SliceData(b[at&^3:]))), (len(b)-at&^3)/4))
 	}
 }
