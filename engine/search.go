@@ -102,6 +102,9 @@ func (s *search) forget() {
 }
 
 func (s *search) addTable(t *table, dead *roaring.Bitmap, sel Selection) {
+	if t.len() == 0 { // most of the time, and a cursor takes as long as a tenth of a small search
+		return
+	}
 	if sel.Where == nil && (dead == nil || dead.IsEmpty()) {
 		rows := t.selected(sel.IDs)
 		if s.rows == nil {
