@@ -159,6 +159,26 @@ func subsets(of []string) (out [][]string) {
 	return out
 }
 
+// halfEncrypted is a copy of a store whose encryption was begun and given up. When merges in the
+// background were quicker than it there is nothing left to give up: that is done again.
+func halfEncrypted(t *testing.T, plain *faultfs.FS) *faultfs.FS {
+	t.Helper()
+	for range 100 {
+		fs := plain.Clone()
+		begun, cancel := context.WithCancel(t.Context())
+		o := Options{Keys: operator("a"), reserve: testReserve}
+		o.fs = fs
+		err := Encrypt(begun, "", &o, func(RotateProgress) { cancel() })
+		cancel()
+		if errors.Is(err, context.Canceled) {
+			return fs
+		}
+		check(t, err)
+	}
+	t.Fatal("it was never given up")
+	return nil
+}
+
 // TestConversionPutBack: a store that was plain once is not made to accept plain
 // files again by its old files of keys, unless the checkpoint is put back with
 // them, and then not by who asks for a generation: the number of a file that
@@ -166,13 +186,9 @@ func subsets(of []string) (out [][]string) {
 func TestConversionPutBack(t *testing.T) {
 	ctx := t.Context()
 	plain, m := aStore(t, nil)
-	fs := plain.Clone()
-	begun, cancel := context.WithCancel(ctx)
+	fs := halfEncrypted(t, plain)
 	o := Options{Keys: operator("a"), reserve: testReserve}
 	o.fs = fs
-	if err := Encrypt(begun, "", &o, func(RotateProgress) { cancel() }); !errors.Is(err, context.Canceled) {
-		t.Fatal(err)
-	}
 	during := fs.Clone()
 	check(t, Encrypt(ctx, "", &o, nil))
 	models := map[string]model{"now": m}

@@ -342,12 +342,8 @@ func TestRotateDamaged(t *testing.T) {
 // that was deleted under a reader.
 func TestEncryptHeldFile(t *testing.T) {
 	ctx := t.Context()
-	fs, m := aStore(t, nil)
-	begun, cancel := context.WithCancel(ctx)
-	err := Encrypt(begun, "", &Options{Keys: operator("a"), fs: fs, reserve: testReserve}, func(RotateProgress) { cancel() })
-	if !errors.Is(err, context.Canceled) {
-		t.Fatalf("cancelled: %v", err)
-	}
+	plain, m := aStore(t, nil)
+	fs := halfEncrypted(t, plain)
 	db := openOn(t, fs, Options{Keys: operator("a")})
 	db.jobs.stop()
 	next, stop := iter.Pull2(collection(t, db, "c1").Get(ctx, Selection{}, IncludeAll))
