@@ -7,10 +7,10 @@ import (
 	"github.com/chromad/chromad/internal/kernel"
 )
 
-// scan compares the codes of all allowed rows, and returns how many it found, k at least
-// if there are so many. It puts the nearest into the pool,
-// as many as vectors are read of at first, and lists all that may be as near as
-// the last of these: which of them are shows when vectors were looked at.
+// scan compares the codes of all allowed rows, and returns how many it found, k at
+// least if there are so many. Of copies see scanCopies. Of others it puts the nearest
+// into the pool, as many as vectors are read of at first, and lists all that may be as
+// near as the last of these: which of them are shows when vectors were looked at.
 func (g *Graph) scan(s *Scratch, k int, allowed []uint64) (found int) {
 	s.trace.Plan = "scan"
 	p, l, limit := &s.pool, &s.list, max(rerankBlock, k+k/2)

@@ -8,10 +8,10 @@ import (
 	"github.com/chromad/chromad/internal/quant"
 )
 
-// Scratch is the memory of one search at a time: a bit or two per row,
-// some 30 bytes per unit of ef, and four per row of a Subset with copies. The zero value is ready. Keeping it for the
-// next search saves the allocations; beside the trace it holds nothing that
-// matters between searches.
+// Scratch is the memory of one search at a time: a bit or two per row, some 30 bytes
+// per unit of ef, and four per row of a Subset with copies. The zero value is ready.
+// Keeping it for the next search saves the allocations; beside the trace it holds
+// nothing that matters between searches.
 type Scratch struct {
 	query     quant.Query
 	visited   []uint64
