@@ -15,6 +15,7 @@ import (
 	"github.com/chromad/chromad/internal/disk"
 	"github.com/chromad/chromad/internal/seal"
 	"github.com/chromad/chromad/internal/vfs/faultfs"
+	"github.com/chromad/chromad/segment"
 )
 
 // underKeys returns the files of the store by the key in their header, the
@@ -338,14 +339,32 @@ func TestRotateDamaged(t *testing.T) {
 	check(t, db.Close())
 }
 
+// halfway opens a copy of a plain store whose encryption was begun, where a collection has a
+// plain segment yet: merges in the background may have been quicker.
+func halfway(t *testing.T, plain *faultfs.FS, name string) (*faultfs.FS, *DB) {
+	t.Helper()
+	for range 100 {
+		fs := halfEncrypted(t, plain)
+		db := openOn(t, fs, Options{Keys: operator("a"), convert: true}) // it would go on by itself
+		db.jobs.stop()
+		files := underKeys(t, fs)[0]
+		for _, s := range collection(t, db, name).manifest.segments {
+			if slices.Contains(files, segment.Name(s.info.Number)) {
+				return fs, db
+			}
+		}
+		check(t, db.Close())
+	}
+	t.Fatal("all was encrypted each time")
+	return nil, nil
+}
+
 // A conversion is not over while there is a plain file, be it of a collection
 // that was deleted under a reader.
 func TestEncryptHeldFile(t *testing.T) {
 	ctx := t.Context()
 	plain, m := aStore(t, nil)
-	fs := halfEncrypted(t, plain)
-	db := openOn(t, fs, Options{Keys: operator("a")})
-	db.jobs.stop()
+	fs, db := halfway(t, plain, "c1")
 	next, stop := iter.Pull2(collection(t, db, "c1").Get(ctx, Selection{}, IncludeAll))
 	next()
 	check(t, db.Default().Delete(ctx, "c1"))
