@@ -75,18 +75,8 @@ func (g *Graph) rerankCopies(s *Scratch) {
 		s.dist = slices.Grow(s.dist[:0], scanBlock)[:scanBlock]
 		s.rerankRows()
 	}
-	inside, e := distanceOf(s.listed), g.margin(s)
-	s.eachNear(&e.beyond, func(keys []float32, rows []uint32) {
-		for i, key := range keys {
-			if key < inside || key == inside && pack(key, rows[i]) <= s.listed || e.tooFar(key, g.step(rows[i])) {
-				continue
-			}
-			if s.rows = append(s.rows, rows[i]); len(s.rows) == s.best.block() {
-				s.rerankRows()
-				e = g.margin(s)
-			}
-		}
-	})
+	e := g.margin(s)
+	s.eachNear(&e.beyond, func(keys []float32, rows []uint32) { g.rerankListed(s, &e, s.listed, keys, rows) })
 	s.rerankRows()
 	s.best.cut()
 }

@@ -113,19 +113,18 @@ func (g *Graph) relist(s *Scratch) bool {
 	if l.short || !(e.beyond <= l.below) {
 		return false
 	}
-	g.rerankListed(s, &e, l.keys, l.rows)
+	g.rerankListed(s, &e, s.pool.keys[s.pool.n-1], l.keys, l.rows)
 	s.rerankRows()
 	s.best.cut()
 	return true
 }
 
-// rerankListed reads the vectors of rows that may be among the best, but for the last
-// of them, which stay listed in s.
-func (g *Graph) rerankListed(s *Scratch, e *margin, keys []float32, rows []uint32) {
-	last := s.pool.keys[s.pool.n-1]
-	inside := distanceOf(last)
+// rerankListed reads the vectors of rows that may be among the best, but for those up
+// to the key known, which were read, and for the last of them, which stay listed in s.
+func (g *Graph) rerankListed(s *Scratch, e *margin, known uint64, keys []float32, rows []uint32) {
+	inside := distanceOf(known)
 	for i, key := range keys {
-		if key >= e.beyond || key < inside || pack(key, rows[i]) <= last || e.tooFar(key, g.step(rows[i])) {
+		if key >= e.beyond || key < inside || key == inside && pack(key, rows[i]) <= known || e.tooFar(key, g.step(rows[i])) {
 			continue
 		}
 		if s.rows = append(s.rows, rows[i]); len(s.rows) == rerankBlock {
