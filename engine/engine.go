@@ -86,6 +86,7 @@ func Open(dir string, opts *Options) (*DB, error) {
 		}
 		db.fs, db.root = root, root
 	}
+	db.fs = vfs.InTurn(db.fs)
 	db.texts = segment.NewCache(o.TextCache)
 	db.memory = disk.NewBudget(o.SegmentMemory)
 	db.cores.init()

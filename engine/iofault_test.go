@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/chromad/chromad/internal/vfs"
 	"github.com/chromad/chromad/internal/vfs/faultfs"
@@ -157,6 +160,77 @@ func TestFaultsBesideWriters(t *testing.T) {
 			}
 			if err != nil {
 				t.Errorf("seed %d: writer %d: %v", seed, i, err)
+			}
+		}
+		check(t, db.Close())
+	}
+}
+
+// crossing is a disk on which the first segment waits between its renaming and
+// the sync for another's sync, which fails and takes its time to say so.
+type crossing struct {
+	*faultfs.FS
+	met                    atomic.Bool
+	renamed, failed, ended chan struct{}
+}
+
+func (d *crossing) Rename(from, to string) error {
+	err := d.FS.Rename(from, to)
+	if strings.HasPrefix(to, segmentDir) && d.met.CompareAndSwap(false, true) {
+		close(d.renamed)
+		<-d.failed
+	}
+	return err
+}
+
+func (d *crossing) SyncDir(dir string) error {
+	err := d.FS.SyncDir(dir)
+	if err != nil {
+		close(d.failed)
+		select {
+		case <-d.ended:
+		case <-time.After(100 * time.Millisecond): // the first waits for this
+		}
+	}
+	return err
+}
+
+// A sync of a directory that fails drops what another flush has renamed there.
+// That one's own sync has nothing left to write; it is not taken for a proof.
+func TestSyncOfAnotherFails(t *testing.T) {
+	ctx := context.Background()
+	for seed := range uint64(rounds(8)) {
+		mem := faultfs.New(seed)
+		disk := &crossing{FS: mem, renamed: make(chan struct{}), failed: make(chan struct{}), ended: make(chan struct{})}
+		o := tourOptions(mem, nil)
+		o.fs = disk
+		db, err := Open("", o)
+		check(t, err)
+		db.jobs.stop()
+		var cs [2]*Collection
+		for i := range cs {
+			cs[i], err = db.Default().Create(ctx, fmt.Sprint(i), Spec{})
+			check(t, err)
+			check(t, cs[i].Add(ctx, rec("a", 1, 2), rec("b", 3, 4)))
+		}
+		in := mem.Inject(faultfs.Rule{Op: faultfs.OpSyncDir, Path: segmentDir})
+		go func() {
+			defer close(disk.ended)
+			_ = db.flush(ctx, cs[0]) // an error, or all of it is there
+		}()
+		<-disk.renamed
+		if db.flush(ctx, cs[1]) == nil {
+			t.Fatal("a flush is over whose segment may be lost")
+		}
+		<-disk.ended
+		in.Remove()
+		_ = db.Close() // it has failed
+		db = openOn(t, mem.Crash(rand.New(rand.NewPCG(seed, 5))), Options{GraphMin: 4})
+		for i := range cs {
+			c, err := db.Default().Collection(ctx, fmt.Sprint(i))
+			check(t, err)
+			if got := getAll(t, c, Selection{}, IncludeAll); len(got) != 2 {
+				t.Errorf("seed %d: collection %d has %d records", seed, i, len(got))
 			}
 		}
 		check(t, db.Close())

@@ -21,6 +21,7 @@ const (
 	SyncRetried          Name = "sync-retried"           // a failed sync is tried again, and success is believed
 	FileNotSynced        Name = "file-not-synced"        // a file is renamed before it is synced
 	DirNotSynced         Name = "dir-not-synced"         // the directory is not synced after the renaming
+	DirSyncRetried       Name = "dir-sync-retried"       // a directory is synced after a sync of it failed, and success is believed
 	ReleasedEarly        Name = "released-early"         // the log goes before the checkpoint that replaces it is durable
 	EditInstalledEarly   Name = "edit-installed-early"   // an edit counts before it is durable
 	OldCheckpointUsed    Name = "old-checkpoint-used"    // of two checkpoints the older one is read

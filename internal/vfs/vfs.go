@@ -35,7 +35,10 @@ type FS interface {
 	Stat(name string) (Info, error)
 	// Mkdir makes a directory; one that exists already is no error.
 	Mkdir(dir string) error
-	// SyncDir makes the names in dir durable ("." is the root).
+	// SyncDir makes the names in dir durable ("." is the root). After it
+	// failed, other than with ErrNoHandle, nothing may be assumed about any
+	// name that was added or removed since the last that succeeded, whoever
+	// did it, and calling it again proves nothing: see InTurn.
 	SyncDir(dir string) error
 	// Lock takes an exclusive lock that dies with the process. ErrLocked is
 	// returned at once, wrapped with the note that the holder left.

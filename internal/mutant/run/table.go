@@ -30,6 +30,8 @@ var (
 	kills      = suite{"cmd/chromad", "TestKill", []string{"-kill.n=200"}}
 	histories  = suite{"engine", "TestLinearizable", []string{"-linear.ops=200000"}}
 	faults     = suite{"engine", "TestFaultEverywhere", nil}
+	crossing   = suite{"engine", "TestSyncOfAnotherFails", nil}
+	dirSyncs   = suite{"internal/vfs", "TestInTurn", nil}
 	edits      = suite{"engine", "TestEditIsDurableFirst", nil}
 	newest     = suite{"engine", "TestNewestCheckpointDamaged", nil}
 	damage     = suite{"engine", "TestDamage", nil}
@@ -70,6 +72,7 @@ var table = []row{
 	{mutant.SyncRetried, []suite{logModel, logSyncs, faults}},
 	{mutant.FileNotSynced, []suite{fileCuts, powerCuts}},
 	{mutant.DirNotSynced, []suite{fileCuts, powerCuts}},
+	{mutant.DirSyncRetried, []suite{dirSyncs, crossing}},
 	{mutant.ReleasedEarly, []suite{powerCuts}},
 	{mutant.EditInstalledEarly, []suite{edits, powerCuts}},
 	{mutant.OldCheckpointUsed, []suite{newest, powerCuts}},
