@@ -1,6 +1,10 @@
 package kernel
 
-import "math"
+import (
+	"fmt"
+	"math"
+	"slices"
+)
 
 // A floatForm computes with float32 vectors. No slice is empty; a range
 // begins at the first row of data.
@@ -8,6 +12,8 @@ type floatForm struct {
 	dot, l2           func(a, b []float32) float32
 	dotRows, l2Rows   func(q, data []float32, stride int, rows []uint32, out []float32)
 	dotRange, l2Range func(q, data []float32, stride int, out []float32)
+
+	dotByteRows, l2ByteRows func(q []float32, data []uint8, base float32, stride int, rows []uint32, out []float32)
 }
 
 // Dot is the inner product of two vectors of one length.
@@ -65,6 +71,53 @@ func L2Range(q, data []float32, stride, first int, out []float32) {
 		return
 	}
 	clear(out)
+}
+
+// ByteRows is a matrix of numbers that are integers within a range of 256: a
+// byte for each, as far as it is above Base. Rows begin Stride bytes apart, a
+// multiple of ByteRowAlign.
+type ByteRows struct {
+	Data   []uint8
+	Base   float32
+	Stride int
+}
+
+// ByteRowAlign is what rows of bytes are padded to: kernels read whole
+// registers.
+const ByteRowAlign = 64
+
+// DotRows is DotRows of the numbers that the bytes stand for, to the last bit
+// where Base+255 and Base are integers that float32 can tell from their
+// neighbours.
+func (m *ByteRows) DotRows(q []float32, rows []uint32, out []float32) {
+	m.over(active.dotByteRows, q, rows, out)
+}
+
+// L2Rows is DotRows for the squared Euclidean distance.
+func (m *ByteRows) L2Rows(q []float32, rows []uint32, out []float32) {
+	m.over(active.l2ByteRows, q, rows, out)
+}
+
+func (m *ByteRows) over(f func(q []float32, data []uint8, base float32, stride int, rows []uint32, out []float32), q []float32, rows []uint32, out []float32) {
+	out = out[:len(rows)]
+	if len(rows) == 0 || len(q) == 0 {
+		clear(out)
+		return
+	}
+	m.inside(len(q), slices.Max(rows))
+	piece := max(1, preemptAfter/m.Stride)
+	for len(rows) > piece {
+		f(q, m.Data, m.Base, m.Stride, rows[:piece], out[:piece])
+		rows, out = rows[piece:], out[piece:]
+	}
+	f(q, m.Data, m.Base, m.Stride, rows, out)
+}
+
+// inside panics when row does not lie inside m with its padding.
+func (m *ByteRows) inside(numbers int, row uint32) {
+	if m.Stride < numbers || m.Stride%ByteRowAlign != 0 || uint64(row) >= uint64(len(m.Data)/m.Stride) {
+		panic(fmt.Sprintf("kernel: row %d of %d numbers, stride %d, in a matrix of %d bytes", row, numbers, m.Stride, len(m.Data)))
+	}
 }
 
 // InvNorm is 1/|v|, and 0 for a zero vector, whose cosine distance to

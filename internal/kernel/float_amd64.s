@@ -187,6 +187,116 @@ row_tail_done:
 	VZEROUPPER
 	RET
 
+// func dotByteRowsAVX512(q []float32, data []uint8, base float32, stride int, rows []uint32, out []float32)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·dotByteRowsAVX512(SB), NOSPLIT, $0-112
+	MOVQ         q_base+0(FP), BX
+	MOVQ         data_base+24(FP), SI
+	MOVQ         q_len+8(FP), AX
+	MOVQ         stride+56(FP), DI
+	VBROADCASTSS base+48(FP), Z0
+	MOVQ         rows_base+64(FP), R8
+	MOVQ         rows_len+72(FP), R10
+	MOVQ         out_base+88(FP), R9
+	MOVQ         AX, CX
+	ANDQ         $-64, CX
+	MOVQ         AX, DX
+	ANDQ         $-16, DX
+	MOVQ         AX, R11
+	SUBQ         DX, R11
+	MOVL         $0x0000ffff, R12
+	BZHIL        R11, R12, R12
+	KMOVW        R12, K1
+	DECQ         R10
+	XORQ         R11, R11
+
+next_row:
+	LEAQ    3(R11), R12
+	CMPQ    R12, R10
+	CMOVQGT R10, R12
+	MOVL    (R8)(R12*4), R12
+	IMULQ   DI, R12
+	ADDQ    SI, R12
+	MOVL    (R8)(R11*4), R13
+	IMULQ   DI, R13
+	ADDQ    SI, R13
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	XORQ    R14, R14
+	CMPQ    R14, CX
+	JGE     row_blocks_done
+
+row_blocks:
+	PREFETCHT0  (R12)(R14*1)
+	VMOVUPS     (BX)(R14*4), Z5
+	VPMOVZXBD   (R13)(R14*1), Z6
+	VCVTDQ2PS   Z6, Z6
+	VADDPS      Z0, Z6, Z6
+	VFMADD231PS Z6, Z5, Z1
+	VMOVUPS     64(BX)(R14*4), Z5
+	VPMOVZXBD   16(R13)(R14*1), Z6
+	VCVTDQ2PS   Z6, Z6
+	VADDPS      Z0, Z6, Z6
+	VFMADD231PS Z6, Z5, Z2
+	VMOVUPS     128(BX)(R14*4), Z5
+	VPMOVZXBD   32(R13)(R14*1), Z6
+	VCVTDQ2PS   Z6, Z6
+	VADDPS      Z0, Z6, Z6
+	VFMADD231PS Z6, Z5, Z3
+	VMOVUPS     192(BX)(R14*4), Z5
+	VPMOVZXBD   48(R13)(R14*1), Z6
+	VCVTDQ2PS   Z6, Z6
+	VADDPS      Z0, Z6, Z6
+	VFMADD231PS Z6, Z5, Z4
+	ADDQ        $0x40, R14
+	CMPQ        R14, CX
+	JLT         row_blocks
+
+row_blocks_done:
+	CMPQ R14, DX
+	JGE  row_lanes_done
+
+row_lanes:
+	VMOVUPS     (BX)(R14*4), Z5
+	VPMOVZXBD   (R13)(R14*1), Z6
+	VCVTDQ2PS   Z6, Z6
+	VADDPS      Z0, Z6, Z6
+	VFMADD231PS Z6, Z5, Z1
+	ADDQ        $0x10, R14
+	CMPQ        R14, DX
+	JLT         row_lanes
+
+row_lanes_done:
+	CMPQ        R14, AX
+	JGE         row_tail_done
+	VMOVUPS.Z   (BX)(R14*4), K1, Z5
+	VPMOVZXBD   (R13)(R14*1), Z6
+	VCVTDQ2PS   Z6, Z6
+	VADDPS      Z0, Z6, Z6
+	VMOVAPS.Z   Z6, K1, Z6
+	VFMADD231PS Z6, Z5, Z2
+
+row_tail_done:
+	VADDPS        Z2, Z1, Z1
+	VADDPS        Z4, Z3, Z3
+	VADDPS        Z3, Z1, Z1
+	VEXTRACTF64X4 $0x01, Z1, Y5
+	VADDPS        Y5, Y1, Y1
+	VEXTRACTF128  $0x01, Y1, X5
+	VADDPS        X5, X1, X1
+	VMOVHLPS      X1, X1, X5
+	VADDPS        X5, X1, X1
+	VMOVSHDUP     X1, X5
+	VADDSS        X5, X1, X1
+	VMOVSS        X1, (R9)(R11*4)
+	INCQ          R11
+	CMPQ          R11, R10
+	JLE           next_row
+	VZEROUPPER
+	RET
+
 // func dotRangeAVX512(q []float32, data []float32, stride int, out []float32)
 // Requires: AVX, AVX512F, BMI2
 TEXT ·dotRangeAVX512(SB), NOSPLIT, $0-80
@@ -420,6 +530,114 @@ row_tail_done:
 	VMOVSHDUP    X1, X2
 	VADDSS       X2, X1, X1
 	VMOVSS       X1, (R9)(R11*4)
+	INCQ         R11
+	CMPQ         R11, R10
+	JLE          next_row
+	VZEROUPPER
+	RET
+
+// func dotByteRowsAVX2(q []float32, data []uint8, base float32, stride int, rows []uint32, out []float32)
+// Requires: AVX, AVX2, CMOV, FMA3, MMX+
+TEXT ·dotByteRowsAVX2(SB), NOSPLIT, $0-112
+	MOVQ         q_base+0(FP), BX
+	MOVQ         data_base+24(FP), SI
+	MOVQ         q_len+8(FP), AX
+	MOVQ         stride+56(FP), DI
+	VBROADCASTSS base+48(FP), Y0
+	MOVQ         rows_base+64(FP), R8
+	MOVQ         rows_len+72(FP), R10
+	MOVQ         out_base+88(FP), R9
+	MOVQ         AX, CX
+	ANDQ         $-32, CX
+	MOVQ         AX, DX
+	ANDQ         $-8, DX
+	MOVQ         AX, R11
+	SUBQ         DX, R11
+	NEGQ         R11
+	LEAQ         tailMask<>+0(SB), R12
+	VMOVUPS      32(R12)(R11*4), Y1
+	DECQ         R10
+	XORQ         R11, R11
+
+next_row:
+	LEAQ    3(R11), R12
+	CMPQ    R12, R10
+	CMOVQGT R10, R12
+	MOVL    (R8)(R12*4), R12
+	IMULQ   DI, R12
+	ADDQ    SI, R12
+	MOVL    (R8)(R11*4), R13
+	IMULQ   DI, R13
+	ADDQ    SI, R13
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+	VXORPS  Y4, Y4, Y4
+	VXORPS  Y5, Y5, Y5
+	XORQ    R14, R14
+	CMPQ    R14, CX
+	JGE     row_blocks_done
+
+row_blocks:
+	PREFETCHT0  (R12)(R14*1)
+	VMOVUPS     (BX)(R14*4), Y6
+	VPMOVZXBD   (R13)(R14*1), Y7
+	VCVTDQ2PS   Y7, Y7
+	VADDPS      Y0, Y7, Y7
+	VFMADD231PS Y7, Y6, Y2
+	VMOVUPS     32(BX)(R14*4), Y6
+	VPMOVZXBD   8(R13)(R14*1), Y7
+	VCVTDQ2PS   Y7, Y7
+	VADDPS      Y0, Y7, Y7
+	VFMADD231PS Y7, Y6, Y3
+	VMOVUPS     64(BX)(R14*4), Y6
+	VPMOVZXBD   16(R13)(R14*1), Y7
+	VCVTDQ2PS   Y7, Y7
+	VADDPS      Y0, Y7, Y7
+	VFMADD231PS Y7, Y6, Y4
+	VMOVUPS     96(BX)(R14*4), Y6
+	VPMOVZXBD   24(R13)(R14*1), Y7
+	VCVTDQ2PS   Y7, Y7
+	VADDPS      Y0, Y7, Y7
+	VFMADD231PS Y7, Y6, Y5
+	ADDQ        $0x20, R14
+	CMPQ        R14, CX
+	JLT         row_blocks
+
+row_blocks_done:
+	CMPQ R14, DX
+	JGE  row_lanes_done
+
+row_lanes:
+	VMOVUPS     (BX)(R14*4), Y6
+	VPMOVZXBD   (R13)(R14*1), Y7
+	VCVTDQ2PS   Y7, Y7
+	VADDPS      Y0, Y7, Y7
+	VFMADD231PS Y7, Y6, Y2
+	ADDQ        $0x08, R14
+	CMPQ        R14, DX
+	JLT         row_lanes
+
+row_lanes_done:
+	CMPQ        R14, AX
+	JGE         row_tail_done
+	VMASKMOVPS  (BX)(R14*4), Y1, Y6
+	VPMOVZXBD   (R13)(R14*1), Y7
+	VCVTDQ2PS   Y7, Y7
+	VADDPS      Y0, Y7, Y7
+	VANDPS      Y1, Y7, Y7
+	VFMADD231PS Y7, Y6, Y3
+
+row_tail_done:
+	VADDPS       Y3, Y2, Y2
+	VADDPS       Y5, Y4, Y4
+	VADDPS       Y4, Y2, Y2
+	VEXTRACTF128 $0x01, Y2, X3
+	VADDPS       X3, X2, X2
+	VMOVHLPS     X2, X2, X3
+	VADDPS       X3, X2, X2
+	VMOVSHDUP    X2, X3
+	VADDSS       X3, X2, X2
+	VMOVSS       X2, (R9)(R11*4)
 	INCQ         R11
 	CMPQ         R11, R10
 	JLE          next_row
@@ -681,6 +899,122 @@ row_tail_done:
 	VZEROUPPER
 	RET
 
+// func l2ByteRowsAVX512(q []float32, data []uint8, base float32, stride int, rows []uint32, out []float32)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·l2ByteRowsAVX512(SB), NOSPLIT, $0-112
+	MOVQ         q_base+0(FP), BX
+	MOVQ         data_base+24(FP), SI
+	MOVQ         q_len+8(FP), AX
+	MOVQ         stride+56(FP), DI
+	VBROADCASTSS base+48(FP), Z0
+	MOVQ         rows_base+64(FP), R8
+	MOVQ         rows_len+72(FP), R10
+	MOVQ         out_base+88(FP), R9
+	MOVQ         AX, CX
+	ANDQ         $-64, CX
+	MOVQ         AX, DX
+	ANDQ         $-16, DX
+	MOVQ         AX, R11
+	SUBQ         DX, R11
+	MOVL         $0x0000ffff, R12
+	BZHIL        R11, R12, R12
+	KMOVW        R12, K1
+	DECQ         R10
+	XORQ         R11, R11
+
+next_row:
+	LEAQ    3(R11), R12
+	CMPQ    R12, R10
+	CMOVQGT R10, R12
+	MOVL    (R8)(R12*4), R12
+	IMULQ   DI, R12
+	ADDQ    SI, R12
+	MOVL    (R8)(R11*4), R13
+	IMULQ   DI, R13
+	ADDQ    SI, R13
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	XORQ    R14, R14
+	CMPQ    R14, CX
+	JGE     row_blocks_done
+
+row_blocks:
+	PREFETCHT0  (R12)(R14*1)
+	VMOVUPS     (BX)(R14*4), Z5
+	VPMOVZXBD   (R13)(R14*1), Z6
+	VCVTDQ2PS   Z6, Z6
+	VADDPS      Z0, Z6, Z6
+	VSUBPS      Z6, Z5, Z5
+	VFMADD231PS Z5, Z5, Z1
+	VMOVUPS     64(BX)(R14*4), Z5
+	VPMOVZXBD   16(R13)(R14*1), Z6
+	VCVTDQ2PS   Z6, Z6
+	VADDPS      Z0, Z6, Z6
+	VSUBPS      Z6, Z5, Z5
+	VFMADD231PS Z5, Z5, Z2
+	VMOVUPS     128(BX)(R14*4), Z5
+	VPMOVZXBD   32(R13)(R14*1), Z6
+	VCVTDQ2PS   Z6, Z6
+	VADDPS      Z0, Z6, Z6
+	VSUBPS      Z6, Z5, Z5
+	VFMADD231PS Z5, Z5, Z3
+	VMOVUPS     192(BX)(R14*4), Z5
+	VPMOVZXBD   48(R13)(R14*1), Z6
+	VCVTDQ2PS   Z6, Z6
+	VADDPS      Z0, Z6, Z6
+	VSUBPS      Z6, Z5, Z5
+	VFMADD231PS Z5, Z5, Z4
+	ADDQ        $0x40, R14
+	CMPQ        R14, CX
+	JLT         row_blocks
+
+row_blocks_done:
+	CMPQ R14, DX
+	JGE  row_lanes_done
+
+row_lanes:
+	VMOVUPS     (BX)(R14*4), Z5
+	VPMOVZXBD   (R13)(R14*1), Z6
+	VCVTDQ2PS   Z6, Z6
+	VADDPS      Z0, Z6, Z6
+	VSUBPS      Z6, Z5, Z5
+	VFMADD231PS Z5, Z5, Z1
+	ADDQ        $0x10, R14
+	CMPQ        R14, DX
+	JLT         row_lanes
+
+row_lanes_done:
+	CMPQ        R14, AX
+	JGE         row_tail_done
+	VMOVUPS.Z   (BX)(R14*4), K1, Z5
+	VPMOVZXBD   (R13)(R14*1), Z6
+	VCVTDQ2PS   Z6, Z6
+	VADDPS      Z0, Z6, Z6
+	VMOVAPS.Z   Z6, K1, Z6
+	VSUBPS      Z6, Z5, Z5
+	VFMADD231PS Z5, Z5, Z2
+
+row_tail_done:
+	VADDPS        Z2, Z1, Z1
+	VADDPS        Z4, Z3, Z3
+	VADDPS        Z3, Z1, Z1
+	VEXTRACTF64X4 $0x01, Z1, Y5
+	VADDPS        Y5, Y1, Y1
+	VEXTRACTF128  $0x01, Y1, X5
+	VADDPS        X5, X1, X1
+	VMOVHLPS      X1, X1, X5
+	VADDPS        X5, X1, X1
+	VMOVSHDUP     X1, X5
+	VADDSS        X5, X1, X1
+	VMOVSS        X1, (R9)(R11*4)
+	INCQ          R11
+	CMPQ          R11, R10
+	JLE           next_row
+	VZEROUPPER
+	RET
+
 // func l2RangeAVX512(q []float32, data []float32, stride int, out []float32)
 // Requires: AVX, AVX512F, BMI2
 TEXT ·l2RangeAVX512(SB), NOSPLIT, $0-80
@@ -932,6 +1266,120 @@ row_tail_done:
 	VMOVSHDUP    X1, X2
 	VADDSS       X2, X1, X1
 	VMOVSS       X1, (R9)(R11*4)
+	INCQ         R11
+	CMPQ         R11, R10
+	JLE          next_row
+	VZEROUPPER
+	RET
+
+// func l2ByteRowsAVX2(q []float32, data []uint8, base float32, stride int, rows []uint32, out []float32)
+// Requires: AVX, AVX2, CMOV, FMA3, MMX+
+TEXT ·l2ByteRowsAVX2(SB), NOSPLIT, $0-112
+	MOVQ         q_base+0(FP), BX
+	MOVQ         data_base+24(FP), SI
+	MOVQ         q_len+8(FP), AX
+	MOVQ         stride+56(FP), DI
+	VBROADCASTSS base+48(FP), Y0
+	MOVQ         rows_base+64(FP), R8
+	MOVQ         rows_len+72(FP), R10
+	MOVQ         out_base+88(FP), R9
+	MOVQ         AX, CX
+	ANDQ         $-32, CX
+	MOVQ         AX, DX
+	ANDQ         $-8, DX
+	MOVQ         AX, R11
+	SUBQ         DX, R11
+	NEGQ         R11
+	LEAQ         tailMask<>+0(SB), R12
+	VMOVUPS      32(R12)(R11*4), Y1
+	DECQ         R10
+	XORQ         R11, R11
+
+next_row:
+	LEAQ    3(R11), R12
+	CMPQ    R12, R10
+	CMOVQGT R10, R12
+	MOVL    (R8)(R12*4), R12
+	IMULQ   DI, R12
+	ADDQ    SI, R12
+	MOVL    (R8)(R11*4), R13
+	IMULQ   DI, R13
+	ADDQ    SI, R13
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+	VXORPS  Y4, Y4, Y4
+	VXORPS  Y5, Y5, Y5
+	XORQ    R14, R14
+	CMPQ    R14, CX
+	JGE     row_blocks_done
+
+row_blocks:
+	PREFETCHT0  (R12)(R14*1)
+	VMOVUPS     (BX)(R14*4), Y6
+	VPMOVZXBD   (R13)(R14*1), Y7
+	VCVTDQ2PS   Y7, Y7
+	VADDPS      Y0, Y7, Y7
+	VSUBPS      Y7, Y6, Y6
+	VFMADD231PS Y6, Y6, Y2
+	VMOVUPS     32(BX)(R14*4), Y6
+	VPMOVZXBD   8(R13)(R14*1), Y7
+	VCVTDQ2PS   Y7, Y7
+	VADDPS      Y0, Y7, Y7
+	VSUBPS      Y7, Y6, Y6
+	VFMADD231PS Y6, Y6, Y3
+	VMOVUPS     64(BX)(R14*4), Y6
+	VPMOVZXBD   16(R13)(R14*1), Y7
+	VCVTDQ2PS   Y7, Y7
+	VADDPS      Y0, Y7, Y7
+	VSUBPS      Y7, Y6, Y6
+	VFMADD231PS Y6, Y6, Y4
+	VMOVUPS     96(BX)(R14*4), Y6
+	VPMOVZXBD   24(R13)(R14*1), Y7
+	VCVTDQ2PS   Y7, Y7
+	VADDPS      Y0, Y7, Y7
+	VSUBPS      Y7, Y6, Y6
+	VFMADD231PS Y6, Y6, Y5
+	ADDQ        $0x20, R14
+	CMPQ        R14, CX
+	JLT         row_blocks
+
+row_blocks_done:
+	CMPQ R14, DX
+	JGE  row_lanes_done
+
+row_lanes:
+	VMOVUPS     (BX)(R14*4), Y6
+	VPMOVZXBD   (R13)(R14*1), Y7
+	VCVTDQ2PS   Y7, Y7
+	VADDPS      Y0, Y7, Y7
+	VSUBPS      Y7, Y6, Y6
+	VFMADD231PS Y6, Y6, Y2
+	ADDQ        $0x08, R14
+	CMPQ        R14, DX
+	JLT         row_lanes
+
+row_lanes_done:
+	CMPQ        R14, AX
+	JGE         row_tail_done
+	VMASKMOVPS  (BX)(R14*4), Y1, Y6
+	VPMOVZXBD   (R13)(R14*1), Y7
+	VCVTDQ2PS   Y7, Y7
+	VADDPS      Y0, Y7, Y7
+	VANDPS      Y1, Y7, Y7
+	VSUBPS      Y7, Y6, Y6
+	VFMADD231PS Y6, Y6, Y3
+
+row_tail_done:
+	VADDPS       Y3, Y2, Y2
+	VADDPS       Y5, Y4, Y4
+	VADDPS       Y4, Y2, Y2
+	VEXTRACTF128 $0x01, Y2, X3
+	VADDPS       X3, X2, X2
+	VMOVHLPS     X2, X2, X3
+	VADDPS       X3, X2, X2
+	VMOVSHDUP    X2, X3
+	VADDSS       X3, X2, X2
+	VMOVSS       X2, (R9)(R11*4)
 	INCQ         R11
 	CMPQ         R11, R10
 	JLE          next_row

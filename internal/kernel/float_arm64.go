@@ -2,4 +2,4 @@
 
 package kernel
 
-var floatNEON = floatForm{dotNEON, l2NEON, dotRowsNEON, l2RowsNEON, dotRangeNEON, l2RangeNEON}
+var floatNEON = floatForm{dotNEON, l2NEON, dotRowsNEON, l2RowsNEON, dotRangeNEON, l2RangeNEON, dotByteRowsNEON, l2ByteRowsNEON}

@@ -308,6 +308,405 @@ sum22:
 done8:
 	RET
 
+// func dotByteRowsNEON(q []float32, data []uint8, base float32, stride int, rows []uint32, out []float32)
+TEXT ·dotByteRowsNEON(SB), NOSPLIT, $0-112
+	MOVD q_base+0(FP), R0
+	MOVD q_len+8(FP), R2
+	MOVD data_base+24(FP), R1
+	MOVD stride+56(FP), R3
+	MOVD rows_base+64(FP), R4
+	MOVD rows_len+72(FP), R5
+	MOVD out_base+88(FP), R6
+	FMOVS base+48(FP), F31
+	WORD $0x4e0407ff // dup v31.4s, v31.s[0]
+	// R20 is the last row number: the rows to prefetch stop there
+	SUB $1, R5, R20
+	MOVWU (R4)(R20<<2), R20
+	SUBS $4, R5, R5
+	BLT rest25
+
+four24:
+	LDPW (R4), (R7, R8)
+	LDPW 8(R4), (R9, R10)
+	ADD $16, R4
+	MADD R3, R1, R7, R7
+	MADD R3, R1, R8, R8
+	MADD R3, R1, R9, R9
+	MADD R3, R1, R10, R10
+	MOVD R20, R11
+	CMP $0, R5
+	BLE next27
+	MOVWU 0(R4), R11
+
+next27:
+	MADD R3, R1, R11, R11
+	MOVD R20, R12
+	CMP $1, R5
+	BLE next28
+	MOVWU 4(R4), R12
+
+next28:
+	MADD R3, R1, R12, R12
+	MOVD R20, R13
+	CMP $2, R5
+	BLE next29
+	MOVWU 8(R4), R13
+
+next29:
+	MADD R3, R1, R13, R13
+	MOVD R20, R14
+	CMP $3, R5
+	BLE next30
+	MOVWU 12(R4), R14
+
+next30:
+	MADD R3, R1, R14, R14
+	WORD $0x4f000400 // movi v0.4s, 0
+	WORD $0x4f000401 // movi v1.4s, 0
+	WORD $0x4f000402 // movi v2.4s, 0
+	WORD $0x4f000403 // movi v3.4s, 0
+	WORD $0x4f000404 // movi v4.4s, 0
+	WORD $0x4f000405 // movi v5.4s, 0
+	WORD $0x4f000406 // movi v6.4s, 0
+	WORD $0x4f000407 // movi v7.4s, 0
+	WORD $0x4f000408 // movi v8.4s, 0
+	WORD $0x4f000409 // movi v9.4s, 0
+	WORD $0x4f00040a // movi v10.4s, 0
+	WORD $0x4f00040b // movi v11.4s, 0
+	WORD $0x4f00040c // movi v12.4s, 0
+	WORD $0x4f00040d // movi v13.4s, 0
+	WORD $0x4f00040e // movi v14.4s, 0
+	WORD $0x4f00040f // movi v15.4s, 0
+	MOVD R0, R15
+	SUBS $16, R2, R19
+	BLT lanes31
+
+blocks35:
+	FLDPQ (R15), (F16, F17)
+	FLDPQ 32(R15), (F18, F19)
+	ADD $64, R15
+	PRFM (R11), PLDL1KEEP
+	ADD $16, R11
+	FMOVQ.P 16(R7), F28
+	WORD $0x2f08a79d // ushll v29.8h, v28.8b, 0
+	WORD $0x6f08a79e // ushll2 v30.8h, v28.16b, 0
+	WORD $0x2f10a7b4 // ushll v20.4s, v29.4h, 0
+	WORD $0x6f10a7b5 // ushll2 v21.4s, v29.8h, 0
+	WORD $0x2f10a7d6 // ushll v22.4s, v30.4h, 0
+	WORD $0x6f10a7d7 // ushll2 v23.4s, v30.8h, 0
+	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
+	WORD $0x4e3fd694 // fadd v20.4s, v20.4s, v31.4s
+	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
+	WORD $0x4e3fd6b5 // fadd v21.4s, v21.4s, v31.4s
+	WORD $0x4e21dad6 // scvtf v22.4s, v22.4s
+	WORD $0x4e3fd6d6 // fadd v22.4s, v22.4s, v31.4s
+	WORD $0x4e21daf7 // scvtf v23.4s, v23.4s
+	WORD $0x4e3fd6f7 // fadd v23.4s, v23.4s, v31.4s
+	WORD $0x4e34ce00 // fmla v0.4s, v16.4s, v20.4s
+	WORD $0x4e35ce21 // fmla v1.4s, v17.4s, v21.4s
+	WORD $0x4e36ce42 // fmla v2.4s, v18.4s, v22.4s
+	WORD $0x4e37ce63 // fmla v3.4s, v19.4s, v23.4s
+	PRFM (R12), PLDL1KEEP
+	ADD $16, R12
+	FMOVQ.P 16(R8), F28
+	WORD $0x2f08a79d // ushll v29.8h, v28.8b, 0
+	WORD $0x6f08a79e // ushll2 v30.8h, v28.16b, 0
+	WORD $0x2f10a7b8 // ushll v24.4s, v29.4h, 0
+	WORD $0x6f10a7b9 // ushll2 v25.4s, v29.8h, 0
+	WORD $0x2f10a7da // ushll v26.4s, v30.4h, 0
+	WORD $0x6f10a7db // ushll2 v27.4s, v30.8h, 0
+	WORD $0x4e21db18 // scvtf v24.4s, v24.4s
+	WORD $0x4e3fd718 // fadd v24.4s, v24.4s, v31.4s
+	WORD $0x4e21db39 // scvtf v25.4s, v25.4s
+	WORD $0x4e3fd739 // fadd v25.4s, v25.4s, v31.4s
+	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
+	WORD $0x4e3fd75a // fadd v26.4s, v26.4s, v31.4s
+	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
+	WORD $0x4e3fd77b // fadd v27.4s, v27.4s, v31.4s
+	WORD $0x4e38ce04 // fmla v4.4s, v16.4s, v24.4s
+	WORD $0x4e39ce25 // fmla v5.4s, v17.4s, v25.4s
+	WORD $0x4e3ace46 // fmla v6.4s, v18.4s, v26.4s
+	WORD $0x4e3bce67 // fmla v7.4s, v19.4s, v27.4s
+	PRFM (R13), PLDL1KEEP
+	ADD $16, R13
+	FMOVQ.P 16(R9), F28
+	WORD $0x2f08a79d // ushll v29.8h, v28.8b, 0
+	WORD $0x6f08a79e // ushll2 v30.8h, v28.16b, 0
+	WORD $0x2f10a7b4 // ushll v20.4s, v29.4h, 0
+	WORD $0x6f10a7b5 // ushll2 v21.4s, v29.8h, 0
+	WORD $0x2f10a7d6 // ushll v22.4s, v30.4h, 0
+	WORD $0x6f10a7d7 // ushll2 v23.4s, v30.8h, 0
+	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
+	WORD $0x4e3fd694 // fadd v20.4s, v20.4s, v31.4s
+	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
+	WORD $0x4e3fd6b5 // fadd v21.4s, v21.4s, v31.4s
+	WORD $0x4e21dad6 // scvtf v22.4s, v22.4s
+	WORD $0x4e3fd6d6 // fadd v22.4s, v22.4s, v31.4s
+	WORD $0x4e21daf7 // scvtf v23.4s, v23.4s
+	WORD $0x4e3fd6f7 // fadd v23.4s, v23.4s, v31.4s
+	WORD $0x4e34ce08 // fmla v8.4s, v16.4s, v20.4s
+	WORD $0x4e35ce29 // fmla v9.4s, v17.4s, v21.4s
+	WORD $0x4e36ce4a // fmla v10.4s, v18.4s, v22.4s
+	WORD $0x4e37ce6b // fmla v11.4s, v19.4s, v23.4s
+	PRFM (R14), PLDL1KEEP
+	ADD $16, R14
+	FMOVQ.P 16(R10), F28
+	WORD $0x2f08a79d // ushll v29.8h, v28.8b, 0
+	WORD $0x6f08a79e // ushll2 v30.8h, v28.16b, 0
+	WORD $0x2f10a7b8 // ushll v24.4s, v29.4h, 0
+	WORD $0x6f10a7b9 // ushll2 v25.4s, v29.8h, 0
+	WORD $0x2f10a7da // ushll v26.4s, v30.4h, 0
+	WORD $0x6f10a7db // ushll2 v27.4s, v30.8h, 0
+	WORD $0x4e21db18 // scvtf v24.4s, v24.4s
+	WORD $0x4e3fd718 // fadd v24.4s, v24.4s, v31.4s
+	WORD $0x4e21db39 // scvtf v25.4s, v25.4s
+	WORD $0x4e3fd739 // fadd v25.4s, v25.4s, v31.4s
+	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
+	WORD $0x4e3fd75a // fadd v26.4s, v26.4s, v31.4s
+	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
+	WORD $0x4e3fd77b // fadd v27.4s, v27.4s, v31.4s
+	WORD $0x4e38ce0c // fmla v12.4s, v16.4s, v24.4s
+	WORD $0x4e39ce2d // fmla v13.4s, v17.4s, v25.4s
+	WORD $0x4e3ace4e // fmla v14.4s, v18.4s, v26.4s
+	WORD $0x4e3bce6f // fmla v15.4s, v19.4s, v27.4s
+	SUBS $16, R19, R19
+	BGE blocks35
+
+lanes31:
+	ADDS $12, R19, R19
+	BLT pairs32
+
+lanes31_loop:
+	FMOVQ.P 16(R15), F16
+	MOVWU.P 4(R7), R21
+	FMOVS R21, F20
+	WORD $0x2f08a694 // ushll v20.8h, v20.8b, 0
+	WORD $0x2f10a694 // ushll v20.4s, v20.4h, 0
+	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
+	WORD $0x4e3fd694 // fadd v20.4s, v20.4s, v31.4s
+	WORD $0x4e34ce00 // fmla v0.4s, v16.4s, v20.4s
+	MOVWU.P 4(R8), R21
+	FMOVS R21, F21
+	WORD $0x2f08a6b5 // ushll v21.8h, v21.8b, 0
+	WORD $0x2f10a6b5 // ushll v21.4s, v21.4h, 0
+	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
+	WORD $0x4e3fd6b5 // fadd v21.4s, v21.4s, v31.4s
+	WORD $0x4e35ce04 // fmla v4.4s, v16.4s, v21.4s
+	MOVWU.P 4(R9), R21
+	FMOVS R21, F22
+	WORD $0x2f08a6d6 // ushll v22.8h, v22.8b, 0
+	WORD $0x2f10a6d6 // ushll v22.4s, v22.4h, 0
+	WORD $0x4e21dad6 // scvtf v22.4s, v22.4s
+	WORD $0x4e3fd6d6 // fadd v22.4s, v22.4s, v31.4s
+	WORD $0x4e36ce08 // fmla v8.4s, v16.4s, v22.4s
+	MOVWU.P 4(R10), R21
+	FMOVS R21, F23
+	WORD $0x2f08a6f7 // ushll v23.8h, v23.8b, 0
+	WORD $0x2f10a6f7 // ushll v23.4s, v23.4h, 0
+	WORD $0x4e21daf7 // scvtf v23.4s, v23.4s
+	WORD $0x4e3fd6f7 // fadd v23.4s, v23.4s, v31.4s
+	WORD $0x4e37ce0c // fmla v12.4s, v16.4s, v23.4s
+	SUBS $4, R19, R19
+	BGE lanes31_loop
+	// a load of two or one number clears the other lanes
+
+pairs32:
+	TBZ $1, R19, single33
+	FMOVD.P 8(R15), F16
+	MOVHU.P 2(R7), R21
+	FMOVS R21, F20
+	WORD $0x2f08a694 // ushll v20.8h, v20.8b, 0
+	WORD $0x2f10a694 // ushll v20.4s, v20.4h, 0
+	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
+	WORD $0x4e3fd694 // fadd v20.4s, v20.4s, v31.4s
+	// which clears the other lanes
+	FMOVD F20, F20
+	WORD $0x4e34ce01 // fmla v1.4s, v16.4s, v20.4s
+	MOVHU.P 2(R8), R21
+	FMOVS R21, F21
+	WORD $0x2f08a6b5 // ushll v21.8h, v21.8b, 0
+	WORD $0x2f10a6b5 // ushll v21.4s, v21.4h, 0
+	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
+	WORD $0x4e3fd6b5 // fadd v21.4s, v21.4s, v31.4s
+	// which clears the other lanes
+	FMOVD F21, F21
+	WORD $0x4e35ce05 // fmla v5.4s, v16.4s, v21.4s
+	MOVHU.P 2(R9), R21
+	FMOVS R21, F22
+	WORD $0x2f08a6d6 // ushll v22.8h, v22.8b, 0
+	WORD $0x2f10a6d6 // ushll v22.4s, v22.4h, 0
+	WORD $0x4e21dad6 // scvtf v22.4s, v22.4s
+	WORD $0x4e3fd6d6 // fadd v22.4s, v22.4s, v31.4s
+	// which clears the other lanes
+	FMOVD F22, F22
+	WORD $0x4e36ce09 // fmla v9.4s, v16.4s, v22.4s
+	MOVHU.P 2(R10), R21
+	FMOVS R21, F23
+	WORD $0x2f08a6f7 // ushll v23.8h, v23.8b, 0
+	WORD $0x2f10a6f7 // ushll v23.4s, v23.4h, 0
+	WORD $0x4e21daf7 // scvtf v23.4s, v23.4s
+	WORD $0x4e3fd6f7 // fadd v23.4s, v23.4s, v31.4s
+	// which clears the other lanes
+	FMOVD F23, F23
+	WORD $0x4e37ce0d // fmla v13.4s, v16.4s, v23.4s
+
+single33:
+	TBZ $0, R19, sum34
+	FMOVS.P 4(R15), F16
+	MOVBU.P 1(R7), R21
+	FMOVS R21, F20
+	WORD $0x2f08a694 // ushll v20.8h, v20.8b, 0
+	WORD $0x2f10a694 // ushll v20.4s, v20.4h, 0
+	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
+	WORD $0x4e3fd694 // fadd v20.4s, v20.4s, v31.4s
+	// which clears the other lanes
+	FMOVS F20, F20
+	WORD $0x4e34ce02 // fmla v2.4s, v16.4s, v20.4s
+	MOVBU.P 1(R8), R21
+	FMOVS R21, F21
+	WORD $0x2f08a6b5 // ushll v21.8h, v21.8b, 0
+	WORD $0x2f10a6b5 // ushll v21.4s, v21.4h, 0
+	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
+	WORD $0x4e3fd6b5 // fadd v21.4s, v21.4s, v31.4s
+	// which clears the other lanes
+	FMOVS F21, F21
+	WORD $0x4e35ce06 // fmla v6.4s, v16.4s, v21.4s
+	MOVBU.P 1(R9), R21
+	FMOVS R21, F22
+	WORD $0x2f08a6d6 // ushll v22.8h, v22.8b, 0
+	WORD $0x2f10a6d6 // ushll v22.4s, v22.4h, 0
+	WORD $0x4e21dad6 // scvtf v22.4s, v22.4s
+	WORD $0x4e3fd6d6 // fadd v22.4s, v22.4s, v31.4s
+	// which clears the other lanes
+	FMOVS F22, F22
+	WORD $0x4e36ce0a // fmla v10.4s, v16.4s, v22.4s
+	MOVBU.P 1(R10), R21
+	FMOVS R21, F23
+	WORD $0x2f08a6f7 // ushll v23.8h, v23.8b, 0
+	WORD $0x2f10a6f7 // ushll v23.4s, v23.4h, 0
+	WORD $0x4e21daf7 // scvtf v23.4s, v23.4s
+	WORD $0x4e3fd6f7 // fadd v23.4s, v23.4s, v31.4s
+	// which clears the other lanes
+	FMOVS F23, F23
+	WORD $0x4e37ce0e // fmla v14.4s, v16.4s, v23.4s
+
+sum34:
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d484 // fadd v4.4s, v4.4s, v6.4s
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e2bd54a // fadd v10.4s, v10.4s, v11.4s
+	WORD $0x4e2ad508 // fadd v8.4s, v8.4s, v10.4s
+	WORD $0x4e2dd58c // fadd v12.4s, v12.4s, v13.4s
+	WORD $0x4e2fd5ce // fadd v14.4s, v14.4s, v15.4s
+	WORD $0x4e2ed58c // fadd v12.4s, v12.4s, v14.4s
+	WORD $0x6e24d400 // faddp v0.4s, v0.4s, v4.4s
+	WORD $0x6e2cd508 // faddp v8.4s, v8.4s, v12.4s
+	WORD $0x6e28d400 // faddp v0.4s, v0.4s, v8.4s
+	FMOVQ.P F0, 16(R6)
+	SUBS $4, R5, R5
+	BGE four24
+
+rest25:
+	ADDS $4, R5, R5
+	BEQ done26
+
+one36:
+	MOVWU.P 4(R4), R7
+	MADD R3, R1, R7, R7
+	WORD $0x4f000400 // movi v0.4s, 0
+	WORD $0x4f000401 // movi v1.4s, 0
+	WORD $0x4f000402 // movi v2.4s, 0
+	WORD $0x4f000403 // movi v3.4s, 0
+	MOVD R0, R15
+	SUBS $16, R2, R19
+	BLT lanes37
+
+blocks41:
+	FLDPQ (R15), (F16, F17)
+	FLDPQ 32(R15), (F18, F19)
+	ADD $64, R15
+	FMOVQ.P 16(R7), F28
+	WORD $0x2f08a79d // ushll v29.8h, v28.8b, 0
+	WORD $0x6f08a79e // ushll2 v30.8h, v28.16b, 0
+	WORD $0x2f10a7b4 // ushll v20.4s, v29.4h, 0
+	WORD $0x6f10a7b5 // ushll2 v21.4s, v29.8h, 0
+	WORD $0x2f10a7d6 // ushll v22.4s, v30.4h, 0
+	WORD $0x6f10a7d7 // ushll2 v23.4s, v30.8h, 0
+	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
+	WORD $0x4e3fd694 // fadd v20.4s, v20.4s, v31.4s
+	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
+	WORD $0x4e3fd6b5 // fadd v21.4s, v21.4s, v31.4s
+	WORD $0x4e21dad6 // scvtf v22.4s, v22.4s
+	WORD $0x4e3fd6d6 // fadd v22.4s, v22.4s, v31.4s
+	WORD $0x4e21daf7 // scvtf v23.4s, v23.4s
+	WORD $0x4e3fd6f7 // fadd v23.4s, v23.4s, v31.4s
+	WORD $0x4e34ce00 // fmla v0.4s, v16.4s, v20.4s
+	WORD $0x4e35ce21 // fmla v1.4s, v17.4s, v21.4s
+	WORD $0x4e36ce42 // fmla v2.4s, v18.4s, v22.4s
+	WORD $0x4e37ce63 // fmla v3.4s, v19.4s, v23.4s
+	SUBS $16, R19, R19
+	BGE blocks41
+
+lanes37:
+	ADDS $12, R19, R19
+	BLT pairs38
+
+lanes37_loop:
+	FMOVQ.P 16(R15), F16
+	MOVWU.P 4(R7), R21
+	FMOVS R21, F20
+	WORD $0x2f08a694 // ushll v20.8h, v20.8b, 0
+	WORD $0x2f10a694 // ushll v20.4s, v20.4h, 0
+	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
+	WORD $0x4e3fd694 // fadd v20.4s, v20.4s, v31.4s
+	WORD $0x4e34ce00 // fmla v0.4s, v16.4s, v20.4s
+	SUBS $4, R19, R19
+	BGE lanes37_loop
+	// a load of two or one number clears the other lanes
+
+pairs38:
+	TBZ $1, R19, single39
+	FMOVD.P 8(R15), F16
+	MOVHU.P 2(R7), R21
+	FMOVS R21, F20
+	WORD $0x2f08a694 // ushll v20.8h, v20.8b, 0
+	WORD $0x2f10a694 // ushll v20.4s, v20.4h, 0
+	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
+	WORD $0x4e3fd694 // fadd v20.4s, v20.4s, v31.4s
+	// which clears the other lanes
+	FMOVD F20, F20
+	WORD $0x4e34ce01 // fmla v1.4s, v16.4s, v20.4s
+
+single39:
+	TBZ $0, R19, sum40
+	FMOVS.P 4(R15), F16
+	MOVBU.P 1(R7), R21
+	FMOVS R21, F20
+	WORD $0x2f08a694 // ushll v20.8h, v20.8b, 0
+	WORD $0x2f10a694 // ushll v20.4s, v20.4h, 0
+	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
+	WORD $0x4e3fd694 // fadd v20.4s, v20.4s, v31.4s
+	// which clears the other lanes
+	FMOVS F20, F20
+	WORD $0x4e34ce02 // fmla v2.4s, v16.4s, v20.4s
+
+sum40:
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	WORD $0x6e20d400 // faddp v0.4s, v0.4s, v0.4s
+	WORD $0x6e20d400 // faddp v0.4s, v0.4s, v0.4s
+	FMOVS.P F0, 4(R6)
+	SUBS $1, R5, R5
+	BNE one36
+
+done26:
+	RET
+
 // func dotRangeNEON(q []float32, data []float32, stride int, out []float32)
 TEXT ·dotRangeNEON(SB), NOSPLIT, $0-80
 	MOVD q_base+0(FP), R0
@@ -318,9 +717,9 @@ TEXT ·dotRangeNEON(SB), NOSPLIT, $0-80
 	MOVD out_len+64(FP), R5
 	LSL $2, R3
 	SUBS $4, R5, R5
-	BLT rest25
+	BLT rest43
 
-four24:
+four42:
 	MOVD R1, R7
 	ADD R3, R7, R8
 	ADD R3, R8, R9
@@ -344,9 +743,9 @@ four24:
 	WORD $0x4f00040f // movi v15.4s, 0
 	MOVD R0, R15
 	SUBS $16, R2, R19
-	BLT lanes28
+	BLT lanes46
 
-blocks32:
+blocks50:
 	FLDPQ (R15), (F16, F17)
 	FLDPQ 32(R15), (F18, F19)
 	ADD $64, R15
@@ -379,13 +778,13 @@ blocks32:
 	WORD $0x4e36ce4e // fmla v14.4s, v18.4s, v22.4s
 	WORD $0x4e37ce6f // fmla v15.4s, v19.4s, v23.4s
 	SUBS $16, R19, R19
-	BGE blocks32
+	BGE blocks50
 
-lanes28:
+lanes46:
 	ADDS $12, R19, R19
-	BLT pairs29
+	BLT pairs47
 
-lanes28_loop:
+lanes46_loop:
 	FMOVQ.P 16(R15), F16
 	FMOVQ.P 16(R7), F20
 	WORD $0x4e34ce00 // fmla v0.4s, v16.4s, v20.4s
@@ -396,11 +795,11 @@ lanes28_loop:
 	FMOVQ.P 16(R10), F23
 	WORD $0x4e37ce0c // fmla v12.4s, v16.4s, v23.4s
 	SUBS $4, R19, R19
-	BGE lanes28_loop
+	BGE lanes46_loop
 	// a load of two or one number clears the other lanes
 
-pairs29:
-	TBZ $1, R19, single30
+pairs47:
+	TBZ $1, R19, single48
 	FMOVD.P 8(R15), F16
 	FMOVD.P 8(R7), F20
 	WORD $0x4e34ce01 // fmla v1.4s, v16.4s, v20.4s
@@ -411,8 +810,8 @@ pairs29:
 	FMOVD.P 8(R10), F23
 	WORD $0x4e37ce0d // fmla v13.4s, v16.4s, v23.4s
 
-single30:
-	TBZ $0, R19, sum31
+single48:
+	TBZ $0, R19, sum49
 	FMOVS.P 4(R15), F16
 	FMOVS.P 4(R7), F20
 	WORD $0x4e34ce02 // fmla v2.4s, v16.4s, v20.4s
@@ -423,7 +822,7 @@ single30:
 	FMOVS.P 4(R10), F23
 	WORD $0x4e37ce0e // fmla v14.4s, v16.4s, v23.4s
 
-sum31:
+sum49:
 	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
 	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
 	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
@@ -441,13 +840,13 @@ sum31:
 	WORD $0x6e28d400 // faddp v0.4s, v0.4s, v8.4s
 	FMOVQ.P F0, 16(R6)
 	SUBS $4, R5, R5
-	BGE four24
+	BGE four42
 
-rest25:
+rest43:
 	ADDS $4, R5, R5
-	BEQ done26
+	BEQ done44
 
-one27:
+one45:
 	MOVD R1, R7
 	ADD R3, R1, R1
 	WORD $0x4f000400 // movi v0.4s, 0
@@ -456,9 +855,9 @@ one27:
 	WORD $0x4f000403 // movi v3.4s, 0
 	MOVD R0, R15
 	SUBS $16, R2, R19
-	BLT lanes33
+	BLT lanes51
 
-blocks37:
+blocks55:
 	FLDPQ (R15), (F16, F17)
 	FLDPQ 32(R15), (F18, F19)
 	ADD $64, R15
@@ -470,33 +869,33 @@ blocks37:
 	WORD $0x4e36ce42 // fmla v2.4s, v18.4s, v22.4s
 	WORD $0x4e37ce63 // fmla v3.4s, v19.4s, v23.4s
 	SUBS $16, R19, R19
-	BGE blocks37
+	BGE blocks55
 
-lanes33:
+lanes51:
 	ADDS $12, R19, R19
-	BLT pairs34
+	BLT pairs52
 
-lanes33_loop:
+lanes51_loop:
 	FMOVQ.P 16(R15), F16
 	FMOVQ.P 16(R7), F20
 	WORD $0x4e34ce00 // fmla v0.4s, v16.4s, v20.4s
 	SUBS $4, R19, R19
-	BGE lanes33_loop
+	BGE lanes51_loop
 	// a load of two or one number clears the other lanes
 
-pairs34:
-	TBZ $1, R19, single35
+pairs52:
+	TBZ $1, R19, single53
 	FMOVD.P 8(R15), F16
 	FMOVD.P 8(R7), F20
 	WORD $0x4e34ce01 // fmla v1.4s, v16.4s, v20.4s
 
-single35:
-	TBZ $0, R19, sum36
+single53:
+	TBZ $0, R19, sum54
 	FMOVS.P 4(R15), F16
 	FMOVS.P 4(R7), F20
 	WORD $0x4e34ce02 // fmla v2.4s, v16.4s, v20.4s
 
-sum36:
+sum54:
 	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
 	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
 	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
@@ -504,9 +903,9 @@ sum36:
 	WORD $0x6e20d400 // faddp v0.4s, v0.4s, v0.4s
 	FMOVS.P F0, 4(R6)
 	SUBS $1, R5, R5
-	BNE one27
+	BNE one45
 
-done26:
+done44:
 	RET
 
 // func l2NEON(a []float32, b []float32) float32
@@ -514,280 +913,6 @@ TEXT ·l2NEON(SB), NOSPLIT, $0-52
 	MOVD a_base+0(FP), R0
 	MOVD a_len+8(FP), R2
 	MOVD b_base+24(FP), R7
-	WORD $0x4f000400 // movi v0.4s, 0
-	WORD $0x4f000401 // movi v1.4s, 0
-	WORD $0x4f000402 // movi v2.4s, 0
-	WORD $0x4f000403 // movi v3.4s, 0
-	MOVD R0, R15
-	SUBS $16, R2, R19
-	BLT lanes38
-
-blocks42:
-	FLDPQ (R15), (F16, F17)
-	FLDPQ 32(R15), (F18, F19)
-	ADD $64, R15
-	FLDPQ (R7), (F20, F21)
-	FLDPQ 32(R7), (F22, F23)
-	ADD $64, R7
-	WORD $0x4eb4d614 // fsub v20.4s, v16.4s, v20.4s
-	WORD $0x4e34ce80 // fmla v0.4s, v20.4s, v20.4s
-	WORD $0x4eb5d635 // fsub v21.4s, v17.4s, v21.4s
-	WORD $0x4e35cea1 // fmla v1.4s, v21.4s, v21.4s
-	WORD $0x4eb6d656 // fsub v22.4s, v18.4s, v22.4s
-	WORD $0x4e36cec2 // fmla v2.4s, v22.4s, v22.4s
-	WORD $0x4eb7d677 // fsub v23.4s, v19.4s, v23.4s
-	WORD $0x4e37cee3 // fmla v3.4s, v23.4s, v23.4s
-	SUBS $16, R19, R19
-	BGE blocks42
-
-lanes38:
-	ADDS $12, R19, R19
-	BLT pairs39
-
-lanes38_loop:
-	FMOVQ.P 16(R15), F16
-	FMOVQ.P 16(R7), F20
-	WORD $0x4eb4d618 // fsub v24.4s, v16.4s, v20.4s
-	WORD $0x4e38cf00 // fmla v0.4s, v24.4s, v24.4s
-	SUBS $4, R19, R19
-	BGE lanes38_loop
-	// a load of two or one number clears the other lanes
-
-pairs39:
-	TBZ $1, R19, single40
-	FMOVD.P 8(R15), F16
-	FMOVD.P 8(R7), F20
-	WORD $0x4eb4d618 // fsub v24.4s, v16.4s, v20.4s
-	WORD $0x4e38cf01 // fmla v1.4s, v24.4s, v24.4s
-
-single40:
-	TBZ $0, R19, sum41
-	FMOVS.P 4(R15), F16
-	FMOVS.P 4(R7), F20
-	WORD $0x4eb4d618 // fsub v24.4s, v16.4s, v20.4s
-	WORD $0x4e38cf02 // fmla v2.4s, v24.4s, v24.4s
-
-sum41:
-	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
-	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
-	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
-	WORD $0x6e20d400 // faddp v0.4s, v0.4s, v0.4s
-	WORD $0x6e20d400 // faddp v0.4s, v0.4s, v0.4s
-	FMOVS F0, ret+48(FP)
-	RET
-
-// func l2RowsNEON(q []float32, data []float32, stride int, rows []uint32, out []float32)
-TEXT ·l2RowsNEON(SB), NOSPLIT, $0-104
-	MOVD q_base+0(FP), R0
-	MOVD q_len+8(FP), R2
-	MOVD data_base+24(FP), R1
-	MOVD stride+48(FP), R3
-	MOVD rows_base+56(FP), R4
-	MOVD rows_len+64(FP), R5
-	MOVD out_base+80(FP), R6
-	LSL $2, R3
-	// R20 is the last row number: the rows to prefetch stop there
-	SUB $1, R5, R20
-	MOVWU (R4)(R20<<2), R20
-	SUBS $4, R5, R5
-	BLT rest44
-
-four43:
-	LDPW (R4), (R7, R8)
-	LDPW 8(R4), (R9, R10)
-	ADD $16, R4
-	MADD R3, R1, R7, R7
-	MADD R3, R1, R8, R8
-	MADD R3, R1, R9, R9
-	MADD R3, R1, R10, R10
-	MOVD R20, R11
-	CMP $0, R5
-	BLE next46
-	MOVWU 0(R4), R11
-
-next46:
-	MADD R3, R1, R11, R11
-	MOVD R20, R12
-	CMP $1, R5
-	BLE next47
-	MOVWU 4(R4), R12
-
-next47:
-	MADD R3, R1, R12, R12
-	MOVD R20, R13
-	CMP $2, R5
-	BLE next48
-	MOVWU 8(R4), R13
-
-next48:
-	MADD R3, R1, R13, R13
-	MOVD R20, R14
-	CMP $3, R5
-	BLE next49
-	MOVWU 12(R4), R14
-
-next49:
-	MADD R3, R1, R14, R14
-	WORD $0x4f000400 // movi v0.4s, 0
-	WORD $0x4f000401 // movi v1.4s, 0
-	WORD $0x4f000402 // movi v2.4s, 0
-	WORD $0x4f000403 // movi v3.4s, 0
-	WORD $0x4f000404 // movi v4.4s, 0
-	WORD $0x4f000405 // movi v5.4s, 0
-	WORD $0x4f000406 // movi v6.4s, 0
-	WORD $0x4f000407 // movi v7.4s, 0
-	WORD $0x4f000408 // movi v8.4s, 0
-	WORD $0x4f000409 // movi v9.4s, 0
-	WORD $0x4f00040a // movi v10.4s, 0
-	WORD $0x4f00040b // movi v11.4s, 0
-	WORD $0x4f00040c // movi v12.4s, 0
-	WORD $0x4f00040d // movi v13.4s, 0
-	WORD $0x4f00040e // movi v14.4s, 0
-	WORD $0x4f00040f // movi v15.4s, 0
-	MOVD R0, R15
-	SUBS $16, R2, R19
-	BLT lanes50
-
-blocks54:
-	FLDPQ (R15), (F16, F17)
-	FLDPQ 32(R15), (F18, F19)
-	ADD $64, R15
-	PRFM (R11), PLDL1KEEP
-	ADD $64, R11
-	FLDPQ (R7), (F20, F21)
-	FLDPQ 32(R7), (F22, F23)
-	ADD $64, R7
-	WORD $0x4eb4d614 // fsub v20.4s, v16.4s, v20.4s
-	WORD $0x4e34ce80 // fmla v0.4s, v20.4s, v20.4s
-	WORD $0x4eb5d635 // fsub v21.4s, v17.4s, v21.4s
-	WORD $0x4e35cea1 // fmla v1.4s, v21.4s, v21.4s
-	WORD $0x4eb6d656 // fsub v22.4s, v18.4s, v22.4s
-	WORD $0x4e36cec2 // fmla v2.4s, v22.4s, v22.4s
-	WORD $0x4eb7d677 // fsub v23.4s, v19.4s, v23.4s
-	WORD $0x4e37cee3 // fmla v3.4s, v23.4s, v23.4s
-	PRFM (R12), PLDL1KEEP
-	ADD $64, R12
-	FLDPQ (R8), (F24, F25)
-	FLDPQ 32(R8), (F26, F27)
-	ADD $64, R8
-	WORD $0x4eb8d618 // fsub v24.4s, v16.4s, v24.4s
-	WORD $0x4e38cf04 // fmla v4.4s, v24.4s, v24.4s
-	WORD $0x4eb9d639 // fsub v25.4s, v17.4s, v25.4s
-	WORD $0x4e39cf25 // fmla v5.4s, v25.4s, v25.4s
-	WORD $0x4ebad65a // fsub v26.4s, v18.4s, v26.4s
-	WORD $0x4e3acf46 // fmla v6.4s, v26.4s, v26.4s
-	WORD $0x4ebbd67b // fsub v27.4s, v19.4s, v27.4s
-	WORD $0x4e3bcf67 // fmla v7.4s, v27.4s, v27.4s
-	PRFM (R13), PLDL1KEEP
-	ADD $64, R13
-	FLDPQ (R9), (F28, F29)
-	FLDPQ 32(R9), (F30, F31)
-	ADD $64, R9
-	WORD $0x4ebcd61c // fsub v28.4s, v16.4s, v28.4s
-	WORD $0x4e3ccf88 // fmla v8.4s, v28.4s, v28.4s
-	WORD $0x4ebdd63d // fsub v29.4s, v17.4s, v29.4s
-	WORD $0x4e3dcfa9 // fmla v9.4s, v29.4s, v29.4s
-	WORD $0x4ebed65e // fsub v30.4s, v18.4s, v30.4s
-	WORD $0x4e3ecfca // fmla v10.4s, v30.4s, v30.4s
-	WORD $0x4ebfd67f // fsub v31.4s, v19.4s, v31.4s
-	WORD $0x4e3fcfeb // fmla v11.4s, v31.4s, v31.4s
-	PRFM (R14), PLDL1KEEP
-	ADD $64, R14
-	FLDPQ (R10), (F20, F21)
-	FLDPQ 32(R10), (F22, F23)
-	ADD $64, R10
-	WORD $0x4eb4d614 // fsub v20.4s, v16.4s, v20.4s
-	WORD $0x4e34ce8c // fmla v12.4s, v20.4s, v20.4s
-	WORD $0x4eb5d635 // fsub v21.4s, v17.4s, v21.4s
-	WORD $0x4e35cead // fmla v13.4s, v21.4s, v21.4s
-	WORD $0x4eb6d656 // fsub v22.4s, v18.4s, v22.4s
-	WORD $0x4e36cece // fmla v14.4s, v22.4s, v22.4s
-	WORD $0x4eb7d677 // fsub v23.4s, v19.4s, v23.4s
-	WORD $0x4e37ceef // fmla v15.4s, v23.4s, v23.4s
-	SUBS $16, R19, R19
-	BGE blocks54
-
-lanes50:
-	ADDS $12, R19, R19
-	BLT pairs51
-
-lanes50_loop:
-	FMOVQ.P 16(R15), F16
-	FMOVQ.P 16(R7), F20
-	WORD $0x4eb4d618 // fsub v24.4s, v16.4s, v20.4s
-	WORD $0x4e38cf00 // fmla v0.4s, v24.4s, v24.4s
-	FMOVQ.P 16(R8), F21
-	WORD $0x4eb5d619 // fsub v25.4s, v16.4s, v21.4s
-	WORD $0x4e39cf24 // fmla v4.4s, v25.4s, v25.4s
-	FMOVQ.P 16(R9), F22
-	WORD $0x4eb6d61a // fsub v26.4s, v16.4s, v22.4s
-	WORD $0x4e3acf48 // fmla v8.4s, v26.4s, v26.4s
-	FMOVQ.P 16(R10), F23
-	WORD $0x4eb7d61b // fsub v27.4s, v16.4s, v23.4s
-	WORD $0x4e3bcf6c // fmla v12.4s, v27.4s, v27.4s
-	SUBS $4, R19, R19
-	BGE lanes50_loop
-	// a load of two or one number clears the other lanes
-
-pairs51:
-	TBZ $1, R19, single52
-	FMOVD.P 8(R15), F16
-	FMOVD.P 8(R7), F20
-	WORD $0x4eb4d618 // fsub v24.4s, v16.4s, v20.4s
-	WORD $0x4e38cf01 // fmla v1.4s, v24.4s, v24.4s
-	FMOVD.P 8(R8), F21
-	WORD $0x4eb5d619 // fsub v25.4s, v16.4s, v21.4s
-	WORD $0x4e39cf25 // fmla v5.4s, v25.4s, v25.4s
-	FMOVD.P 8(R9), F22
-	WORD $0x4eb6d61a // fsub v26.4s, v16.4s, v22.4s
-	WORD $0x4e3acf49 // fmla v9.4s, v26.4s, v26.4s
-	FMOVD.P 8(R10), F23
-	WORD $0x4eb7d61b // fsub v27.4s, v16.4s, v23.4s
-	WORD $0x4e3bcf6d // fmla v13.4s, v27.4s, v27.4s
-
-single52:
-	TBZ $0, R19, sum53
-	FMOVS.P 4(R15), F16
-	FMOVS.P 4(R7), F20
-	WORD $0x4eb4d618 // fsub v24.4s, v16.4s, v20.4s
-	WORD $0x4e38cf02 // fmla v2.4s, v24.4s, v24.4s
-	FMOVS.P 4(R8), F21
-	WORD $0x4eb5d619 // fsub v25.4s, v16.4s, v21.4s
-	WORD $0x4e39cf26 // fmla v6.4s, v25.4s, v25.4s
-	FMOVS.P 4(R9), F22
-	WORD $0x4eb6d61a // fsub v26.4s, v16.4s, v22.4s
-	WORD $0x4e3acf4a // fmla v10.4s, v26.4s, v26.4s
-	FMOVS.P 4(R10), F23
-	WORD $0x4eb7d61b // fsub v27.4s, v16.4s, v23.4s
-	WORD $0x4e3bcf6e // fmla v14.4s, v27.4s, v27.4s
-
-sum53:
-	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
-	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
-	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
-	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
-	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
-	WORD $0x4e26d484 // fadd v4.4s, v4.4s, v6.4s
-	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
-	WORD $0x4e2bd54a // fadd v10.4s, v10.4s, v11.4s
-	WORD $0x4e2ad508 // fadd v8.4s, v8.4s, v10.4s
-	WORD $0x4e2dd58c // fadd v12.4s, v12.4s, v13.4s
-	WORD $0x4e2fd5ce // fadd v14.4s, v14.4s, v15.4s
-	WORD $0x4e2ed58c // fadd v12.4s, v12.4s, v14.4s
-	WORD $0x6e24d400 // faddp v0.4s, v0.4s, v4.4s
-	WORD $0x6e2cd508 // faddp v8.4s, v8.4s, v12.4s
-	WORD $0x6e28d400 // faddp v0.4s, v0.4s, v8.4s
-	FMOVQ.P F0, 16(R6)
-	SUBS $4, R5, R5
-	BGE four43
-
-rest44:
-	ADDS $4, R5, R5
-	BEQ done45
-
-one55:
-	MOVWU.P 4(R4), R7
-	MADD R3, R1, R7, R7
 	WORD $0x4f000400 // movi v0.4s, 0
 	WORD $0x4f000401 // movi v1.4s, 0
 	WORD $0x4f000402 // movi v2.4s, 0
@@ -847,11 +972,719 @@ sum59:
 	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
 	WORD $0x6e20d400 // faddp v0.4s, v0.4s, v0.4s
 	WORD $0x6e20d400 // faddp v0.4s, v0.4s, v0.4s
+	FMOVS F0, ret+48(FP)
+	RET
+
+// func l2RowsNEON(q []float32, data []float32, stride int, rows []uint32, out []float32)
+TEXT ·l2RowsNEON(SB), NOSPLIT, $0-104
+	MOVD q_base+0(FP), R0
+	MOVD q_len+8(FP), R2
+	MOVD data_base+24(FP), R1
+	MOVD stride+48(FP), R3
+	MOVD rows_base+56(FP), R4
+	MOVD rows_len+64(FP), R5
+	MOVD out_base+80(FP), R6
+	LSL $2, R3
+	// R20 is the last row number: the rows to prefetch stop there
+	SUB $1, R5, R20
+	MOVWU (R4)(R20<<2), R20
+	SUBS $4, R5, R5
+	BLT rest62
+
+four61:
+	LDPW (R4), (R7, R8)
+	LDPW 8(R4), (R9, R10)
+	ADD $16, R4
+	MADD R3, R1, R7, R7
+	MADD R3, R1, R8, R8
+	MADD R3, R1, R9, R9
+	MADD R3, R1, R10, R10
+	MOVD R20, R11
+	CMP $0, R5
+	BLE next64
+	MOVWU 0(R4), R11
+
+next64:
+	MADD R3, R1, R11, R11
+	MOVD R20, R12
+	CMP $1, R5
+	BLE next65
+	MOVWU 4(R4), R12
+
+next65:
+	MADD R3, R1, R12, R12
+	MOVD R20, R13
+	CMP $2, R5
+	BLE next66
+	MOVWU 8(R4), R13
+
+next66:
+	MADD R3, R1, R13, R13
+	MOVD R20, R14
+	CMP $3, R5
+	BLE next67
+	MOVWU 12(R4), R14
+
+next67:
+	MADD R3, R1, R14, R14
+	WORD $0x4f000400 // movi v0.4s, 0
+	WORD $0x4f000401 // movi v1.4s, 0
+	WORD $0x4f000402 // movi v2.4s, 0
+	WORD $0x4f000403 // movi v3.4s, 0
+	WORD $0x4f000404 // movi v4.4s, 0
+	WORD $0x4f000405 // movi v5.4s, 0
+	WORD $0x4f000406 // movi v6.4s, 0
+	WORD $0x4f000407 // movi v7.4s, 0
+	WORD $0x4f000408 // movi v8.4s, 0
+	WORD $0x4f000409 // movi v9.4s, 0
+	WORD $0x4f00040a // movi v10.4s, 0
+	WORD $0x4f00040b // movi v11.4s, 0
+	WORD $0x4f00040c // movi v12.4s, 0
+	WORD $0x4f00040d // movi v13.4s, 0
+	WORD $0x4f00040e // movi v14.4s, 0
+	WORD $0x4f00040f // movi v15.4s, 0
+	MOVD R0, R15
+	SUBS $16, R2, R19
+	BLT lanes68
+
+blocks72:
+	FLDPQ (R15), (F16, F17)
+	FLDPQ 32(R15), (F18, F19)
+	ADD $64, R15
+	PRFM (R11), PLDL1KEEP
+	ADD $64, R11
+	FLDPQ (R7), (F20, F21)
+	FLDPQ 32(R7), (F22, F23)
+	ADD $64, R7
+	WORD $0x4eb4d614 // fsub v20.4s, v16.4s, v20.4s
+	WORD $0x4e34ce80 // fmla v0.4s, v20.4s, v20.4s
+	WORD $0x4eb5d635 // fsub v21.4s, v17.4s, v21.4s
+	WORD $0x4e35cea1 // fmla v1.4s, v21.4s, v21.4s
+	WORD $0x4eb6d656 // fsub v22.4s, v18.4s, v22.4s
+	WORD $0x4e36cec2 // fmla v2.4s, v22.4s, v22.4s
+	WORD $0x4eb7d677 // fsub v23.4s, v19.4s, v23.4s
+	WORD $0x4e37cee3 // fmla v3.4s, v23.4s, v23.4s
+	PRFM (R12), PLDL1KEEP
+	ADD $64, R12
+	FLDPQ (R8), (F24, F25)
+	FLDPQ 32(R8), (F26, F27)
+	ADD $64, R8
+	WORD $0x4eb8d618 // fsub v24.4s, v16.4s, v24.4s
+	WORD $0x4e38cf04 // fmla v4.4s, v24.4s, v24.4s
+	WORD $0x4eb9d639 // fsub v25.4s, v17.4s, v25.4s
+	WORD $0x4e39cf25 // fmla v5.4s, v25.4s, v25.4s
+	WORD $0x4ebad65a // fsub v26.4s, v18.4s, v26.4s
+	WORD $0x4e3acf46 // fmla v6.4s, v26.4s, v26.4s
+	WORD $0x4ebbd67b // fsub v27.4s, v19.4s, v27.4s
+	WORD $0x4e3bcf67 // fmla v7.4s, v27.4s, v27.4s
+	PRFM (R13), PLDL1KEEP
+	ADD $64, R13
+	FLDPQ (R9), (F28, F29)
+	FLDPQ 32(R9), (F30, F31)
+	ADD $64, R9
+	WORD $0x4ebcd61c // fsub v28.4s, v16.4s, v28.4s
+	WORD $0x4e3ccf88 // fmla v8.4s, v28.4s, v28.4s
+	WORD $0x4ebdd63d // fsub v29.4s, v17.4s, v29.4s
+	WORD $0x4e3dcfa9 // fmla v9.4s, v29.4s, v29.4s
+	WORD $0x4ebed65e // fsub v30.4s, v18.4s, v30.4s
+	WORD $0x4e3ecfca // fmla v10.4s, v30.4s, v30.4s
+	WORD $0x4ebfd67f // fsub v31.4s, v19.4s, v31.4s
+	WORD $0x4e3fcfeb // fmla v11.4s, v31.4s, v31.4s
+	PRFM (R14), PLDL1KEEP
+	ADD $64, R14
+	FLDPQ (R10), (F20, F21)
+	FLDPQ 32(R10), (F22, F23)
+	ADD $64, R10
+	WORD $0x4eb4d614 // fsub v20.4s, v16.4s, v20.4s
+	WORD $0x4e34ce8c // fmla v12.4s, v20.4s, v20.4s
+	WORD $0x4eb5d635 // fsub v21.4s, v17.4s, v21.4s
+	WORD $0x4e35cead // fmla v13.4s, v21.4s, v21.4s
+	WORD $0x4eb6d656 // fsub v22.4s, v18.4s, v22.4s
+	WORD $0x4e36cece // fmla v14.4s, v22.4s, v22.4s
+	WORD $0x4eb7d677 // fsub v23.4s, v19.4s, v23.4s
+	WORD $0x4e37ceef // fmla v15.4s, v23.4s, v23.4s
+	SUBS $16, R19, R19
+	BGE blocks72
+
+lanes68:
+	ADDS $12, R19, R19
+	BLT pairs69
+
+lanes68_loop:
+	FMOVQ.P 16(R15), F16
+	FMOVQ.P 16(R7), F20
+	WORD $0x4eb4d618 // fsub v24.4s, v16.4s, v20.4s
+	WORD $0x4e38cf00 // fmla v0.4s, v24.4s, v24.4s
+	FMOVQ.P 16(R8), F21
+	WORD $0x4eb5d619 // fsub v25.4s, v16.4s, v21.4s
+	WORD $0x4e39cf24 // fmla v4.4s, v25.4s, v25.4s
+	FMOVQ.P 16(R9), F22
+	WORD $0x4eb6d61a // fsub v26.4s, v16.4s, v22.4s
+	WORD $0x4e3acf48 // fmla v8.4s, v26.4s, v26.4s
+	FMOVQ.P 16(R10), F23
+	WORD $0x4eb7d61b // fsub v27.4s, v16.4s, v23.4s
+	WORD $0x4e3bcf6c // fmla v12.4s, v27.4s, v27.4s
+	SUBS $4, R19, R19
+	BGE lanes68_loop
+	// a load of two or one number clears the other lanes
+
+pairs69:
+	TBZ $1, R19, single70
+	FMOVD.P 8(R15), F16
+	FMOVD.P 8(R7), F20
+	WORD $0x4eb4d618 // fsub v24.4s, v16.4s, v20.4s
+	WORD $0x4e38cf01 // fmla v1.4s, v24.4s, v24.4s
+	FMOVD.P 8(R8), F21
+	WORD $0x4eb5d619 // fsub v25.4s, v16.4s, v21.4s
+	WORD $0x4e39cf25 // fmla v5.4s, v25.4s, v25.4s
+	FMOVD.P 8(R9), F22
+	WORD $0x4eb6d61a // fsub v26.4s, v16.4s, v22.4s
+	WORD $0x4e3acf49 // fmla v9.4s, v26.4s, v26.4s
+	FMOVD.P 8(R10), F23
+	WORD $0x4eb7d61b // fsub v27.4s, v16.4s, v23.4s
+	WORD $0x4e3bcf6d // fmla v13.4s, v27.4s, v27.4s
+
+single70:
+	TBZ $0, R19, sum71
+	FMOVS.P 4(R15), F16
+	FMOVS.P 4(R7), F20
+	WORD $0x4eb4d618 // fsub v24.4s, v16.4s, v20.4s
+	WORD $0x4e38cf02 // fmla v2.4s, v24.4s, v24.4s
+	FMOVS.P 4(R8), F21
+	WORD $0x4eb5d619 // fsub v25.4s, v16.4s, v21.4s
+	WORD $0x4e39cf26 // fmla v6.4s, v25.4s, v25.4s
+	FMOVS.P 4(R9), F22
+	WORD $0x4eb6d61a // fsub v26.4s, v16.4s, v22.4s
+	WORD $0x4e3acf4a // fmla v10.4s, v26.4s, v26.4s
+	FMOVS.P 4(R10), F23
+	WORD $0x4eb7d61b // fsub v27.4s, v16.4s, v23.4s
+	WORD $0x4e3bcf6e // fmla v14.4s, v27.4s, v27.4s
+
+sum71:
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d484 // fadd v4.4s, v4.4s, v6.4s
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e2bd54a // fadd v10.4s, v10.4s, v11.4s
+	WORD $0x4e2ad508 // fadd v8.4s, v8.4s, v10.4s
+	WORD $0x4e2dd58c // fadd v12.4s, v12.4s, v13.4s
+	WORD $0x4e2fd5ce // fadd v14.4s, v14.4s, v15.4s
+	WORD $0x4e2ed58c // fadd v12.4s, v12.4s, v14.4s
+	WORD $0x6e24d400 // faddp v0.4s, v0.4s, v4.4s
+	WORD $0x6e2cd508 // faddp v8.4s, v8.4s, v12.4s
+	WORD $0x6e28d400 // faddp v0.4s, v0.4s, v8.4s
+	FMOVQ.P F0, 16(R6)
+	SUBS $4, R5, R5
+	BGE four61
+
+rest62:
+	ADDS $4, R5, R5
+	BEQ done63
+
+one73:
+	MOVWU.P 4(R4), R7
+	MADD R3, R1, R7, R7
+	WORD $0x4f000400 // movi v0.4s, 0
+	WORD $0x4f000401 // movi v1.4s, 0
+	WORD $0x4f000402 // movi v2.4s, 0
+	WORD $0x4f000403 // movi v3.4s, 0
+	MOVD R0, R15
+	SUBS $16, R2, R19
+	BLT lanes74
+
+blocks78:
+	FLDPQ (R15), (F16, F17)
+	FLDPQ 32(R15), (F18, F19)
+	ADD $64, R15
+	FLDPQ (R7), (F20, F21)
+	FLDPQ 32(R7), (F22, F23)
+	ADD $64, R7
+	WORD $0x4eb4d614 // fsub v20.4s, v16.4s, v20.4s
+	WORD $0x4e34ce80 // fmla v0.4s, v20.4s, v20.4s
+	WORD $0x4eb5d635 // fsub v21.4s, v17.4s, v21.4s
+	WORD $0x4e35cea1 // fmla v1.4s, v21.4s, v21.4s
+	WORD $0x4eb6d656 // fsub v22.4s, v18.4s, v22.4s
+	WORD $0x4e36cec2 // fmla v2.4s, v22.4s, v22.4s
+	WORD $0x4eb7d677 // fsub v23.4s, v19.4s, v23.4s
+	WORD $0x4e37cee3 // fmla v3.4s, v23.4s, v23.4s
+	SUBS $16, R19, R19
+	BGE blocks78
+
+lanes74:
+	ADDS $12, R19, R19
+	BLT pairs75
+
+lanes74_loop:
+	FMOVQ.P 16(R15), F16
+	FMOVQ.P 16(R7), F20
+	WORD $0x4eb4d618 // fsub v24.4s, v16.4s, v20.4s
+	WORD $0x4e38cf00 // fmla v0.4s, v24.4s, v24.4s
+	SUBS $4, R19, R19
+	BGE lanes74_loop
+	// a load of two or one number clears the other lanes
+
+pairs75:
+	TBZ $1, R19, single76
+	FMOVD.P 8(R15), F16
+	FMOVD.P 8(R7), F20
+	WORD $0x4eb4d618 // fsub v24.4s, v16.4s, v20.4s
+	WORD $0x4e38cf01 // fmla v1.4s, v24.4s, v24.4s
+
+single76:
+	TBZ $0, R19, sum77
+	FMOVS.P 4(R15), F16
+	FMOVS.P 4(R7), F20
+	WORD $0x4eb4d618 // fsub v24.4s, v16.4s, v20.4s
+	WORD $0x4e38cf02 // fmla v2.4s, v24.4s, v24.4s
+
+sum77:
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	WORD $0x6e20d400 // faddp v0.4s, v0.4s, v0.4s
+	WORD $0x6e20d400 // faddp v0.4s, v0.4s, v0.4s
 	FMOVS.P F0, 4(R6)
 	SUBS $1, R5, R5
-	BNE one55
+	BNE one73
 
-done45:
+done63:
+	RET
+
+// func l2ByteRowsNEON(q []float32, data []uint8, base float32, stride int, rows []uint32, out []float32)
+TEXT ·l2ByteRowsNEON(SB), NOSPLIT, $0-112
+	MOVD q_base+0(FP), R0
+	MOVD q_len+8(FP), R2
+	MOVD data_base+24(FP), R1
+	MOVD stride+56(FP), R3
+	MOVD rows_base+64(FP), R4
+	MOVD rows_len+72(FP), R5
+	MOVD out_base+88(FP), R6
+	FMOVS base+48(FP), F31
+	WORD $0x4e0407ff // dup v31.4s, v31.s[0]
+	// R20 is the last row number: the rows to prefetch stop there
+	SUB $1, R5, R20
+	MOVWU (R4)(R20<<2), R20
+	SUBS $4, R5, R5
+	BLT rest80
+
+four79:
+	LDPW (R4), (R7, R8)
+	LDPW 8(R4), (R9, R10)
+	ADD $16, R4
+	MADD R3, R1, R7, R7
+	MADD R3, R1, R8, R8
+	MADD R3, R1, R9, R9
+	MADD R3, R1, R10, R10
+	MOVD R20, R11
+	CMP $0, R5
+	BLE next82
+	MOVWU 0(R4), R11
+
+next82:
+	MADD R3, R1, R11, R11
+	MOVD R20, R12
+	CMP $1, R5
+	BLE next83
+	MOVWU 4(R4), R12
+
+next83:
+	MADD R3, R1, R12, R12
+	MOVD R20, R13
+	CMP $2, R5
+	BLE next84
+	MOVWU 8(R4), R13
+
+next84:
+	MADD R3, R1, R13, R13
+	MOVD R20, R14
+	CMP $3, R5
+	BLE next85
+	MOVWU 12(R4), R14
+
+next85:
+	MADD R3, R1, R14, R14
+	WORD $0x4f000400 // movi v0.4s, 0
+	WORD $0x4f000401 // movi v1.4s, 0
+	WORD $0x4f000402 // movi v2.4s, 0
+	WORD $0x4f000403 // movi v3.4s, 0
+	WORD $0x4f000404 // movi v4.4s, 0
+	WORD $0x4f000405 // movi v5.4s, 0
+	WORD $0x4f000406 // movi v6.4s, 0
+	WORD $0x4f000407 // movi v7.4s, 0
+	WORD $0x4f000408 // movi v8.4s, 0
+	WORD $0x4f000409 // movi v9.4s, 0
+	WORD $0x4f00040a // movi v10.4s, 0
+	WORD $0x4f00040b // movi v11.4s, 0
+	WORD $0x4f00040c // movi v12.4s, 0
+	WORD $0x4f00040d // movi v13.4s, 0
+	WORD $0x4f00040e // movi v14.4s, 0
+	WORD $0x4f00040f // movi v15.4s, 0
+	MOVD R0, R15
+	SUBS $16, R2, R19
+	BLT lanes86
+
+blocks90:
+	FLDPQ (R15), (F16, F17)
+	FLDPQ 32(R15), (F18, F19)
+	ADD $64, R15
+	PRFM (R11), PLDL1KEEP
+	ADD $16, R11
+	FMOVQ.P 16(R7), F28
+	WORD $0x2f08a79d // ushll v29.8h, v28.8b, 0
+	WORD $0x6f08a79e // ushll2 v30.8h, v28.16b, 0
+	WORD $0x2f10a7b4 // ushll v20.4s, v29.4h, 0
+	WORD $0x6f10a7b5 // ushll2 v21.4s, v29.8h, 0
+	WORD $0x2f10a7d6 // ushll v22.4s, v30.4h, 0
+	WORD $0x6f10a7d7 // ushll2 v23.4s, v30.8h, 0
+	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
+	WORD $0x4e3fd694 // fadd v20.4s, v20.4s, v31.4s
+	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
+	WORD $0x4e3fd6b5 // fadd v21.4s, v21.4s, v31.4s
+	WORD $0x4e21dad6 // scvtf v22.4s, v22.4s
+	WORD $0x4e3fd6d6 // fadd v22.4s, v22.4s, v31.4s
+	WORD $0x4e21daf7 // scvtf v23.4s, v23.4s
+	WORD $0x4e3fd6f7 // fadd v23.4s, v23.4s, v31.4s
+	WORD $0x4eb4d614 // fsub v20.4s, v16.4s, v20.4s
+	WORD $0x4e34ce80 // fmla v0.4s, v20.4s, v20.4s
+	WORD $0x4eb5d635 // fsub v21.4s, v17.4s, v21.4s
+	WORD $0x4e35cea1 // fmla v1.4s, v21.4s, v21.4s
+	WORD $0x4eb6d656 // fsub v22.4s, v18.4s, v22.4s
+	WORD $0x4e36cec2 // fmla v2.4s, v22.4s, v22.4s
+	WORD $0x4eb7d677 // fsub v23.4s, v19.4s, v23.4s
+	WORD $0x4e37cee3 // fmla v3.4s, v23.4s, v23.4s
+	PRFM (R12), PLDL1KEEP
+	ADD $16, R12
+	FMOVQ.P 16(R8), F28
+	WORD $0x2f08a79d // ushll v29.8h, v28.8b, 0
+	WORD $0x6f08a79e // ushll2 v30.8h, v28.16b, 0
+	WORD $0x2f10a7b8 // ushll v24.4s, v29.4h, 0
+	WORD $0x6f10a7b9 // ushll2 v25.4s, v29.8h, 0
+	WORD $0x2f10a7da // ushll v26.4s, v30.4h, 0
+	WORD $0x6f10a7db // ushll2 v27.4s, v30.8h, 0
+	WORD $0x4e21db18 // scvtf v24.4s, v24.4s
+	WORD $0x4e3fd718 // fadd v24.4s, v24.4s, v31.4s
+	WORD $0x4e21db39 // scvtf v25.4s, v25.4s
+	WORD $0x4e3fd739 // fadd v25.4s, v25.4s, v31.4s
+	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
+	WORD $0x4e3fd75a // fadd v26.4s, v26.4s, v31.4s
+	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
+	WORD $0x4e3fd77b // fadd v27.4s, v27.4s, v31.4s
+	WORD $0x4eb8d618 // fsub v24.4s, v16.4s, v24.4s
+	WORD $0x4e38cf04 // fmla v4.4s, v24.4s, v24.4s
+	WORD $0x4eb9d639 // fsub v25.4s, v17.4s, v25.4s
+	WORD $0x4e39cf25 // fmla v5.4s, v25.4s, v25.4s
+	WORD $0x4ebad65a // fsub v26.4s, v18.4s, v26.4s
+	WORD $0x4e3acf46 // fmla v6.4s, v26.4s, v26.4s
+	WORD $0x4ebbd67b // fsub v27.4s, v19.4s, v27.4s
+	WORD $0x4e3bcf67 // fmla v7.4s, v27.4s, v27.4s
+	PRFM (R13), PLDL1KEEP
+	ADD $16, R13
+	FMOVQ.P 16(R9), F28
+	WORD $0x2f08a79d // ushll v29.8h, v28.8b, 0
+	WORD $0x6f08a79e // ushll2 v30.8h, v28.16b, 0
+	WORD $0x2f10a7b4 // ushll v20.4s, v29.4h, 0
+	WORD $0x6f10a7b5 // ushll2 v21.4s, v29.8h, 0
+	WORD $0x2f10a7d6 // ushll v22.4s, v30.4h, 0
+	WORD $0x6f10a7d7 // ushll2 v23.4s, v30.8h, 0
+	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
+	WORD $0x4e3fd694 // fadd v20.4s, v20.4s, v31.4s
+	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
+	WORD $0x4e3fd6b5 // fadd v21.4s, v21.4s, v31.4s
+	WORD $0x4e21dad6 // scvtf v22.4s, v22.4s
+	WORD $0x4e3fd6d6 // fadd v22.4s, v22.4s, v31.4s
+	WORD $0x4e21daf7 // scvtf v23.4s, v23.4s
+	WORD $0x4e3fd6f7 // fadd v23.4s, v23.4s, v31.4s
+	WORD $0x4eb4d614 // fsub v20.4s, v16.4s, v20.4s
+	WORD $0x4e34ce88 // fmla v8.4s, v20.4s, v20.4s
+	WORD $0x4eb5d635 // fsub v21.4s, v17.4s, v21.4s
+	WORD $0x4e35cea9 // fmla v9.4s, v21.4s, v21.4s
+	WORD $0x4eb6d656 // fsub v22.4s, v18.4s, v22.4s
+	WORD $0x4e36ceca // fmla v10.4s, v22.4s, v22.4s
+	WORD $0x4eb7d677 // fsub v23.4s, v19.4s, v23.4s
+	WORD $0x4e37ceeb // fmla v11.4s, v23.4s, v23.4s
+	PRFM (R14), PLDL1KEEP
+	ADD $16, R14
+	FMOVQ.P 16(R10), F28
+	WORD $0x2f08a79d // ushll v29.8h, v28.8b, 0
+	WORD $0x6f08a79e // ushll2 v30.8h, v28.16b, 0
+	WORD $0x2f10a7b8 // ushll v24.4s, v29.4h, 0
+	WORD $0x6f10a7b9 // ushll2 v25.4s, v29.8h, 0
+	WORD $0x2f10a7da // ushll v26.4s, v30.4h, 0
+	WORD $0x6f10a7db // ushll2 v27.4s, v30.8h, 0
+	WORD $0x4e21db18 // scvtf v24.4s, v24.4s
+	WORD $0x4e3fd718 // fadd v24.4s, v24.4s, v31.4s
+	WORD $0x4e21db39 // scvtf v25.4s, v25.4s
+	WORD $0x4e3fd739 // fadd v25.4s, v25.4s, v31.4s
+	WORD $0x4e21db5a // scvtf v26.4s, v26.4s
+	WORD $0x4e3fd75a // fadd v26.4s, v26.4s, v31.4s
+	WORD $0x4e21db7b // scvtf v27.4s, v27.4s
+	WORD $0x4e3fd77b // fadd v27.4s, v27.4s, v31.4s
+	WORD $0x4eb8d618 // fsub v24.4s, v16.4s, v24.4s
+	WORD $0x4e38cf0c // fmla v12.4s, v24.4s, v24.4s
+	WORD $0x4eb9d639 // fsub v25.4s, v17.4s, v25.4s
+	WORD $0x4e39cf2d // fmla v13.4s, v25.4s, v25.4s
+	WORD $0x4ebad65a // fsub v26.4s, v18.4s, v26.4s
+	WORD $0x4e3acf4e // fmla v14.4s, v26.4s, v26.4s
+	WORD $0x4ebbd67b // fsub v27.4s, v19.4s, v27.4s
+	WORD $0x4e3bcf6f // fmla v15.4s, v27.4s, v27.4s
+	SUBS $16, R19, R19
+	BGE blocks90
+
+lanes86:
+	ADDS $12, R19, R19
+	BLT pairs87
+
+lanes86_loop:
+	FMOVQ.P 16(R15), F16
+	MOVWU.P 4(R7), R21
+	FMOVS R21, F20
+	WORD $0x2f08a694 // ushll v20.8h, v20.8b, 0
+	WORD $0x2f10a694 // ushll v20.4s, v20.4h, 0
+	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
+	WORD $0x4e3fd694 // fadd v20.4s, v20.4s, v31.4s
+	WORD $0x4eb4d618 // fsub v24.4s, v16.4s, v20.4s
+	WORD $0x4e38cf00 // fmla v0.4s, v24.4s, v24.4s
+	MOVWU.P 4(R8), R21
+	FMOVS R21, F21
+	WORD $0x2f08a6b5 // ushll v21.8h, v21.8b, 0
+	WORD $0x2f10a6b5 // ushll v21.4s, v21.4h, 0
+	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
+	WORD $0x4e3fd6b5 // fadd v21.4s, v21.4s, v31.4s
+	WORD $0x4eb5d619 // fsub v25.4s, v16.4s, v21.4s
+	WORD $0x4e39cf24 // fmla v4.4s, v25.4s, v25.4s
+	MOVWU.P 4(R9), R21
+	FMOVS R21, F22
+	WORD $0x2f08a6d6 // ushll v22.8h, v22.8b, 0
+	WORD $0x2f10a6d6 // ushll v22.4s, v22.4h, 0
+	WORD $0x4e21dad6 // scvtf v22.4s, v22.4s
+	WORD $0x4e3fd6d6 // fadd v22.4s, v22.4s, v31.4s
+	WORD $0x4eb6d61a // fsub v26.4s, v16.4s, v22.4s
+	WORD $0x4e3acf48 // fmla v8.4s, v26.4s, v26.4s
+	MOVWU.P 4(R10), R21
+	FMOVS R21, F23
+	WORD $0x2f08a6f7 // ushll v23.8h, v23.8b, 0
+	WORD $0x2f10a6f7 // ushll v23.4s, v23.4h, 0
+	WORD $0x4e21daf7 // scvtf v23.4s, v23.4s
+	WORD $0x4e3fd6f7 // fadd v23.4s, v23.4s, v31.4s
+	WORD $0x4eb7d61b // fsub v27.4s, v16.4s, v23.4s
+	WORD $0x4e3bcf6c // fmla v12.4s, v27.4s, v27.4s
+	SUBS $4, R19, R19
+	BGE lanes86_loop
+	// a load of two or one number clears the other lanes
+
+pairs87:
+	TBZ $1, R19, single88
+	FMOVD.P 8(R15), F16
+	MOVHU.P 2(R7), R21
+	FMOVS R21, F20
+	WORD $0x2f08a694 // ushll v20.8h, v20.8b, 0
+	WORD $0x2f10a694 // ushll v20.4s, v20.4h, 0
+	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
+	WORD $0x4e3fd694 // fadd v20.4s, v20.4s, v31.4s
+	// which clears the other lanes
+	FMOVD F20, F20
+	WORD $0x4eb4d618 // fsub v24.4s, v16.4s, v20.4s
+	WORD $0x4e38cf01 // fmla v1.4s, v24.4s, v24.4s
+	MOVHU.P 2(R8), R21
+	FMOVS R21, F21
+	WORD $0x2f08a6b5 // ushll v21.8h, v21.8b, 0
+	WORD $0x2f10a6b5 // ushll v21.4s, v21.4h, 0
+	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
+	WORD $0x4e3fd6b5 // fadd v21.4s, v21.4s, v31.4s
+	// which clears the other lanes
+	FMOVD F21, F21
+	WORD $0x4eb5d619 // fsub v25.4s, v16.4s, v21.4s
+	WORD $0x4e39cf25 // fmla v5.4s, v25.4s, v25.4s
+	MOVHU.P 2(R9), R21
+	FMOVS R21, F22
+	WORD $0x2f08a6d6 // ushll v22.8h, v22.8b, 0
+	WORD $0x2f10a6d6 // ushll v22.4s, v22.4h, 0
+	WORD $0x4e21dad6 // scvtf v22.4s, v22.4s
+	WORD $0x4e3fd6d6 // fadd v22.4s, v22.4s, v31.4s
+	// which clears the other lanes
+	FMOVD F22, F22
+	WORD $0x4eb6d61a // fsub v26.4s, v16.4s, v22.4s
+	WORD $0x4e3acf49 // fmla v9.4s, v26.4s, v26.4s
+	MOVHU.P 2(R10), R21
+	FMOVS R21, F23
+	WORD $0x2f08a6f7 // ushll v23.8h, v23.8b, 0
+	WORD $0x2f10a6f7 // ushll v23.4s, v23.4h, 0
+	WORD $0x4e21daf7 // scvtf v23.4s, v23.4s
+	WORD $0x4e3fd6f7 // fadd v23.4s, v23.4s, v31.4s
+	// which clears the other lanes
+	FMOVD F23, F23
+	WORD $0x4eb7d61b // fsub v27.4s, v16.4s, v23.4s
+	WORD $0x4e3bcf6d // fmla v13.4s, v27.4s, v27.4s
+
+single88:
+	TBZ $0, R19, sum89
+	FMOVS.P 4(R15), F16
+	MOVBU.P 1(R7), R21
+	FMOVS R21, F20
+	WORD $0x2f08a694 // ushll v20.8h, v20.8b, 0
+	WORD $0x2f10a694 // ushll v20.4s, v20.4h, 0
+	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
+	WORD $0x4e3fd694 // fadd v20.4s, v20.4s, v31.4s
+	// which clears the other lanes
+	FMOVS F20, F20
+	WORD $0x4eb4d618 // fsub v24.4s, v16.4s, v20.4s
+	WORD $0x4e38cf02 // fmla v2.4s, v24.4s, v24.4s
+	MOVBU.P 1(R8), R21
+	FMOVS R21, F21
+	WORD $0x2f08a6b5 // ushll v21.8h, v21.8b, 0
+	WORD $0x2f10a6b5 // ushll v21.4s, v21.4h, 0
+	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
+	WORD $0x4e3fd6b5 // fadd v21.4s, v21.4s, v31.4s
+	// which clears the other lanes
+	FMOVS F21, F21
+	WORD $0x4eb5d619 // fsub v25.4s, v16.4s, v21.4s
+	WORD $0x4e39cf26 // fmla v6.4s, v25.4s, v25.4s
+	MOVBU.P 1(R9), R21
+	FMOVS R21, F22
+	WORD $0x2f08a6d6 // ushll v22.8h, v22.8b, 0
+	WORD $0x2f10a6d6 // ushll v22.4s, v22.4h, 0
+	WORD $0x4e21dad6 // scvtf v22.4s, v22.4s
+	WORD $0x4e3fd6d6 // fadd v22.4s, v22.4s, v31.4s
+	// which clears the other lanes
+	FMOVS F22, F22
+	WORD $0x4eb6d61a // fsub v26.4s, v16.4s, v22.4s
+	WORD $0x4e3acf4a // fmla v10.4s, v26.4s, v26.4s
+	MOVBU.P 1(R10), R21
+	FMOVS R21, F23
+	WORD $0x2f08a6f7 // ushll v23.8h, v23.8b, 0
+	WORD $0x2f10a6f7 // ushll v23.4s, v23.4h, 0
+	WORD $0x4e21daf7 // scvtf v23.4s, v23.4s
+	WORD $0x4e3fd6f7 // fadd v23.4s, v23.4s, v31.4s
+	// which clears the other lanes
+	FMOVS F23, F23
+	WORD $0x4eb7d61b // fsub v27.4s, v16.4s, v23.4s
+	WORD $0x4e3bcf6e // fmla v14.4s, v27.4s, v27.4s
+
+sum89:
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e26d484 // fadd v4.4s, v4.4s, v6.4s
+	WORD $0x4e29d508 // fadd v8.4s, v8.4s, v9.4s
+	WORD $0x4e2bd54a // fadd v10.4s, v10.4s, v11.4s
+	WORD $0x4e2ad508 // fadd v8.4s, v8.4s, v10.4s
+	WORD $0x4e2dd58c // fadd v12.4s, v12.4s, v13.4s
+	WORD $0x4e2fd5ce // fadd v14.4s, v14.4s, v15.4s
+	WORD $0x4e2ed58c // fadd v12.4s, v12.4s, v14.4s
+	WORD $0x6e24d400 // faddp v0.4s, v0.4s, v4.4s
+	WORD $0x6e2cd508 // faddp v8.4s, v8.4s, v12.4s
+	WORD $0x6e28d400 // faddp v0.4s, v0.4s, v8.4s
+	FMOVQ.P F0, 16(R6)
+	SUBS $4, R5, R5
+	BGE four79
+
+rest80:
+	ADDS $4, R5, R5
+	BEQ done81
+
+one91:
+	MOVWU.P 4(R4), R7
+	MADD R3, R1, R7, R7
+	WORD $0x4f000400 // movi v0.4s, 0
+	WORD $0x4f000401 // movi v1.4s, 0
+	WORD $0x4f000402 // movi v2.4s, 0
+	WORD $0x4f000403 // movi v3.4s, 0
+	MOVD R0, R15
+	SUBS $16, R2, R19
+	BLT lanes92
+
+blocks96:
+	FLDPQ (R15), (F16, F17)
+	FLDPQ 32(R15), (F18, F19)
+	ADD $64, R15
+	FMOVQ.P 16(R7), F28
+	WORD $0x2f08a79d // ushll v29.8h, v28.8b, 0
+	WORD $0x6f08a79e // ushll2 v30.8h, v28.16b, 0
+	WORD $0x2f10a7b4 // ushll v20.4s, v29.4h, 0
+	WORD $0x6f10a7b5 // ushll2 v21.4s, v29.8h, 0
+	WORD $0x2f10a7d6 // ushll v22.4s, v30.4h, 0
+	WORD $0x6f10a7d7 // ushll2 v23.4s, v30.8h, 0
+	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
+	WORD $0x4e3fd694 // fadd v20.4s, v20.4s, v31.4s
+	WORD $0x4e21dab5 // scvtf v21.4s, v21.4s
+	WORD $0x4e3fd6b5 // fadd v21.4s, v21.4s, v31.4s
+	WORD $0x4e21dad6 // scvtf v22.4s, v22.4s
+	WORD $0x4e3fd6d6 // fadd v22.4s, v22.4s, v31.4s
+	WORD $0x4e21daf7 // scvtf v23.4s, v23.4s
+	WORD $0x4e3fd6f7 // fadd v23.4s, v23.4s, v31.4s
+	WORD $0x4eb4d614 // fsub v20.4s, v16.4s, v20.4s
+	WORD $0x4e34ce80 // fmla v0.4s, v20.4s, v20.4s
+	WORD $0x4eb5d635 // fsub v21.4s, v17.4s, v21.4s
+	WORD $0x4e35cea1 // fmla v1.4s, v21.4s, v21.4s
+	WORD $0x4eb6d656 // fsub v22.4s, v18.4s, v22.4s
+	WORD $0x4e36cec2 // fmla v2.4s, v22.4s, v22.4s
+	WORD $0x4eb7d677 // fsub v23.4s, v19.4s, v23.4s
+	WORD $0x4e37cee3 // fmla v3.4s, v23.4s, v23.4s
+	SUBS $16, R19, R19
+	BGE blocks96
+
+lanes92:
+	ADDS $12, R19, R19
+	BLT pairs93
+
+lanes92_loop:
+	FMOVQ.P 16(R15), F16
+	MOVWU.P 4(R7), R21
+	FMOVS R21, F20
+	WORD $0x2f08a694 // ushll v20.8h, v20.8b, 0
+	WORD $0x2f10a694 // ushll v20.4s, v20.4h, 0
+	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
+	WORD $0x4e3fd694 // fadd v20.4s, v20.4s, v31.4s
+	WORD $0x4eb4d618 // fsub v24.4s, v16.4s, v20.4s
+	WORD $0x4e38cf00 // fmla v0.4s, v24.4s, v24.4s
+	SUBS $4, R19, R19
+	BGE lanes92_loop
+	// a load of two or one number clears the other lanes
+
+pairs93:
+	TBZ $1, R19, single94
+	FMOVD.P 8(R15), F16
+	MOVHU.P 2(R7), R21
+	FMOVS R21, F20
+	WORD $0x2f08a694 // ushll v20.8h, v20.8b, 0
+	WORD $0x2f10a694 // ushll v20.4s, v20.4h, 0
+	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
+	WORD $0x4e3fd694 // fadd v20.4s, v20.4s, v31.4s
+	// which clears the other lanes
+	FMOVD F20, F20
+	WORD $0x4eb4d618 // fsub v24.4s, v16.4s, v20.4s
+	WORD $0x4e38cf01 // fmla v1.4s, v24.4s, v24.4s
+
+single94:
+	TBZ $0, R19, sum95
+	FMOVS.P 4(R15), F16
+	MOVBU.P 1(R7), R21
+	FMOVS R21, F20
+	WORD $0x2f08a694 // ushll v20.8h, v20.8b, 0
+	WORD $0x2f10a694 // ushll v20.4s, v20.4h, 0
+	WORD $0x4e21da94 // scvtf v20.4s, v20.4s
+	WORD $0x4e3fd694 // fadd v20.4s, v20.4s, v31.4s
+	// which clears the other lanes
+	FMOVS F20, F20
+	WORD $0x4eb4d618 // fsub v24.4s, v16.4s, v20.4s
+	WORD $0x4e38cf02 // fmla v2.4s, v24.4s, v24.4s
+
+sum95:
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	WORD $0x6e20d400 // faddp v0.4s, v0.4s, v0.4s
+	WORD $0x6e20d400 // faddp v0.4s, v0.4s, v0.4s
+	FMOVS.P F0, 4(R6)
+	SUBS $1, R5, R5
+	BNE one91
+
+done81:
 	RET
 
 // func l2RangeNEON(q []float32, data []float32, stride int, out []float32)
@@ -864,9 +1697,9 @@ TEXT ·l2RangeNEON(SB), NOSPLIT, $0-80
 	MOVD out_len+64(FP), R5
 	LSL $2, R3
 	SUBS $4, R5, R5
-	BLT rest62
+	BLT rest98
 
-four61:
+four97:
 	MOVD R1, R7
 	ADD R3, R7, R8
 	ADD R3, R8, R9
@@ -890,9 +1723,9 @@ four61:
 	WORD $0x4f00040f // movi v15.4s, 0
 	MOVD R0, R15
 	SUBS $16, R2, R19
-	BLT lanes65
+	BLT lanes101
 
-blocks69:
+blocks105:
 	FLDPQ (R15), (F16, F17)
 	FLDPQ 32(R15), (F18, F19)
 	ADD $64, R15
@@ -941,13 +1774,13 @@ blocks69:
 	WORD $0x4eb7d677 // fsub v23.4s, v19.4s, v23.4s
 	WORD $0x4e37ceef // fmla v15.4s, v23.4s, v23.4s
 	SUBS $16, R19, R19
-	BGE blocks69
+	BGE blocks105
 
-lanes65:
+lanes101:
 	ADDS $12, R19, R19
-	BLT pairs66
+	BLT pairs102
 
-lanes65_loop:
+lanes101_loop:
 	FMOVQ.P 16(R15), F16
 	FMOVQ.P 16(R7), F20
 	WORD $0x4eb4d618 // fsub v24.4s, v16.4s, v20.4s
@@ -962,11 +1795,11 @@ lanes65_loop:
 	WORD $0x4eb7d61b // fsub v27.4s, v16.4s, v23.4s
 	WORD $0x4e3bcf6c // fmla v12.4s, v27.4s, v27.4s
 	SUBS $4, R19, R19
-	BGE lanes65_loop
+	BGE lanes101_loop
 	// a load of two or one number clears the other lanes
 
-pairs66:
-	TBZ $1, R19, single67
+pairs102:
+	TBZ $1, R19, single103
 	FMOVD.P 8(R15), F16
 	FMOVD.P 8(R7), F20
 	WORD $0x4eb4d618 // fsub v24.4s, v16.4s, v20.4s
@@ -981,8 +1814,8 @@ pairs66:
 	WORD $0x4eb7d61b // fsub v27.4s, v16.4s, v23.4s
 	WORD $0x4e3bcf6d // fmla v13.4s, v27.4s, v27.4s
 
-single67:
-	TBZ $0, R19, sum68
+single103:
+	TBZ $0, R19, sum104
 	FMOVS.P 4(R15), F16
 	FMOVS.P 4(R7), F20
 	WORD $0x4eb4d618 // fsub v24.4s, v16.4s, v20.4s
@@ -997,7 +1830,7 @@ single67:
 	WORD $0x4eb7d61b // fsub v27.4s, v16.4s, v23.4s
 	WORD $0x4e3bcf6e // fmla v14.4s, v27.4s, v27.4s
 
-sum68:
+sum104:
 	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
 	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
 	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
@@ -1015,13 +1848,13 @@ sum68:
 	WORD $0x6e28d400 // faddp v0.4s, v0.4s, v8.4s
 	FMOVQ.P F0, 16(R6)
 	SUBS $4, R5, R5
-	BGE four61
+	BGE four97
 
-rest62:
+rest98:
 	ADDS $4, R5, R5
-	BEQ done63
+	BEQ done99
 
-one64:
+one100:
 	MOVD R1, R7
 	ADD R3, R1, R1
 	WORD $0x4f000400 // movi v0.4s, 0
@@ -1030,9 +1863,9 @@ one64:
 	WORD $0x4f000403 // movi v3.4s, 0
 	MOVD R0, R15
 	SUBS $16, R2, R19
-	BLT lanes70
+	BLT lanes106
 
-blocks74:
+blocks110:
 	FLDPQ (R15), (F16, F17)
 	FLDPQ 32(R15), (F18, F19)
 	ADD $64, R15
@@ -1048,36 +1881,36 @@ blocks74:
 	WORD $0x4eb7d677 // fsub v23.4s, v19.4s, v23.4s
 	WORD $0x4e37cee3 // fmla v3.4s, v23.4s, v23.4s
 	SUBS $16, R19, R19
-	BGE blocks74
+	BGE blocks110
 
-lanes70:
+lanes106:
 	ADDS $12, R19, R19
-	BLT pairs71
+	BLT pairs107
 
-lanes70_loop:
+lanes106_loop:
 	FMOVQ.P 16(R15), F16
 	FMOVQ.P 16(R7), F20
 	WORD $0x4eb4d618 // fsub v24.4s, v16.4s, v20.4s
 	WORD $0x4e38cf00 // fmla v0.4s, v24.4s, v24.4s
 	SUBS $4, R19, R19
-	BGE lanes70_loop
+	BGE lanes106_loop
 	// a load of two or one number clears the other lanes
 
-pairs71:
-	TBZ $1, R19, single72
+pairs107:
+	TBZ $1, R19, single108
 	FMOVD.P 8(R15), F16
 	FMOVD.P 8(R7), F20
 	WORD $0x4eb4d618 // fsub v24.4s, v16.4s, v20.4s
 	WORD $0x4e38cf01 // fmla v1.4s, v24.4s, v24.4s
 
-single72:
-	TBZ $0, R19, sum73
+single108:
+	TBZ $0, R19, sum109
 	FMOVS.P 4(R15), F16
 	FMOVS.P 4(R7), F20
 	WORD $0x4eb4d618 // fsub v24.4s, v16.4s, v20.4s
 	WORD $0x4e38cf02 // fmla v2.4s, v24.4s, v24.4s
 
-sum73:
+sum109:
 	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
 	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
 	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
@@ -1085,7 +1918,7 @@ sum73:
 	WORD $0x6e20d400 // faddp v0.4s, v0.4s, v0.4s
 	FMOVS.P F0, 4(R6)
 	SUBS $1, R5, R5
-	BNE one64
+	BNE one100
 
-done63:
+done99:
 	RET

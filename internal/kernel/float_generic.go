@@ -1,6 +1,6 @@
 package kernel
 
-var floatGeneric = floatForm{dotGeneric, l2Generic, dotRowsGeneric, l2RowsGeneric, dotRangeGeneric, l2RangeGeneric}
+var floatGeneric = floatForm{dotGeneric, l2Generic, dotRowsGeneric, l2RowsGeneric, dotRangeGeneric, l2RangeGeneric, dotByteRowsGeneric, l2ByteRowsGeneric}
 
 // The sums run in eight lanes: the processor overlaps them, and the error
 // grows with n/8 instead of n.
@@ -74,4 +74,48 @@ func l2RangeGeneric(q, data []float32, stride int, out []float32) {
 		row := data[i*stride:]
 		out[i] = l2Generic(q, row[:len(q)])
 	}
+}
+
+func dotByteRowsGeneric(q []float32, data []uint8, base float32, stride int, rows []uint32, out []float32) {
+	for i, r := range rows {
+		out[i] = dotBytesGeneric(q, data[int(r)*stride:], base)
+	}
+}
+
+func l2ByteRowsGeneric(q []float32, data []uint8, base float32, stride int, rows []uint32, out []float32) {
+	for i, r := range rows {
+		out[i] = l2BytesGeneric(q, data[int(r)*stride:], base)
+	}
+}
+
+// The sums are those of dotGeneric and l2Generic.
+
+func dotBytesGeneric(q []float32, row []uint8, base float32) float32 {
+	var s [8]float32
+	for ; len(q) >= 8 && len(row) >= 8; q, row = q[8:], row[8:] {
+		x, y := (*[8]float32)(q), (*[8]uint8)(row)
+		for j := range s {
+			s[j] += x[j] * (base + float32(y[j]))
+		}
+	}
+	for i, x := range q {
+		s[0] += x * (base + float32(row[i]))
+	}
+	return ((s[0] + s[4]) + (s[1] + s[5])) + ((s[2] + s[6]) + (s[3] + s[7]))
+}
+
+func l2BytesGeneric(q []float32, row []uint8, base float32) float32 {
+	var s [8]float32
+	for ; len(q) >= 8 && len(row) >= 8; q, row = q[8:], row[8:] {
+		x, y := (*[8]float32)(q), (*[8]uint8)(row)
+		for j := range s {
+			d := x[j] - (base + float32(y[j]))
+			s[j] += d * d
+		}
+	}
+	for i, x := range q {
+		d := x - (base + float32(row[i]))
+		s[0] += d * d
+	}
+	return ((s[0] + s[4]) + (s[1] + s[5])) + ((s[2] + s[6]) + (s[3] + s[7]))
 }

@@ -14,6 +14,11 @@ func dotAVX512(a []float32, b []float32) float32
 //go:noescape
 func dotRowsAVX512(q []float32, data []float32, stride int, rows []uint32, out []float32)
 
+// dotByteRowsAVX512 is the kernel for one query and rows by number.
+//
+//go:noescape
+func dotByteRowsAVX512(q []float32, data []uint8, base float32, stride int, rows []uint32, out []float32)
+
 // dotRangeAVX512 is the kernel for one query and len(out) consecutive rows.
 //
 //go:noescape
@@ -28,6 +33,11 @@ func dotAVX2(a []float32, b []float32) float32
 //
 //go:noescape
 func dotRowsAVX2(q []float32, data []float32, stride int, rows []uint32, out []float32)
+
+// dotByteRowsAVX2 is the kernel for one query and rows by number.
+//
+//go:noescape
+func dotByteRowsAVX2(q []float32, data []uint8, base float32, stride int, rows []uint32, out []float32)
 
 // dotRangeAVX2 is the kernel for one query and len(out) consecutive rows.
 //
@@ -44,6 +54,11 @@ func l2AVX512(a []float32, b []float32) float32
 //go:noescape
 func l2RowsAVX512(q []float32, data []float32, stride int, rows []uint32, out []float32)
 
+// l2ByteRowsAVX512 is the kernel for one query and rows by number.
+//
+//go:noescape
+func l2ByteRowsAVX512(q []float32, data []uint8, base float32, stride int, rows []uint32, out []float32)
+
 // l2RangeAVX512 is the kernel for one query and len(out) consecutive rows.
 //
 //go:noescape
@@ -58,6 +73,11 @@ func l2AVX2(a []float32, b []float32) float32
 //
 //go:noescape
 func l2RowsAVX2(q []float32, data []float32, stride int, rows []uint32, out []float32)
+
+// l2ByteRowsAVX2 is the kernel for one query and rows by number.
+//
+//go:noescape
+func l2ByteRowsAVX2(q []float32, data []uint8, base float32, stride int, rows []uint32, out []float32)
 
 // l2RangeAVX2 is the kernel for one query and len(out) consecutive rows.
 //

@@ -14,6 +14,11 @@ func dotNEON(a []float32, b []float32) float32
 //go:noescape
 func dotRowsNEON(q []float32, data []float32, stride int, rows []uint32, out []float32)
 
+// dotByteRowsNEON is the kernel for one query and at least one row of bytes by number.
+//
+//go:noescape
+func dotByteRowsNEON(q []float32, data []uint8, base float32, stride int, rows []uint32, out []float32)
+
 // dotRangeNEON is the kernel for one query and at least one of the rows in sequence.
 //
 //go:noescape
@@ -28,6 +33,11 @@ func l2NEON(a []float32, b []float32) float32
 //
 //go:noescape
 func l2RowsNEON(q []float32, data []float32, stride int, rows []uint32, out []float32)
+
+// l2ByteRowsNEON is the kernel for one query and at least one row of bytes by number.
+//
+//go:noescape
+func l2ByteRowsNEON(q []float32, data []uint8, base float32, stride int, rows []uint32, out []float32)
 
 // l2RangeNEON is the kernel for one query and at least one of the rows in sequence.
 //

@@ -34,6 +34,8 @@ func TestGuardPage(t *testing.T) {
 	const most = 600
 	q, data := guarded(t, most), guarded(t, 3*most)
 	out := guarded(t, 4)
+	numbers := guarded(t, 3*(most+ByteRowAlign)/4)
+	bytes := unsafe.Slice((*uint8)(unsafe.Pointer(&numbers[0])), 4*len(numbers))
 	for i := range q {
 		q[i] = 1
 	}
@@ -47,6 +49,12 @@ func TestGuardPage(t *testing.T) {
 			f.l2Rows(a, m, n, []uint32{2, 1, 0, 2}, out)
 			f.dotRange(a, m, n, out[1:])
 			f.l2Range(a, m, n, out[1:])
+
+			stride := (n + ByteRowAlign - 1) / ByteRowAlign * ByteRowAlign
+			raw := bytes[len(bytes)-3*stride:]
+			f.dotByteRows(a, raw, 1, stride, []uint32{2, 0, 1, 2}, out)
+			f.l2ByteRows(a, raw, 1, stride, []uint32{2, 1, 0, 2}, out)
+			f.l2ByteRows(a, raw, 1, stride, []uint32{2}, out)
 		}
 	}
 }

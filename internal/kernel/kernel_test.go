@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 )
 
@@ -14,7 +15,15 @@ func forms() []form {
 	checked := form{name: "checked " + Name()}
 	checked.floatForm = floatForm{Dot, L2Squared, DotRows, L2Rows,
 		func(q, data []float32, stride int, out []float32) { DotRange(q, data, stride, 0, out) },
-		func(q, data []float32, stride int, out []float32) { L2Range(q, data, stride, 0, out) }}
+		func(q, data []float32, stride int, out []float32) { L2Range(q, data, stride, 0, out) },
+		func(q []float32, data []uint8, base float32, stride int, rows []uint32, out []float32) {
+			m := ByteRows{data, base, stride}
+			m.DotRows(q, rows, out)
+		},
+		func(q []float32, data []uint8, base float32, stride int, rows []uint32, out []float32) {
+			m := ByteRows{data, base, stride}
+			m.L2Rows(q, rows, out)
+		}}
 	return append(supported(), checked)
 }
 
@@ -96,6 +105,42 @@ func TestAgainstFloat64(t *testing.T) {
 	}
 }
 
+// byteRows are rows of bytes, with garbage for padding, and the same rows in
+// float32, one after the other.
+func byteRows(r *rand.Rand, rows, n int, base float32) (m ByteRows, data []float32) {
+	m = ByteRows{Base: base, Stride: (n + ByteRowAlign - 1) / ByteRowAlign * ByteRowAlign}
+	m.Data = make([]uint8, rows*m.Stride)
+	for i := range m.Data {
+		m.Data[i] = uint8(r.Uint32())
+	}
+	for i := range rows {
+		for _, x := range m.Data[i*m.Stride:][:n] {
+			data = append(data, base+float32(x))
+		}
+	}
+	return m, data
+}
+
+// Rows of bytes give what the same rows give in float32, to the last bit.
+func TestByteRows(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 2))
+	list := []uint32{4, 0, 3, 3, 1, 2, 4}
+	for n := 1; n <= 600; n++ {
+		q := random(r, n+8)[n%8:][:n]
+		m, data := byteRows(r, 5, n, []float32{0, -128, -17, 1 << 22, -1 << 22}[n%5])
+		for _, f := range forms() {
+			dot, l2, wantDot, wantL2 := make([]float32, 7), make([]float32, 7), make([]float32, 7), make([]float32, 7)
+			f.dotByteRows(q, m.Data, m.Base, m.Stride, list, dot)
+			f.l2ByteRows(q, m.Data, m.Base, m.Stride, list, l2)
+			f.dotRows(q, data, n, list, wantDot)
+			f.l2Rows(q, data, n, list, wantL2)
+			if !slices.Equal(dot, wantDot) || !slices.Equal(l2, wantL2) {
+				t.Fatalf("%s n %d base %v: dot %v, in float32 %v; l2 %v, in float32 %v", f.name, n, m.Base, dot, wantDot, l2, wantL2)
+			}
+		}
+	}
+}
+
 func TestNotANumber(t *testing.T) {
 	inf := float32(math.Inf(1))
 	nan := float32(math.NaN())
@@ -125,6 +170,7 @@ func TestNotANumber(t *testing.T) {
 
 func TestOutside(t *testing.T) {
 	q, data, out := make([]float32, 4), make([]float32, 40), make([]float32, 4)
+	m, cut, narrow := ByteRows{make([]uint8, 128), 0, 64}, ByteRows{make([]uint8, 127), 0, 64}, ByteRows{make([]uint8, 128), 0, 4}
 	for name, call := range map[string]func(){
 		"lengths":         func() { Dot(q, data) },
 		"lengths l2":      func() { L2Squared(q, data[:3]) },
@@ -139,6 +185,13 @@ func TestOutside(t *testing.T) {
 		"range negative":  func() { DotRange(q, data, 4, -1, out) },
 		"range overflow":  func() { DotRange(q, data, 4, math.MaxInt, out) },
 		"no data":         func() { DotRows(q, nil, 4, []uint32{0}, out) },
+		"byte row":        func() { m.L2Rows(q, []uint32{0, 2, 1}, out) },
+		"byte row far":    func() { m.DotRows(q, []uint32{math.MaxUint32}, out) },
+		"byte row cut":    func() { cut.DotRows(q, []uint32{1}, out) },
+		"byte stride":     func() { narrow.L2Rows(q, []uint32{0}, out) },
+		"byte no stride":  func() { new(ByteRows).L2Rows(q, []uint32{0}, out) },
+		"byte numbers":    func() { m.DotRows(make([]float32, 65), []uint32{0}, out) },
+		"byte out":        func() { m.DotRows(q, make([]uint32, 5), out) },
 	} {
 		func() {
 			defer func() {
@@ -149,6 +202,9 @@ func TestOutside(t *testing.T) {
 			call()
 		}()
 	}
+	m.L2Rows(q, []uint32{1, 0}, out)
+	m.L2Rows(q, nil, out)
+	m.L2Rows(nil, []uint32{9}, out)
 	DotRange(q, data, 4, 6, out)                // the last row that fits
 	DotRows(q, data[:39], 12, []uint32{2}, out) // the last row may be cut after len(q)
 	DotRows(q, data, 4, nil, out)
@@ -172,6 +228,22 @@ func TestLongRange(t *testing.T) {
 				t.Fatalf("row %d: %v, want %v", i+1, got, want)
 			}
 		}
+	}
+}
+
+func TestLongByteRows(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 5))
+	const dim = 300
+	m, data := byteRows(r, 40, dim, -3)
+	rows := make([]uint32, 2*preemptAfter/m.Stride+7)
+	for i := range rows {
+		rows[i] = uint32(r.IntN(40))
+	}
+	q, out, want := random(r, dim), make([]float32, len(rows)), make([]float32, len(rows))
+	m.DotRows(q, rows, out)
+	DotRows(q, data, dim, rows, want)
+	if !slices.Equal(out, want) {
+		t.Fatal("the pieces of a long list differ")
 	}
 }
 

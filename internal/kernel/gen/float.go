@@ -39,17 +39,33 @@ type width interface {
 	tail(rest reg.GPVirtual)
 	// load loads them: it does not touch memory behind the last.
 	load(src operand.Mem, dst reg.VecVirtual)
+	// cut clears what a tail does not have.
+	cut(v reg.VecVirtual)
 	// fold adds the lanes of acc up to 128 bits of them.
 	fold(acc reg.VecVirtual) (low reg.Register)
 }
 
-// floats writes the kernels over float32 vectors.
+// A source is how the numbers of a row lie in memory.
+type source struct {
+	name  string
+	param string // of the matrix, and the parameters that come with it
+	log   uint64 // of the bytes that a number takes
+}
+
+var (
+	ofFloats = source{"Rows", "data []float32", 2}
+	// Whole registers of bytes are read: rows are padded.
+	ofBytes = source{"ByteRows", "data []uint8, base float32", 0}
+)
+
+// floats writes the kernels over float32 vectors, and over their copies in bytes.
 func floats() {
 	widths := []width{&fma512{}, &fma256{window: tailMask()}}
 	for _, m := range metrics {
 		for _, w := range widths {
 			pair(m, w)
-			gather(m, w)
+			gather(m, w, ofFloats)
+			gather(m, w, ofBytes)
 			sequence(m, w)
 		}
 	}
@@ -72,6 +88,8 @@ func (n *fma256) tail(rest reg.GPVirtual) {
 	LEAQ(n.window, table)
 	VMOVUPS(operand.Mem{Base: table, Index: rest, Scale: 4, Disp: 4 * n.floats()}, n.mask)
 }
+
+func (n *fma256) cut(v reg.VecVirtual) { VANDPS(n.mask, v, v) }
 
 func (n *fma256) load(src operand.Mem, dst reg.VecVirtual) { VMASKMOVPS(src, n.mask, dst) }
 
@@ -99,6 +117,8 @@ func (w *fma512) tail(rest reg.GPVirtual) {
 	BZHIL(rest.As32(), bits, bits)
 	KMOVW(bits, w.mask)
 }
+
+func (w *fma512) cut(v reg.VecVirtual) { VMOVAPS_Z(v, w.mask, v) }
 
 func (w *fma512) load(src operand.Mem, dst reg.VecVirtual) { VMOVUPS_Z(src, w.mask, dst) }
 
@@ -140,18 +160,25 @@ func pair(m metric, w width) {
 	RET()
 }
 
-func gather(m metric, w width) {
-	TEXT(m.name+"Rows"+w.name(), 4, "func(q, data []float32, stride int, rows []uint32, out []float32)")
-	Doc(m.name + "Rows" + w.name() + " is the kernel for one query and rows by number.")
+func gather(m metric, w width, from source) {
+	TEXT(m.name+from.name+w.name(), 4, "func(q []float32, "+from.param+", stride int, rows []uint32, out []float32)")
+	Doc(m.name + from.name + w.name() + " is the kernel for one query and rows by number.")
 	Pragma("noescape")
 	v := newVector(m, w, "row")
+	v.from = from
 	q, data, stride, rows, out := GP64(), GP64(), GP64(), GP64(), GP64()
 	last, i := GP64(), GP64()
 	Load(Param("q").Base(), q)
 	Load(Param("data").Base(), data)
 	Load(Param("q").Len(), v.n)
 	Load(Param("stride"), stride)
-	SHLQ(operand.Imm(2), stride)
+	if from.log > 0 {
+		SHLQ(operand.Imm(from.log), stride)
+	} else {
+		base, _ := Param("base").Resolve()
+		v.base = v.register()
+		VBROADCASTSS(base.Addr, v.base)
+	}
 	Load(Param("rows").Base(), rows)
 	Load(Param("rows").Len(), last)
 	Load(Param("out").Base(), out)
@@ -211,13 +238,15 @@ type vector struct {
 	metric
 	width
 	label  string
-	n      reg.GPVirtual // numbers in a row
-	blocks reg.GPVirtual // numbers in whole blocks of unroll registers
-	whole  reg.GPVirtual // numbers in whole registers
+	from   source
+	base   reg.VecVirtual // what is added to every byte
+	n      reg.GPVirtual  // numbers in a row
+	blocks reg.GPVirtual  // numbers in whole blocks of unroll registers
+	whole  reg.GPVirtual  // numbers in whole registers
 }
 
 func newVector(m metric, w width, label string) *vector {
-	return &vector{metric: m, width: w, label: label, n: GP64(), blocks: GP64(), whole: GP64()}
+	return &vector{metric: m, width: w, label: label, from: ofFloats, n: GP64(), blocks: GP64(), whole: GP64()}
 }
 
 // limits works out what is the same for every row.
@@ -240,8 +269,19 @@ func (v *vector) sum(q, row reg.GPVirtual, next reg.Register) reg.Register {
 		acc[j] = v.register()
 		clearVector(acc[j])
 	}
+	size := 1 << v.from.log
 	at := func(base reg.Register, i reg.Register, disp int) operand.Mem {
-		return operand.Mem{Base: base, Index: i, Scale: 4, Disp: disp}
+		return operand.Mem{Base: base, Index: i, Scale: 4, Disp: 4 * disp}
+	}
+	// of is a part of the row, as it is used.
+	of := func(base reg.Register, i reg.Register, disp int) operand.Mem {
+		return operand.Mem{Base: base, Index: i, Scale: uint8(size), Disp: size * disp}
+	}
+	part := func(src operand.Mem) operand.Op {
+		if size == 4 {
+			return src
+		}
+		return v.widen(src)
 	}
 	i := GP64()
 	XORQ(i, i)
@@ -249,14 +289,14 @@ func (v *vector) sum(q, row reg.GPVirtual, next reg.Register) reg.Register {
 	JGE(operand.LabelRef(v.label + "_blocks_done"))
 	Label(v.label + "_blocks")
 	if next != nil {
-		for line := 0; line < 4*v.floats()*unroll; line += 64 {
-			PREFETCHT0(at(next, i, line))
+		for line := 0; line < v.floats()*unroll; line += 64 / size {
+			PREFETCHT0(of(next, i, line))
 		}
 	}
 	for j := range acc {
 		x := v.register()
-		VMOVUPS(at(q, i, 4*v.floats()*j), x)
-		v.step(at(row, i, 4*v.floats()*j), x, acc[j])
+		VMOVUPS(at(q, i, v.floats()*j), x)
+		v.step(part(of(row, i, v.floats()*j)), x, acc[j])
 	}
 	ADDQ(operand.Imm(uint64(v.floats()*unroll)), i)
 	CMPQ(i, v.blocks)
@@ -268,7 +308,7 @@ func (v *vector) sum(q, row reg.GPVirtual, next reg.Register) reg.Register {
 	Label(v.label + "_lanes")
 	x := v.register()
 	VMOVUPS(at(q, i, 0), x)
-	v.step(at(row, i, 0), x, acc[0])
+	v.step(part(of(row, i, 0)), x, acc[0])
 	ADDQ(operand.Imm(uint64(v.floats())), i)
 	CMPQ(i, v.whole)
 	JLT(operand.LabelRef(v.label + "_lanes"))
@@ -278,7 +318,12 @@ func (v *vector) sum(q, row reg.GPVirtual, next reg.Register) reg.Register {
 	JGE(operand.LabelRef(v.label + "_tail_done"))
 	qt, rt := v.register(), v.register()
 	v.load(at(q, i, 0), qt)
-	v.load(at(row, i, 0), rt)
+	if size == 4 {
+		v.load(of(row, i, 0), rt)
+	} else {
+		rt = v.widen(of(row, i, 0))
+		v.cut(rt)
+	}
 	v.step(rt, qt, acc[1])
 	Label(v.label + "_tail_done")
 
@@ -291,6 +336,15 @@ func (v *vector) sum(q, row reg.GPVirtual, next reg.Register) reg.Register {
 	VMOVSHDUP(low, high)
 	VADDSS(high, low, low)
 	return low
+}
+
+// widen makes numbers of the bytes at src.
+func (v *vector) widen(src operand.Mem) reg.VecVirtual {
+	x := v.register()
+	VPMOVZXBD(src, x)
+	VCVTDQ2PS(x, x)
+	VADDPS(v.base, x, x)
+	return x
 }
 
 func clearVector(v reg.VecVirtual) {

@@ -10,15 +10,16 @@ package main
 // A metric adds the products or squared differences of one register of the
 // query and one of the row to a sum. temp may be overwritten.
 type metric struct {
-	name string
-	step func(p *program, sum, query, row, temp int)
+	name  string
+	step  func(p *program, sum, query, row, temp int)
+	bytes bool // of the rows, padded, to each of which V31 is added
 }
 
 var metrics = []metric{
-	{"dot", func(p *program, sum, query, row, temp int) {
+	{name: "dot", step: func(p *program, sum, query, row, temp int) {
 		p.v("fmla v%d.4s, v%d.4s, v%d.4s", sum, query, row)
 	}},
-	{"l2", func(p *program, sum, query, row, temp int) {
+	{name: "l2", step: func(p *program, sum, query, row, temp int) {
 		p.v("fsub v%d.4s, v%d.4s, v%d.4s", temp, query, row)
 		p.v("fmla v%d.4s, v%d.4s, v%d.4s", sum, temp, temp)
 	}},
@@ -47,6 +48,15 @@ func floats(p *program) {
 		p.load("q_base R0, q_len R2, _, data_base R1, _, _, stride R3, rows_base R4, rows_len R5, _, out_base R6")
 		p.op("LSL $2, R3")
 		m.gather(p)
+
+		p.function(m.name+"ByteRowsNEON", "(q []float32, data []uint8, base float32, stride int, rows []uint32, out []float32)", 112,
+			"is the kernel for one query and at least one row of bytes by number.")
+		p.load("q_base R0, q_len R2, _, data_base R1, _, _, _, stride R3, rows_base R4, rows_len R5, _, out_base R6")
+		p.op("FMOVS base+48(FP), F31")
+		p.v("dup v31.4s, v31.s[0]")
+		inBytes := m
+		inBytes.bytes = true
+		inBytes.gather(p)
 
 		p.function(m.name+"RangeNEON", "(q []float32, data []float32, stride int, out []float32)", 80,
 			"is the kernel for one query and at least one of the rows in sequence.")
@@ -143,12 +153,18 @@ func (m metric) rows(p *program, count int, prefetch bool) {
 	for r := range count {
 		if prefetch {
 			p.op("PRFM (R%d), PLDL1KEEP", firstNext+r)
-			p.op("ADD $64, R%d", firstNext+r)
+			p.op("ADD $%d, R%d", m.block(), firstNext+r)
 		}
-		t := 20 + 4*(r%3)
-		p.op("FLDPQ (R%d), (F%d, F%d)", firstRow+r, t, t+1)
-		p.op("FLDPQ 32(R%d), (F%d, F%d)", firstRow+r, t+2, t+3)
-		p.op("ADD $64, R%d", firstRow+r)
+		t := 20 + 4*(r%2)
+		if m.bytes {
+			p.op("FMOVQ.P 16(R%d), F28", firstRow+r)
+			m.widen(p, t)
+		} else {
+			t = 20 + 4*(r%3)
+			p.op("FLDPQ (R%d), (F%d, F%d)", firstRow+r, t, t+1)
+			p.op("FLDPQ 32(R%d), (F%d, F%d)", firstRow+r, t+2, t+3)
+			p.op("ADD $64, R%d", firstRow+r)
+		}
 		for j := range 4 {
 			m.step(p, 4*r+j, querySum+j, t+j, t+j)
 		}
@@ -194,11 +210,50 @@ func fold(p *program, add string, count int) {
 	pair(0, 0, 8)
 }
 
+// block is the bytes of 16 numbers of a row.
+func (m metric) block() int {
+	if m.bytes {
+		return 16
+	}
+	return 64
+}
+
+// widen makes numbers in four registers from t on of the bytes in V28.
+func (m metric) widen(p *program, t int) {
+	p.v("ushll v29.8h, v28.8b, 0")
+	p.v("ushll2 v30.8h, v28.16b, 0")
+	for half := range 2 {
+		p.v("ushll v%d.4s, v%d.4h, 0", t+2*half, 29+half)
+		p.v("ushll2 v%d.4s, v%d.8h, 0", t+2*half+1, 29+half)
+	}
+	for i := range 4 {
+		m.number(p, t+i)
+	}
+}
+
+// number makes numbers of the integers in a register.
+func (m metric) number(p *program, t int) {
+	p.v("scvtf v%d.4s, v%d.4s", t, t)
+	p.v("fadd v%d.4s, v%d.4s, v31.4s", t, t)
+}
+
 // tail adds one load of each row to its sum.
 func (m metric) tail(p *program, count int, load string, size, sum int) {
 	p.op("%s.P %d(R15), F16", load, size)
 	for r := range count {
-		p.op("%s.P %d(R%d), F%d", load, size, firstRow+r, 20+r)
+		if m.bytes {
+			p.op("%s.P %d(R%d), R21", map[int]string{16: "MOVWU", 8: "MOVHU", 4: "MOVBU"}[size], size/4, firstRow+r)
+			p.op("FMOVS R21, F%d", 20+r)
+			p.v("ushll v%d.8h, v%d.8b, 0", 20+r, 20+r)
+			p.v("ushll v%d.4s, v%d.4h, 0", 20+r, 20+r)
+			m.number(p, 20+r)
+			if size < 16 {
+				p.note("which clears the other lanes")
+				p.op("%s F%d, F%d", load, 20+r, 20+r)
+			}
+		} else {
+			p.op("%s.P %d(R%d), F%d", load, size, firstRow+r, 20+r)
+		}
 		m.step(p, 4*r+sum, 16, 20+r, 24+r)
 	}
 }
