@@ -112,7 +112,7 @@ func (s *Scratch) exactRange(first, end int) {
 	for row := first; row < end; row++ {
 		s.rows = append(s.rows, uint32(row))
 	}
-	if s.vectors.Touch != nil || s.names != nil {
+	if s.vectors.Touch != nil || s.names != nil || s.vectors.Bytes.Data != nil {
 		s.exactRows()
 		return
 	}

@@ -17,6 +17,10 @@ type Vectors struct {
 	Dim      int
 	Stride   int       // at least Dim
 	InvNorms []float32 // kernel.InvNorm of every row; cosine only
+	// Bytes, when it has data, are the same rows to searches, which read a
+	// quarter of the memory then: they look at Data where a graph has no codes
+	// only.
+	Bytes kernel.ByteRows
 
 	// Touch, when set, is called with rows before a search reads them: who
 	// holds the vectors may read, verify or decrypt them only then. Its error

@@ -21,16 +21,23 @@ func (s *scorer) aim(v *Vectors, q []float32) {
 // score sets out[i] to the distance of rows[i].
 func (s *scorer) score(rows []uint32, out []float32) {
 	out = out[:len(rows)]
+	inBytes := s.v.Bytes.Data != nil
 	switch {
+	case s.v.Metric == kernel.L2 && inBytes:
+		s.v.Bytes.L2Rows(s.q, rows, out)
 	case s.v.Metric == kernel.L2:
 		kernel.L2Rows(s.q, s.v.Data, s.v.Stride, rows, out)
-	case s.v.Metric == kernel.Cosine:
+	case inBytes:
+		s.v.Bytes.DotRows(s.q, rows, out)
+	default:
 		kernel.DotRows(s.q, s.v.Data, s.v.Stride, rows, out)
+	}
+	switch s.v.Metric {
+	case kernel.Cosine:
 		for i, r := range rows {
 			out[i] = 1 - out[i]*s.inv*s.v.InvNorms[r]
 		}
-	default:
-		kernel.DotRows(s.q, s.v.Data, s.v.Stride, rows, out)
+	case kernel.IP:
 		for i := range out {
 			out[i] = 1 - out[i]
 		}

@@ -19,7 +19,7 @@ type Subset struct {
 	// they are too many for copies.
 	rows    []uint32
 	graph   *Graph  // the codes of rows, and no links
-	vectors Vectors // of rows; no Data: they are read where they are
+	vectors Vectors // of rows; none: they are read where they are
 }
 
 const (
@@ -45,10 +45,14 @@ func (g *Graph) Subset(v Vectors, allowed []uint64, vectors bool, most int) (*Su
 	}
 	allowed = slices.Clone(trim(allowed, g.rows))
 	u := &Subset{allowed: allowed, matches: count(allowed, g.rows)}
-	vectors = vectors && v.Touch == nil && u.matches*v.Dim*4 <= packedVectors
+	row := v.Dim * 4
+	if v.Bytes.Data != nil {
+		row = v.Bytes.Stride
+	}
+	vectors = vectors && v.Touch == nil && u.matches*row <= packedVectors
 	copied := 0
 	if vectors {
-		copied += u.matches * v.Dim * 4
+		copied += u.matches * row
 		if v.Metric == kernel.Cosine {
 			copied += u.matches * 4
 		}
@@ -85,9 +89,18 @@ func (g *Graph) only(rows []uint32) *Graph {
 
 // only is the vectors of rows.
 func (v *Vectors) only(rows []uint32) Vectors {
-	u := Vectors{Metric: v.Metric, Rows: len(rows), Dim: v.Dim, Stride: v.Dim, Data: make([]float32, 0, len(rows)*v.Dim)}
+	u := Vectors{Metric: v.Metric, Rows: len(rows), Dim: v.Dim, Stride: v.Dim}
+	if b := &v.Bytes; b.Data != nil {
+		u.Bytes = kernel.ByteRows{Base: b.Base, Stride: b.Stride, Data: make([]uint8, 0, len(rows)*b.Stride)}
+	} else {
+		u.Data = make([]float32, 0, len(rows)*v.Dim)
+	}
 	for _, r := range rows {
-		u.Data = append(u.Data, v.row(r)...)
+		if b := &v.Bytes; b.Data != nil {
+			u.Bytes.Data = append(u.Bytes.Data, b.Data[int(r)*b.Stride:][:b.Stride]...)
+		} else {
+			u.Data = append(u.Data, v.row(r)...)
+		}
 		if v.Metric == kernel.Cosine {
 			u.InvNorms = append(u.InvNorms, v.InvNorms[r])
 		}
@@ -100,7 +113,7 @@ func (u *Subset) Len() int { return u.matches }
 
 // Bytes is the memory that it takes.
 func (u *Subset) Bytes() int {
-	n := 8*len(u.allowed) + 4*len(u.rows) + 4*len(u.vectors.Data) + 4*len(u.vectors.InvNorms)
+	n := 8*len(u.allowed) + 4*len(u.rows) + 4*len(u.vectors.Data) + len(u.vectors.Bytes.Data) + 4*len(u.vectors.InvNorms)
 	if u.graph != nil && u.graph.copies != nil {
 		n += u.graph.copies.Bytes()
 	}
@@ -132,7 +145,7 @@ func (s *Scratch) inPacked(q *Query, k int) {
 			s.hops[i].Forget() // the copies may be given up while s is kept
 		}
 	}()
-	if u.vectors.Data != nil {
+	if u.vectors.Rows > 0 {
 		s.vectors = u.vectors
 	} else {
 		s.names = u.rows

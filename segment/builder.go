@@ -41,6 +41,7 @@ type builder struct {
 	keep               int         // how many bytes of them are not too many
 	spilled            bool
 	invNorms           []float32 // cosine only
+	fit                hnsw.ByteFit
 
 	norms, orders   spool
 	ids             columnWriter
@@ -138,6 +139,7 @@ func (b *builder) add(row Row, metadata []byte) error {
 }
 
 func (b *builder) addVector(v []float32) error {
+	b.fit.Add(v)
 	b.buf = appendFloats(b.buf[:0], v)
 	b.buf = append(b.buf, make([]byte, b.stride*4-len(b.buf))...)
 	if _, err := b.out.Write(b.buf); err != nil {
@@ -235,8 +237,8 @@ func (b *builder) finishGraph(ctx context.Context, build graphBuilder) error {
 	var err error
 	if b.spilled {
 		g, err = b.buildMapped(ctx, v, build)
-	} else {
-		g, err = build(ctx, v, b.spec.Graph)
+	} else if g, err = build(ctx, v, b.spec.Graph); err == nil {
+		err = b.finishBytes(ctx, v, g)
 	}
 	if err := b.close(); err != nil {
 		return err
@@ -249,6 +251,30 @@ func (b *builder) finishGraph(ctx context.Context, build graphBuilder) error {
 		return fmt.Errorf("graph: %w", err)
 	}
 	return b.section(sectionGraph, blockGraph, encoded)
+}
+
+// finishBytes writes the vectors once more, in bytes, if nothing is lost by that
+// and searches are going to look at vectors last.
+func (b *builder) finishBytes(ctx context.Context, v hnsw.Vectors, g *hnsw.Graph) error {
+	m, ok := b.fit.Rows(v.Dim)
+	if !ok || walksVectors(g) {
+		return nil
+	}
+	if err := b.out.Section(sectionBytes, blockRows); err != nil {
+		return err
+	}
+	var buf []byte
+	for row := range v.Rows {
+		if row%checkEvery == 0 && ctx.Err() != nil {
+			return ctx.Err()
+		}
+		buf = hnsw.AppendRow(buf[:0], &m, v.Data[row*v.Stride:][:v.Dim])
+		if _, err := b.out.Write(buf); err != nil {
+			return err
+		}
+	}
+	_, err := b.out.Write(appendFloats(nil, []float32{m.Base}))
+	return err
 }
 
 var errCut = errors.New("the file was truncated while it was being written")
@@ -270,7 +296,11 @@ func (b *builder) buildMapped(ctx context.Context, v hnsw.Vectors, build graphBu
 			cancel(errCut)
 		}
 	}
-	p.Guard(func() { g, err = build(ctx, v, p) })
+	p.Guard(func() {
+		if g, err = build(ctx, v, p); err == nil {
+			err = b.finishBytes(ctx, v, g)
+		}
+	})
 	// A build that the fault ended returned nothing; ctx may have ended before.
 	if context.Cause(ctx) == errCut || g == nil && err == nil {
 		err = errCut

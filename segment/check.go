@@ -21,7 +21,7 @@ var sectionTitles = map[uint16]string{
 	sectionMetadataEnds: "metadata ends", sectionMetadata: "metadata",
 	sectionDocumentEnds: "document ends", sectionDocumentBlocks: "document blocks", sectionDocuments: "documents",
 	sectionURIEnds: "uri ends", sectionURIBlocks: "uri blocks", sectionURIs: "uris",
-	sectionFilter: "filter index", sectionGraph: "graph", sectionProperties: "properties",
+	sectionFilter: "filter index", sectionGraph: "graph", sectionProperties: "properties", sectionBytes: "vectors in bytes",
 }
 
 // SectionName is what a section of that kind holds, in words.
@@ -106,7 +106,7 @@ func (c *checker) block(d disk.Damage) {
 
 // remakable sections can be made again from the others.
 func remakable(kind uint16) bool {
-	return kind == sectionGraph || kind == sectionFilter || kind == sectionIDTable || kind == sectionNorms
+	return kind == sectionGraph || kind == sectionFilter || kind == sectionIDTable || kind == sectionNorms || kind == sectionBytes
 }
 
 // about tells of a finding of decoding, unless a damaged block explains it.
@@ -193,8 +193,8 @@ func (c *checker) vector(row uint32) error {
 			return c.about(sectionVectors, damaged(r.vectors, (int(row)*r.stride+i)*4, "row %d has the component %v", row, x))
 		}
 	}
-	if r.metric != kernel.Cosine {
-		return nil
+	if err := c.inBytes(row, v); err != nil || r.metric != kernel.Cosine {
+		return err
 	}
 	b, err := r.norms.Bytes(int(row)*4, 4)
 	if err == nil {
@@ -205,6 +205,26 @@ func (c *checker) vector(row uint32) error {
 		}
 	}
 	return c.about(sectionNorms, err)
+}
+
+// inBytes compares the vector of a row with its bytes.
+func (c *checker) inBytes(row uint32, v []float32) error {
+	r := c.r
+	if r.bytes == nil {
+		if row > 0 {
+			return nil
+		}
+		return c.about(sectionBytes, r.badBytes.get()) // of their base
+	}
+	stride := hnsw.ByteStride(r.dim)
+	at := int(row) * stride
+	b, err := r.bytes.Bytes(at, stride)
+	for i := 0; i < len(v) && err == nil; i++ {
+		if got := r.base + float32(b[i]); math.Float32bits(got) != math.Float32bits(v[i]) {
+			err = damaged(r.bytes, at+i, "row %d has the component %v, not %v", row, got, v[i])
+		}
+	}
+	return c.about(sectionBytes, err)
 }
 
 // table looks up each id in the table of the file, and counts its slots.

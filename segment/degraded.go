@@ -12,8 +12,8 @@ import (
 	"github.com/chromad/chromad/internal/disk"
 )
 
-// Graph, filter index and id table say nothing that vectors, metadata,
-// documents and ids do not say. When one of them is damaged, what it stands
+// Graph, vectors in bytes, filter index and id table say nothing that vectors,
+// metadata, documents and ids do not say. When one of them is damaged, what it stands
 // for is looked at itself: slower, and never wrong. Only who meets the damage
 // knows of it, so Degraded tells what has been met so far.
 
@@ -29,12 +29,12 @@ func (d *damageMet) get() error {
 	return nil
 }
 
-// Degraded is what is wrong with graph, filter index and id table, as far as
+// Degraded is what is wrong with graph, vectors in bytes, filter index and id table, as far as
 // somebody has met it: searches and lookups go without. A Merge of the segment
 // alone makes all of them anew.
 func (r *Reader) Degraded() error {
 	_, _, graph := r.graph.peek()
-	return errors.Join(graph, r.badFilter.get(), r.badTable.get())
+	return errors.Join(graph, r.badFilter.get(), r.badTable.get(), r.badBytes.get())
 }
 
 // scan is Filter without the index: every row is asked.

@@ -53,7 +53,7 @@ var sectionNames = map[uint16]string{
 	sectionMetadataEnds: "metadata ends", sectionMetadata: "metadata",
 	sectionDocumentEnds: "document ends", sectionDocumentBlocks: "document blocks", sectionDocuments: "documents",
 	sectionURIEnds: "URI ends", sectionURIBlocks: "URI blocks", sectionURIs: "URIs",
-	sectionFilter: "filter", sectionGraph: "graph", sectionProperties: "properties",
+	sectionFilter: "filter", sectionGraph: "graph", sectionProperties: "properties", sectionBytes: "vectors in bytes",
 }
 
 // annotated draws the sections of a plain file.

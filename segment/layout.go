@@ -33,6 +33,7 @@ const (
 	sectionFilter         uint16 = 15
 	sectionGraph          uint16 = 16
 	sectionProperties     uint16 = 17
+	sectionBytes          uint16 = 18 // before the graph
 )
 
 // Block sizes trade the table, which is read when the file is opened (8 bytes
@@ -40,7 +41,7 @@ const (
 // verify and decrypt. Arrays that are probed at random have small blocks.
 const (
 	blockGraph = 64 << 10 // read whole
-	blockRows  = 8 << 10  // vectors: a search touches a thousand or two, far apart
+	blockRows  = 8 << 10  // vectors, in bytes too: a search touches a thousand or two, far apart
 	blockText  = 16 << 10 // ids, metadata, documents, filter index
 	blockProbe = 4 << 10  // orders, ends, id table, norms
 )
@@ -49,7 +50,7 @@ const (
 // short: the large ones of which a query needs a part. Of them nothing may be
 // kept beyond a guard. Graph, filter index, id table, norms and ends are kept
 // while the file is open; decoded graphs and bitmaps alias them.
-var evictable = []uint16{sectionVectors, sectionIDs, sectionMetadata, sectionDocuments, sectionURIs}
+var evictable = []uint16{sectionVectors, sectionBytes, sectionIDs, sectionMetadata, sectionDocuments, sectionURIs}
 
 const (
 	maxRows         = 1<<31 - 1 // a slot of the id table keeps a bit for the tag

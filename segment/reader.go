@@ -32,6 +32,8 @@ type Reader struct {
 
 	file      *disk.File
 	vectors   *disk.Section
+	bytes     *disk.Section // the same in bytes; nil: they do not fit, or are damaged
+	base      float32       // what a byte of 0 stands for
 	norms     *disk.Section // cosine only
 	orders    *disk.Section
 	ids       column
@@ -40,13 +42,14 @@ type Reader struct {
 	documents text
 	uris      text
 
-	touch  func(rows []uint32) error // vectors.Touch
-	copied lazy[hnsw.Vectors]        // where memory cannot be used as it is
-	index  lazy[*filter.Index]
-	graph  lazy[hot]
+	touch      func(rows []uint32) error // vectors.Touch
+	touchBytes func(rows []uint32) error
+	copied     lazy[hnsw.Vectors] // where memory cannot be used as it is
+	index      lazy[*filter.Index]
+	graph      lazy[hot]
 
-	badFilter, badTable damageMet
-	ownTable            lazy[[]uint32] // in the place of a damaged id table
+	badFilter, badTable, badBytes damageMet
+	ownTable                      lazy[[]uint32] // in the place of a damaged id table
 
 	scratch  sync.Pool // of *scratch
 	decoders sync.Pool // of *zstd.Decoder
@@ -142,7 +145,7 @@ func (r *Reader) sections() error {
 		*p.into = s
 	}
 	r.touch = func(rows []uint32) error { return r.vectors.Touch(rows, r.stride*4) }
-	return nil
+	return r.openBytes()
 }
 
 // Close waits for the calls that run and unmaps the file. Closing again does

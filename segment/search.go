@@ -2,11 +2,13 @@ package segment
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/RoaringBitmap/roaring/v2"
 
 	"github.com/chromad/chromad/hnsw"
+	"github.com/chromad/chromad/internal/disk"
 )
 
 const (
@@ -62,14 +64,28 @@ func (r *Reader) takeScratch() *scratch {
 // that they are not needed. Without Exact it may miss some. Distances are
 // kernel.Distance.
 func (r *Reader) Search(ctx context.Context, q Query, dst []hnsw.Neighbor) ([]hnsw.Neighbor, error) {
+	inBytes := r.bytes != nil && r.badBytes.get() == nil
+	found, err := r.guarded(ctx, &q, dst, inBytes)
+	if !inBytes || !errors.Is(err, disk.ErrCorrupt) {
+		return found, err
+	}
+	q.Late = nil // it may have been asked
+	damage := err
+	if found, err = r.guarded(ctx, &q, dst, false); err == nil {
+		r.badBytes.set(damage)
+	}
+	return found, err
+}
+
+func (r *Reader) guarded(ctx context.Context, q *Query, dst []hnsw.Neighbor, inBytes bool) ([]hnsw.Neighbor, error) {
 	err := r.guard(func() (err error) {
-		dst, err = r.search(ctx, &q, dst)
+		dst, err = r.search(ctx, q, dst, inBytes)
 		return err
 	})
 	return dst, err
 }
 
-func (r *Reader) search(ctx context.Context, q *Query, dst []hnsw.Neighbor) ([]hnsw.Neighbor, error) {
+func (r *Reader) search(ctx context.Context, q *Query, dst []hnsw.Neighbor, inBytes bool) ([]hnsw.Neighbor, error) {
 	if len(q.Vector) != r.dim {
 		return dst, fmt.Errorf("query has %d dimensions instead of %d", len(q.Vector), r.dim)
 	}
@@ -101,7 +117,7 @@ func (r *Reader) search(ctx context.Context, q *Query, dst []hnsw.Neighbor) ([]h
 	if err != nil {
 		return dst, err
 	}
-	v, err := r.matrix()
+	v, err := r.searched(g, inBytes)
 	if err != nil {
 		return dst, err
 	}

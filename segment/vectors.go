@@ -3,10 +3,12 @@ package segment
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"math"
 	"unsafe"
 
 	"github.com/chromad/chromad/hnsw"
+	"github.com/chromad/chromad/internal/disk"
 	"github.com/chromad/chromad/internal/kernel"
 )
 
@@ -75,13 +77,76 @@ func (r *Reader) matrix() (hnsw.Vectors, error) {
 	if !r.vectors.Whole() {
 		v.Touch = r.touch
 	}
+	return v, r.addNorms(&v)
+}
+
+// searched is matrix for a search of g, or of all rows when g is nil: in bytes
+// if they are there and may be used.
+func (r *Reader) searched(g *hnsw.Graph, inBytes bool) (hnsw.Vectors, error) {
+	if !inBytes || g != nil && walksVectors(g) {
+		return r.matrix()
+	}
+	v := hnsw.Vectors{Metric: r.metric, Rows: int(r.rows), Dim: r.dim}
+	b, err := r.bytes.Map()
+	if err != nil {
+		return v, err
+	}
+	stride := hnsw.ByteStride(r.dim)
+	v.Bytes = kernel.ByteRows{Data: b[:v.Rows*stride], Base: r.base, Stride: stride}
+	if !r.bytes.Whole() {
+		v.Touch = r.touchBytes
+	}
+	return v, r.addNorms(&v)
+}
+
+// walksVectors reports whether searches of g walk over vectors, not codes.
+func walksVectors(g *hnsw.Graph) bool {
+	_, code := g.Codes()
+	return code == 0
+}
+
+// baseSize is what follows the rows in bytes.
+const baseSize = 4
+
+// openBytes looks for the vectors in bytes.
+func (r *Reader) openBytes() error {
+	s, ok := r.file.Section(sectionBytes)
+	if !ok {
+		return nil
+	}
+	stride := hnsw.ByteStride(r.dim)
+	rows := int(r.rows) * stride
+	if s.Len() != rows+baseSize {
+		return damaged(s, 0, "section %d has %d bytes, not %d", s.Kind(), s.Len(), rows+baseSize)
+	}
+	b, err := s.Bytes(rows, baseSize)
+	if errors.Is(err, disk.ErrCorrupt) {
+		r.badBytes.set(r.named(err))
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	base := math.Float32frombits(binary.LittleEndian.Uint32(b))
+	if !hnsw.IsByteBase(base) {
+		r.badBytes.set(r.named(damaged(s, rows, "bytes from %v on", base)))
+		return nil
+	}
+	r.bytes, r.base = s, base
+	r.touchBytes = func(rows []uint32) error { return s.Touch(rows, stride) }
+	return nil
+}
+
+// addNorms adds what the cosine needs.
+func (r *Reader) addNorms(v *hnsw.Vectors) error {
 	if r.metric == kernel.Cosine {
-		if b, err = r.norms.Bytes(0, r.norms.Len()); err != nil {
-			return v, err
+		b, err := r.norms.Bytes(0, r.norms.Len())
+		if err != nil {
+			return err
 		}
 		v.InvNorms = floats(b)
 	}
-	return v, nil
+	return nil
 }
 
 // copyMatrix is the matrix where the machine cannot use the file's bytes.
@@ -92,11 +157,5 @@ func (r *Reader) copyMatrix() (hnsw.Vectors, error) {
 		return v, err
 	}
 	v.Data = floats(b)
-	if r.metric == kernel.Cosine {
-		if b, err = r.norms.Bytes(0, r.norms.Len()); err != nil {
-			return v, err
-		}
-		v.InvNorms = floats(b)
-	}
-	return v, nil
+	return v, r.addNorms(&v)
 }

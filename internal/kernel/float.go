@@ -1,7 +1,6 @@
 package kernel
 
 import (
-	"fmt"
 	"math"
 	"slices"
 )
@@ -111,13 +110,6 @@ func (m *ByteRows) over(f func(q []float32, data []uint8, base float32, stride i
 		rows, out = rows[piece:], out[piece:]
 	}
 	f(q, m.Data, m.Base, m.Stride, rows, out)
-}
-
-// inside panics when row does not lie inside m with its padding.
-func (m *ByteRows) inside(numbers int, row uint32) {
-	if m.Stride < numbers || m.Stride%ByteRowAlign != 0 || uint64(row) >= uint64(len(m.Data)/m.Stride) {
-		panic(fmt.Sprintf("kernel: row %d of %d numbers, stride %d, in a matrix of %d bytes", row, numbers, m.Stride, len(m.Data)))
-	}
 }
 
 // InvNorm is 1/|v|, and 0 for a zero vector, whose cosine distance to

@@ -36,6 +36,7 @@ func vectorsOf(s *serve.Set) hnsw.Vectors {
 			v.InvNorms[row] = kernel.InvNorm(x)
 		}
 	}
+	v.Bytes = hnsw.InBytes(v) // as a segment has them
 	return v
 }
 
@@ -84,5 +85,5 @@ func (g *graph) Filter(column string, below int) error {
 }
 
 func (g *graph) Memory() (serve.Memory, error) {
-	return serve.Memory{Bytes: g.bytes + int64(len(g.set.Flat))*4, Hot: g.bytes, Shares: true}, nil
+	return serve.Memory{Bytes: g.bytes + int64(len(g.set.Flat))*4 + int64(len(g.vectors.Bytes.Data)), Hot: g.bytes, Shares: true}, nil
 }
