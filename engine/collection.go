@@ -209,7 +209,9 @@ func (c *Collection) hold(v *view) error {
 // and takes the snapshot; from then on writers publish one with each state,
 // until a state goes by that nobody has read.
 func (c *Collection) observe() (*state, error) {
-	c.observed.Store(true)
+	if !c.observed.Load() { // storing costs more, and most of the time it is set
+		c.observed.Store(true)
+	}
 	if s := c.state.Load(); s.mem != nil {
 		return s, nil
 	}

@@ -42,6 +42,7 @@ type lane struct {
 	known  bool
 	reader *segment.Reader // nil: rows in memory
 	rows   []*memRow
+	named  bool // hits are the answer, and worker.ids are theirs
 	trace  segment.Trace
 	bound  func() (float32, bool) // worker.wait for this lane, made once
 }
@@ -101,7 +102,7 @@ func (w *worker) reset(s *search) {
 			l.bound = func() (float32, bool) { return w.wait(i) }
 			w.lanes[i] = l
 		}
-		l.hits, l.next, l.known, l.reader, l.rows = l.hits[:0], 0, false, nil, nil
+		l.hits, l.next, l.known, l.reader, l.rows, l.named = l.hits[:0], 0, false, nil, nil, false
 		if i >= w.at {
 			l.reader = s.targets[i-w.at].reader
 		} else {
@@ -218,6 +219,21 @@ func (l *lane) orderOf() (order uint64, err error) {
 	return l.order, nil
 }
 
+// loadIDs reads the ids of what lane number i has in the answer.
+func (w *worker) loadIDs(i int) error {
+	w.rows = w.rows[:0]
+	for _, c := range w.best {
+		if c.lane == i {
+			w.rows = append(w.rows, c.hit.Row)
+		}
+	}
+	w.ids = slices.Grow(w.ids[:0], len(w.rows))[:len(w.rows)]
+	if len(w.rows) == 0 {
+		return nil
+	}
+	return w.lanes[i].reader.IDs(w.rows, w.ids)
+}
+
 // load reads the records that lane number i has in the answer.
 func (s *search) load(w *worker, i int, out []Match) error {
 	l := w.lanes[i]
@@ -233,18 +249,10 @@ func (s *search) load(w *worker, i int, out []Match) error {
 		}
 		return nil
 	}
-	w.rows = w.rows[:0]
-	for _, c := range w.best {
-		if c.lane == i {
-			w.rows = append(w.rows, c.hit.Row)
+	if !l.named {
+		if err := w.loadIDs(i); err != nil {
+			return err
 		}
-	}
-	if len(w.rows) == 0 {
-		return nil
-	}
-	w.ids = slices.Grow(w.ids[:0], len(w.rows))[:len(w.rows)]
-	if err := l.reader.IDs(w.rows, w.ids); err != nil {
-		return err
 	}
 	at := 0
 	for n, c := range w.best {

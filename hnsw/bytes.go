@@ -2,6 +2,7 @@ package hnsw
 
 import (
 	"math"
+	"slices"
 
 	"github.com/chromad/chromad/internal/kernel"
 )
@@ -11,7 +12,7 @@ import (
 // of 256. So are those of images, of many descriptors, and of embeddings whose
 // models give them in int8. The zero value has seen none.
 type ByteFit struct {
-	least, most float32
+	least, most int32
 	seen, not   bool
 }
 
@@ -24,32 +25,30 @@ const (
 	byteDimensions = 32
 )
 
-// Add looks at a vector. Behind the first number that does not fit it costs
+// Add looks at a vector. Behind the first vector that does not fit it costs
 // nothing.
 func (f *ByteFit) Add(v []float32) {
 	if f.not || len(v) == 0 {
 		return
 	}
 	if !f.seen {
-		f.least, f.most, f.seen = v[0], v[0], true
+		f.least, f.most, f.seen = math.MaxInt32, math.MinInt32, true
 	}
-	least, most := f.least, f.most
+	least, most, differ := f.least, f.most, uint32(0)
 	for _, x := range v {
-		// The last is the zero that has a sign.
-		if !IsByteBase(x) || x == 0 && math.Signbit(float64(x)) {
-			f.not = true
-			return
-		}
-		least, most = min(least, x), max(most, x)
+		n := int32(x)
+		differ |= math.Float32bits(float32(n)) ^ math.Float32bits(x) // the zero that has a sign is no integer either
+		least, most = min(least, n), max(most, n)
 	}
-	f.least, f.most, f.not = least, most, most-least > math.MaxUint8
+	f.least, f.most = least, most
+	f.not = differ != 0 || least < -byteBaseMost || most > byteBaseMost || most-least > math.MaxUint8
 }
 
 // Rows is a matrix for the vectors that were added, so many numbers each,
 // without its data. ok is false when they do not fit, or when bytes would not
 // be fewer cache lines.
 func (f *ByteFit) Rows(dim int) (m kernel.ByteRows, ok bool) {
-	return kernel.ByteRows{Base: f.least, Stride: ByteStride(dim)}, f.seen && !f.not && dim >= byteDimensions
+	return kernel.ByteRows{Base: float32(f.least), Stride: ByteStride(dim)}, f.seen && !f.not && dim >= byteDimensions
 }
 
 // IsByteBase reports whether a matrix may have the base: float32 has all numbers
@@ -66,10 +65,14 @@ func ByteStride(dim int) int {
 
 // AppendRow appends a vector that was added to the fit of m, and padding.
 func AppendRow(b []byte, m *kernel.ByteRows, v []float32) []byte {
-	for _, x := range v {
-		b = append(b, uint8(x-m.Base))
+	n := len(b)
+	b = slices.Grow(b, m.Stride)[:n+m.Stride]
+	row, base := b[n:], int32(m.Base)
+	for i, x := range v {
+		row[i] = uint8(int32(x) - base)
 	}
-	return append(b, make([]byte, m.Stride-len(v))...)
+	clear(row[len(v):])
+	return b
 }
 
 // InBytes is the rows of v in bytes; without data when that cannot be.

@@ -67,6 +67,40 @@ func (c column) span(row uint32) (span, error) {
 	return span{int(start), int(end - start)}, nil
 }
 
+// spans appends the spans of rows, which are rows of the column.
+func (c column) spans(list []span, rows []uint32) ([]span, error) {
+	ends, err := c.ends.Map()
+	if err != nil {
+		return list, err
+	}
+	if !c.ends.Whole() {
+		for _, row := range rows {
+			prefetch(ends, int(row)*8)
+		}
+		for _, row := range rows {
+			at, err := c.span(row)
+			if err != nil {
+				return list, err
+			}
+			list = append(list, at)
+		}
+		return list, nil
+	}
+	size := uint64(c.data.Len())
+	for _, row := range rows {
+		end, start := binary.LittleEndian.Uint64(ends[8*int(row):]), uint64(0)
+		if row > 0 {
+			start = binary.LittleEndian.Uint64(ends[8*int(row)-8:])
+		}
+		if start > end || end > size {
+			_, err := c.span(row) // which says so
+			return list, err
+		}
+		list = append(list, span{int(start), int(end - start)})
+	}
+	return list, nil
+}
+
 // endsAt reads the entries row-1 (0 for the first row) and row of an array
 // of u64.
 func endsAt(s *disk.Section, row uint32) (before, at uint64, err error) {

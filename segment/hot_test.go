@@ -163,6 +163,18 @@ func TestIDs(t *testing.T) {
 			}
 		}
 	}
+	names := []string{"of the query before"}
+	for _, k := range []int{0, 1, 7, 300} { // at first not all blocks have been looked at
+		found, err := r.Search(context.Background(), Query{Vector: rows[17].Vector, K: k, IDs: &names}, nil)
+		if err != nil || len(names) != len(found) || len(found) != k {
+			t.Fatalf("%d ids of %d rows, %v", len(names), len(found), err)
+		}
+		for i, n := range found {
+			if names[i] != rows[n.Row].ID {
+				t.Errorf("row %d has id %q, not %q", n.Row, names[i], rows[n.Row].ID)
+			}
+		}
+	}
 	if err := r.IDs([]uint32{1, 300}, make([]string, 2)); err == nil {
 		t.Error("a row that is not there has an id")
 	}

@@ -216,51 +216,50 @@ func (r *Reader) IDs(rows []uint32, ids []string) error {
 	return r.guard(func() error {
 		s := r.takeScratch()
 		defer r.scratch.Put(s)
-		s.spans = s.spans[:0]
-		total := 0
-		// Their ways from memory overlap: first where all of them are, then what.
-		ends, err := r.ids.ends.Map()
-		if err != nil {
-			return err
-		}
-		data, err := r.ids.data.Map()
-		if err != nil {
-			return err
-		}
-		for _, row := range rows {
-			if row >= r.rows {
-				return fmt.Errorf("row %d of %d", row, r.rows)
-			}
-			prefetch(ends, int(row)*8)
-		}
-		for _, row := range rows {
-			at, err := r.ids.span(row)
-			if err != nil {
-				return err
-			}
-			prefetch(data, at.from)
-			s.spans = append(s.spans, at)
-			total += at.n
-		}
-		var all strings.Builder
-		if total <= together {
-			all.Grow(total)
-		}
-		for i, at := range s.spans {
-			b, err := r.ids.data.Bytes(at.from, at.n)
-			if err != nil {
-				return err
-			}
-			if total > together {
-				ids[i] = string(b)
-				continue
-			}
-			from := all.Len()
-			all.Write(b)
-			ids[i] = all.String()[from:]
-		}
-		return nil
+		s.rows = append(s.rows[:0], rows...)
+		return r.idsOf(s, ids)
 	})
+}
+
+// idsOf is IDs of the rows in s, under the guard. Their ways from memory overlap:
+// first where all of them are, then what.
+func (r *Reader) idsOf(s *scratch, ids []string) error {
+	if len(s.rows) > 0 && slices.Max(s.rows) >= r.rows {
+		return fmt.Errorf("row %d of %d", slices.Max(s.rows), r.rows)
+	}
+	data, err := r.ids.data.Map()
+	if err != nil {
+		return err
+	}
+	if s.spans, err = r.ids.spans(s.spans[:0], s.rows); err != nil {
+		return err
+	}
+	total := 0
+	for _, at := range s.spans {
+		prefetch(data, at.from)
+		total += at.n
+	}
+	whole := r.ids.data.Whole() // then its blocks need not be asked for
+	var all strings.Builder
+	if total <= together {
+		all.Grow(total)
+	}
+	for i, at := range s.spans {
+		var b []byte
+		if whole {
+			b = data[at.from:][:at.n]
+		} else if b, err = r.ids.data.Bytes(at.from, at.n); err != nil {
+			return err
+		}
+		if total > together {
+			ids[i] = string(b)
+			continue
+		}
+		from := all.Len()
+		all.Write(b)
+		ids[i] = all.String()[from:]
+	}
+	return nil
 }
 
 // Order is the creation number of row's record.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/RoaringBitmap/roaring/v2"
 
@@ -33,6 +34,8 @@ type Query struct {
 	// the search looks at vectors: rows at that distance or beyond are not needed.
 	// It may wait.
 	Late func() (bound float32, ok bool)
+	// IDs, when set, becomes the ids of what was found.
+	IDs *[]string
 	// Trace, when set, is told what the search did.
 	Trace *Trace
 }
@@ -49,6 +52,7 @@ type Trace struct {
 type scratch struct {
 	hnsw    hnsw.Scratch
 	allowed []uint64
+	rows    []uint32 // whose ids are asked for
 	spans   []span
 }
 
@@ -92,6 +96,9 @@ func (r *Reader) search(ctx context.Context, q *Query, dst []hnsw.Neighbor, inBy
 	if err := ctx.Err(); err != nil {
 		return dst, err
 	}
+	if q.IDs != nil {
+		*q.IDs = (*q.IDs)[:0]
+	}
 	m, err := r.matches(q)
 	if err != nil {
 		return dst, err
@@ -124,7 +131,19 @@ func (r *Reader) search(ctx context.Context, q *Query, dst []hnsw.Neighbor, inBy
 	if g != nil && allowed != nil {
 		r.remember(q.Again, g, v, allowed)
 	}
-	return r.nearest(ctx, g, v, q, allowed, m, s, dst)
+	before := len(dst)
+	if dst, err = r.nearest(ctx, g, v, q, allowed, m, s, dst); err != nil || q.IDs == nil {
+		return dst, err
+	}
+	s.rows = s.rows[:0]
+	for _, n := range dst[before:] {
+		s.rows = append(s.rows, n.Row)
+	}
+	*q.IDs = slices.Grow(*q.IDs, len(s.rows))[:len(s.rows)]
+	if err := r.idsOf(s, *q.IDs); err != nil {
+		return dst[:before], err
+	}
+	return dst, nil
 }
 
 // matches is how many rows are allowed; a set of all of them is none.

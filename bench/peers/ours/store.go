@@ -79,7 +79,7 @@ func (x *store) Search(ctx context.Context, query []float32, ef int, out []uint3
 		return 0, err
 	}
 	for i, m := range found {
-		row, err := strconv.ParseUint(m.ID, 10, 32)
+		row, err := strconv.Atoi(m.ID) // less of a query than ParseUint
 		if err != nil {
 			return 0, err
 		}
