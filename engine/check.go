@@ -24,7 +24,7 @@ const (
 	// Damage: bytes are not what was written, and something is lost.
 	Damage Severity = "damage"
 	// Repairable: what is damaged can be made again from the rest (graph,
-	// filter index, id table, norms). Reads are right meanwhile, and slower.
+	// filter index, id table, norms, vectors in bytes). Reads are right meanwhile, and slower.
 	Repairable Severity = "repairable"
 	// Note: nothing is wrong, but somebody may wonder.
 	Note Severity = "note"

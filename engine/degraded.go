@@ -7,7 +7,7 @@ import (
 )
 
 // degraded watches a segment for damage in what can be made again: graph,
-// filter index, id table. Package segment answers without them, and knows of
+// filter index, id table, vectors in bytes. Package segment answers without them, and knows of
 // the damage when somebody has met it.
 type degraded struct {
 	c      *Collection

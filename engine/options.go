@@ -143,8 +143,8 @@ type CheckpointEvent struct {
 	Duration time.Duration
 }
 
-// DegradedEvent tells of a segment whose graph, filter index or id table is
-// damaged. Reads go on without, slower, and it is made anew in the background.
+// DegradedEvent tells of a segment whose graph, filter index, id table or
+// vectors in bytes are damaged. Reads go on without, slower, and it is made anew in the background.
 type DegradedEvent struct {
 	Collection ID
 	Segment    uint64 // number in the file's name

@@ -17,9 +17,8 @@ type Vectors struct {
 	Dim      int
 	Stride   int       // at least Dim
 	InvNorms []float32 // kernel.InvNorm of every row; cosine only
-	// Bytes, when it has data, are the same rows to searches, which read a
-	// quarter of the memory then: they look at Data where a graph has no codes
-	// only.
+	// Bytes, when it has data, are the same rows. Searches compare these, which
+	// are less memory, and not Data; it has to be there for graphs without codes.
 	Bytes kernel.ByteRows
 
 	// Touch, when set, is called with rows before a search reads them: who

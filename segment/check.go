@@ -214,13 +214,17 @@ func (c *checker) inBytes(row uint32, v []float32) error {
 		if row > 0 {
 			return nil
 		}
-		return c.about(sectionBytes, r.badBytes.get()) // of their base
+		return c.about(sectionBytes, r.badBytes.get()) // their number
+	}
+	base, err := r.base()
+	if err != nil {
+		return c.about(sectionBytes, err)
 	}
 	stride := hnsw.ByteStride(r.dim)
 	at := int(row) * stride
 	b, err := r.bytes.Bytes(at, stride)
 	for i := 0; i < len(v) && err == nil; i++ {
-		if got := r.base + float32(b[i]); math.Float32bits(got) != math.Float32bits(v[i]) {
+		if got := base + float32(b[i]); math.Float32bits(got) != math.Float32bits(v[i]) {
 			err = damaged(r.bytes, at+i, "row %d has the component %v, not %v", row, got, v[i])
 		}
 	}

@@ -73,7 +73,7 @@ func (c column) spans(list []span, rows []uint32) ([]span, error) {
 	if err != nil {
 		return list, err
 	}
-	if !c.ends.Whole() {
+	if !c.ends.Verified() {
 		for _, row := range rows {
 			prefetch(ends, int(row)*8)
 		}

@@ -29,6 +29,9 @@ func Copy(ctx context.Context, fs vfs.FS, keys seal.Keys, spec Spec, r *Reader) 
 				err = r.copySection(ctx, w, kind)
 			}
 			if err != nil {
+				if kind == sectionBytes && ofSection(err, r.bytes) {
+					r.badBytes.set(err) // so that the segment is made anew, and can be copied then
+				}
 				return err
 			}
 		}

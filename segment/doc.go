@@ -19,8 +19,8 @@
 // Decrypted vectors, ids, metadata and documents come and go under Spec.Memory;
 // nothing that a Reader returns aliases them. A file that is damaged, truncated under a running query or
 // not the one that was meant gives disk.ErrCorrupt, never a wrong answer and
-// never the end of the process. Damage in graph, filter index or id table
-// costs speed only: what they were made of is asked instead (degraded.go;
+// never the end of the process. Damage in graph, filter index, id table or vectors in
+// bytes costs speed only: what they were made of is asked instead (degraded.go;
 // Reader.Degraded tells).
 //
 // Where to read on: layout.go (what a file holds), builder.go (how it is

@@ -32,8 +32,7 @@ type Reader struct {
 
 	file      *disk.File
 	vectors   *disk.Section
-	bytes     *disk.Section // the same in bytes; nil: they do not fit, or are damaged
-	base      float32       // what a byte of 0 stands for
+	bytes     *disk.Section // the same in bytes, see badBytes; nil: there are none
 	norms     *disk.Section // cosine only
 	orders    *disk.Section
 	ids       column
@@ -145,7 +144,8 @@ func (r *Reader) sections() error {
 		*p.into = s
 	}
 	r.touch = func(rows []uint32) error { return r.vectors.Touch(rows, r.stride*4) }
-	return r.openBytes()
+	r.openBytes()
+	return nil
 }
 
 // Close waits for the calls that run and unmaps the file. Closing again does
@@ -239,7 +239,7 @@ func (r *Reader) idsOf(s *scratch, ids []string) error {
 		prefetch(data, at.from)
 		total += at.n
 	}
-	whole := r.ids.data.Whole() // then its blocks need not be asked for
+	whole := r.ids.data.Verified() // then its blocks need not be asked for
 	var all strings.Builder
 	if total <= together {
 		all.Grow(total)

@@ -2,14 +2,12 @@ package segment
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
 	"github.com/RoaringBitmap/roaring/v2"
 
 	"github.com/chromad/chromad/hnsw"
-	"github.com/chromad/chromad/internal/disk"
 )
 
 const (
@@ -70,13 +68,10 @@ func (r *Reader) takeScratch() *scratch {
 func (r *Reader) Search(ctx context.Context, q Query, dst []hnsw.Neighbor) ([]hnsw.Neighbor, error) {
 	inBytes := r.bytes != nil && r.badBytes.get() == nil
 	found, err := r.guarded(ctx, &q, dst, inBytes)
-	if !inBytes || !errors.Is(err, disk.ErrCorrupt) {
-		return found, err
-	}
-	q.Late = nil // it may have been asked
-	damage := err
-	if found, err = r.guarded(ctx, &q, dst, false); err == nil {
-		r.badBytes.set(damage)
+	if inBytes && ofSection(err, r.bytes) {
+		r.badBytes.set(err)
+		q.Late, q.Again = nil, Again{} // they may have been asked, and told
+		return r.guarded(ctx, &q, dst, false)
 	}
 	return found, err
 }

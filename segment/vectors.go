@@ -3,12 +3,10 @@ package segment
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"math"
 	"unsafe"
 
 	"github.com/chromad/chromad/hnsw"
-	"github.com/chromad/chromad/internal/disk"
 	"github.com/chromad/chromad/internal/kernel"
 )
 
@@ -92,7 +90,10 @@ func (r *Reader) searched(g *hnsw.Graph, inBytes bool) (hnsw.Vectors, error) {
 		return v, err
 	}
 	stride := hnsw.ByteStride(r.dim)
-	v.Bytes = kernel.ByteRows{Data: b[:v.Rows*stride], Base: r.base, Stride: stride}
+	v.Bytes = kernel.ByteRows{Data: b[:v.Rows*stride], Stride: stride}
+	if v.Bytes.Base, err = r.base(); err != nil {
+		return v, err
+	}
 	if !r.bytes.Whole() {
 		v.Touch = r.touchBytes
 	}
@@ -109,32 +110,32 @@ func walksVectors(g *hnsw.Graph) bool {
 const baseSize = 4
 
 // openBytes looks for the vectors in bytes.
-func (r *Reader) openBytes() error {
+func (r *Reader) openBytes() {
 	s, ok := r.file.Section(sectionBytes)
 	if !ok {
-		return nil
+		return
 	}
 	stride := hnsw.ByteStride(r.dim)
-	rows := int(r.rows) * stride
-	if s.Len() != rows+baseSize {
-		return damaged(s, 0, "section %d has %d bytes, not %d", s.Kind(), s.Len(), rows+baseSize)
+	if want := int(r.rows)*stride + baseSize; s.Len() != want {
+		r.badBytes.set(r.named(damaged(s, 0, "section %d has %d bytes, not %d", s.Kind(), s.Len(), want)))
+		return
 	}
-	b, err := s.Bytes(rows, baseSize)
-	if errors.Is(err, disk.ErrCorrupt) {
-		r.badBytes.set(r.named(err))
-		return nil
-	}
+	r.bytes = s
+	r.touchBytes = func(rows []uint32) error { return s.Touch(rows, stride) }
+}
+
+// base is what a byte of 0 stands for.
+func (r *Reader) base() (float32, error) {
+	at := r.bytes.Len() - baseSize
+	b, err := r.bytes.Bytes(at, baseSize)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	base := math.Float32frombits(binary.LittleEndian.Uint32(b))
 	if !hnsw.IsByteBase(base) {
-		r.badBytes.set(r.named(damaged(s, rows, "bytes from %v on", base)))
-		return nil
+		return 0, damaged(r.bytes, at, "bytes from %v on", base)
 	}
-	r.bytes, r.base = s, base
-	r.touchBytes = func(rows []uint32) error { return s.Touch(rows, stride) }
-	return nil
+	return base, nil
 }
 
 // addNorms adds what the cosine needs.

@@ -23,6 +23,16 @@ type rest struct {
 	stop atomic.Bool
 }
 
+// Verified reports that every block is good, as Whole does that makes more of
+// them so.
+func (s *Section) Verified() bool {
+	if !s.allGood() {
+		return false
+	}
+	s.usedAll()
+	return true
+}
+
 // Whole reports that every block is good: until File.Free when the section may
 // be evicted, else for ever, all memory may be read without a Touch. When about
 // half of the blocks are good, who searches will need most of the others too:
@@ -30,8 +40,7 @@ type rest struct {
 // all that is missing. Damage that it meets there is left for those to find who
 // look at it.
 func (s *Section) Whole() bool {
-	if s.allGood() {
-		s.usedAll()
+	if s.Verified() {
 		return true
 	}
 	if n := int(s.count.Load()); 2*n < s.n || s.rest.stop.Load() || !s.rest.mu.TryLock() {

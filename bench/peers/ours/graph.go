@@ -36,8 +36,15 @@ func vectorsOf(s *serve.Set) hnsw.Vectors {
 			v.InvNorms[row] = kernel.InvNorm(x)
 		}
 	}
-	v.Bytes = hnsw.InBytes(v) // as a segment has them
 	return v
+}
+
+// bytesOf is what a segment has of the vectors in bytes.
+func bytesOf(g *hnsw.Graph, v hnsw.Vectors) kernel.ByteRows {
+	if _, code := g.Codes(); code == 0 {
+		return kernel.ByteRows{}
+	}
+	return hnsw.InBytes(v)
 }
 
 func (g *graph) Build(ctx context.Context, s *serve.Set) error {
@@ -51,6 +58,7 @@ func (g *graph) Build(ctx context.Context, s *serve.Set) error {
 		return err
 	}
 	g.bytes = int64(len(bytes))
+	g.vectors.Bytes = bytesOf(built, g.vectors)
 	memory, err := vfs.Anonymous(len(bytes))
 	if err != nil {
 		return err

@@ -63,6 +63,9 @@ func segmentGraph(s *serve.Set, dir string) (*graph, error) {
 		return nil, err
 	}
 	g := &graph{set: s, vectors: vectorsOf(s)}
-	g.graph, err = hnsw.Decode(raw, s.Rows)
-	return g, err
+	if g.graph, err = hnsw.Decode(raw, s.Rows); err != nil {
+		return nil, err
+	}
+	g.vectors.Bytes = bytesOf(g.graph, g.vectors)
+	return g, nil
 }

@@ -31,7 +31,7 @@ var metrics = []metric{
 const (
 	firstRow  = 7
 	firstNext = 11
-	querySum  = 16 // V16 to V19 hold numbers of the query, V20 to V31 those of rows
+	querySum  = 16 // V16 to V19 hold numbers of the query, V20 to V31 those of rows; with bytes V20 to V27, and V28 to V30 those on their way
 )
 
 func floats(p *program) {
