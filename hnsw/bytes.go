@@ -8,54 +8,55 @@ import (
 )
 
 // A ByteFit looks at vectors, one after the other, and tells whether bytes can
-// stand for their numbers without losing anything: all are integers in a range
-// of 256. So are those of images, of many descriptors, and of embeddings whose
-// models give them in int8. The zero value has seen none.
+// stand for their numbers without losing anything: all are integers from 0 to
+// 255, or from -128 to 127. So are those of images, of many descriptors, and of
+// embeddings whose models give them in int8. The zero value has seen none.
 type ByteFit struct {
-	least, most int32
-	seen, not   bool
+	seen             bool
+	differ           uint32 // not 0: some are no integers
+	unsigned, signed uint32 // all bits of the numbers, as they are and from -128 on
 }
 
 const (
-	// byteBaseMost is how far from zero such a range may be: float32 has all
-	// integers up to four times as far.
-	byteBaseMost = 1 << 22
+	signedBase = -128
 	// byteDimensions is the least dimension for bytes. Rows begin on cache
 	// lines: from here on bytes have half as many, and soon a quarter.
 	byteDimensions = 32
 )
 
-// Add looks at a vector. Behind the first vector that does not fit it costs
-// nothing.
+// Add looks at a vector. Behind the first that does not fit it costs nothing.
 func (f *ByteFit) Add(v []float32) {
-	if f.not || len(v) == 0 {
+	if f.seen && !f.fits() {
 		return
 	}
-	if !f.seen {
-		f.least, f.most, f.seen = math.MaxInt32, math.MinInt32, true
-	}
-	least, most, differ := f.least, f.most, uint32(0)
+	f.seen = true
+	differ, unsigned, signed := f.differ, f.unsigned, f.signed
 	for _, x := range v {
 		n := int32(x)
-		differ |= math.Float32bits(float32(n)) ^ math.Float32bits(x) // the zero that has a sign is no integer either
-		least, most = min(least, n), max(most, n)
+		differ |= math.Float32bits(float32(n)) ^ math.Float32bits(x) // the zero that has a sign is none either
+		unsigned |= uint32(n)
+		signed |= uint32(n - signedBase)
 	}
-	f.least, f.most = least, most
-	f.not = differ != 0 || least < -byteBaseMost || most > byteBaseMost || most-least > math.MaxUint8
+	f.differ, f.unsigned, f.signed = differ, unsigned, signed
+}
+
+func (f *ByteFit) fits() bool {
+	return f.differ == 0 && (f.unsigned <= math.MaxUint8 || f.signed <= math.MaxUint8)
 }
 
 // Rows is a matrix for the vectors that were added, so many numbers each,
 // without its data. ok is false when they do not fit, or when bytes would not
 // be fewer cache lines.
 func (f *ByteFit) Rows(dim int) (m kernel.ByteRows, ok bool) {
-	return kernel.ByteRows{Base: float32(f.least), Stride: ByteStride(dim)}, f.seen && !f.not && dim >= byteDimensions
+	m.Stride = ByteStride(dim)
+	if f.unsigned > math.MaxUint8 {
+		m.Base = signedBase
+	}
+	return m, f.seen && f.fits() && dim >= byteDimensions
 }
 
-// IsByteBase reports whether a matrix may have the base: float32 has all numbers
-// that its bytes can stand for.
-func IsByteBase(x float32) bool {
-	return x >= -byteBaseMost && x <= byteBaseMost && float32(int32(x)) == x
-}
+// IsByteBase reports whether a matrix of vectors that fit may have the base.
+func IsByteBase(x float32) bool { return x == 0 || x == signedBase }
 
 // ByteStride is the bytes from one row to the next.
 func ByteStride(dim int) int {

@@ -23,9 +23,14 @@ func TestByteFit(t *testing.T) {
 		"none":            {nil, 0, false},
 		"bytes":           {[][]float32{row(0, 255), row(7)}, 0, true},
 		"int8":            {[][]float32{row(3), row(-128, 127)}, -128, true},
-		"one value":       {[][]float32{row(9)}, 9, true},
-		"far from zero":   {[][]float32{row(1<<22, 1<<22-255)}, 1<<22 - 255, true},
-		"too far":         {[][]float32{row(1<<22 + 1)}, 0, false},
+		"one value":       {[][]float32{row(9)}, 0, true},
+		"one below":       {[][]float32{row(-128)}, -128, true},
+		"half of each":    {[][]float32{row(0, 127)}, 0, true},
+		"a byte more":     {[][]float32{row(256)}, 0, false},
+		"a byte less":     {[][]float32{row(1), row(-129)}, 0, false},
+		"far":             {[][]float32{row(1 << 30)}, 0, false},
+		"farther":         {[][]float32{row(3e9)}, 0, false},
+		"far below":       {[][]float32{row(-1 << 31)}, 0, false},
 		"too wide":        {[][]float32{row(0, 255), row(-1)}, 0, false},
 		"too wide a row":  {[][]float32{row(-128, 128)}, 0, false},
 		"a fraction":      {[][]float32{row(1), row(2, 0.5)}, 0, false},
@@ -33,7 +38,7 @@ func TestByteFit(t *testing.T) {
 		"infinite":        {[][]float32{row(float32(math.Inf(-1)))}, 0, false},
 		"no number":       {[][]float32{row(1, float32(math.NaN()))}, 0, false},
 		"then one fits":   {[][]float32{row(0.5), row(2)}, 0, false},
-		"few dimensions":  {[][]float32{row(1)[:byteDimensions-1]}, 1, false},
+		"few dimensions":  {[][]float32{row(1)[:byteDimensions-1]}, 0, false},
 	} {
 		var f ByteFit
 		dim := byteDimensions

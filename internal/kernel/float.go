@@ -72,8 +72,8 @@ func L2Range(q, data []float32, stride, first int, out []float32) {
 	clear(out)
 }
 
-// ByteRows is a matrix of numbers that are integers within a range of 256: a
-// byte for each, as far as it is above Base. Rows begin Stride bytes apart, a
+// ByteRows is a matrix of numbers that are integers from Base to Base+255: a
+// byte for each, how far it is above Base. Rows begin Stride bytes apart, a
 // multiple of ByteRowAlign.
 type ByteRows struct {
 	Data   []uint8
