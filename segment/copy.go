@@ -3,6 +3,7 @@ package segment
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 
 	"github.com/chromad/chromad/internal/disk"
@@ -29,8 +30,8 @@ func Copy(ctx context.Context, fs vfs.FS, keys seal.Keys, spec Spec, r *Reader) 
 				err = r.copySection(ctx, w, kind)
 			}
 			if err != nil {
-				if kind == sectionBytes && ofSection(err, r.bytes) {
-					r.badBytes.set(err) // so that the segment is made anew, and can be copied then
+				if remakable(kind) && errors.Is(err, disk.ErrCorrupt) {
+					r.badCopy.set(err) // so that the segment is made anew, and can be copied then
 				}
 				return err
 			}

@@ -9,8 +9,10 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/chromad/chromad/internal/disk"
 	"github.com/chromad/chromad/internal/kernel"
 	"github.com/chromad/chromad/internal/seal"
+	"github.com/chromad/chromad/internal/vfs/faultfs"
 )
 
 // A copy is, byte for byte, what writing the same rows under its name and key
@@ -78,4 +80,31 @@ func read(t *testing.T, dir string, number uint64) []byte {
 		t.Fatal(err)
 	}
 	return b
+}
+
+// What can be made again and is damaged keeps a segment from being copied, and the
+// segment says so: then it is made anew. Damage among the rows is no reason for that.
+func TestCopyDamaged(t *testing.T) {
+	ctx := t.Context()
+	rows := int8Rows(rand.New(rand.NewPCG(2, 1)), 1500, 70, 0)
+	spec := bytesSpec(1, kernel.Cosine)
+	fs := faultfs.New(1)
+	info := mustWrite(t, fs, seal.Plain(), spec, rows)
+	whole := content(t, fs, Name(1))
+	parts := mustOpen(t, fs, seal.Plain(), spec, info).file.Parts()
+	for _, p := range parts {
+		if p.Kind == sectionProperties || p.Kind == sectionIDTable {
+			continue // it cannot be opened then; it is made anew by the copy
+		}
+		b := bytes.Clone(whole)
+		b[p.Offset+p.Length/2] ^= 1
+		fs := holding(t, 1, b)
+		r := mustOpen(t, fs, seal.Plain(), spec, info)
+		if _, err := Copy(ctx, fs, seal.Plain(), bytesSpec(2, kernel.Cosine), r); !errors.Is(err, disk.ErrCorrupt) {
+			t.Errorf("%s: copied: %v", SectionName(p.Kind), err)
+		}
+		if told := r.Degraded() != nil; told != remakable(p.Kind) {
+			t.Errorf("%s: degraded: %v", SectionName(p.Kind), r.Degraded())
+		}
+	}
 }

@@ -30,11 +30,11 @@ func (d *damageMet) get() error {
 }
 
 // Degraded is what is wrong with graph, vectors in bytes, filter index and id table, as far as
-// somebody has met it: searches and lookups go without. A Merge of the segment
+// somebody has met it: searches and lookups go without, and there is no Copy. A Merge of the segment
 // alone makes all of them anew.
 func (r *Reader) Degraded() error {
 	_, _, graph := r.graph.peek()
-	return errors.Join(graph, r.badFilter.get(), r.badTable.get(), r.badBytes.get())
+	return errors.Join(graph, r.badFilter.get(), r.badTable.get(), r.badBytes.get(), r.badCopy.get())
 }
 
 // scan is Filter without the index: every row is asked.

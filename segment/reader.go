@@ -48,6 +48,7 @@ type Reader struct {
 	graph      lazy[hot]
 
 	badFilter, badTable, badBytes damageMet
+	badCopy                       damageMet      // of what else can be made again
 	ownTable                      lazy[[]uint32] // in the place of a damaged id table
 
 	scratch  sync.Pool // of *scratch
