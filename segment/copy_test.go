@@ -86,7 +86,7 @@ func read(t *testing.T, dir string, number uint64) []byte {
 // segment says so: then it is made anew. Damage among the rows is no reason for that.
 func TestCopyDamaged(t *testing.T) {
 	ctx := t.Context()
-	rows := int8Rows(rand.New(rand.NewPCG(2, 1)), 1500, 70, 0)
+	rows := int8Rows(rand.New(rand.NewPCG(2, 1)), 400, 70, 0)
 	spec := bytesSpec(1, kernel.Cosine)
 	fs := faultfs.New(1)
 	info := mustWrite(t, fs, seal.Plain(), spec, rows)
