@@ -26,7 +26,7 @@ install: ## install chromad with go install
 clean: ## remove what build, cover and the scripts made (never a store)
 	rm -rf bin build
 
-test: ## the suite that must always pass, under two minutes
+test: ## the suite that must always pass, two to three minutes
 	go test ./...
 
 race: ## the same under the race detector, long suites shortened
