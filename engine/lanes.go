@@ -42,7 +42,6 @@ type lane struct {
 	known  bool
 	reader *segment.Reader // nil: rows in memory
 	rows   []*memRow
-	named  bool // hits are the answer, and worker.ids are theirs
 	trace  segment.Trace
 	bound  func() (float32, bool) // worker.wait for this lane, made once
 }
@@ -102,7 +101,7 @@ func (w *worker) reset(s *search) {
 			l.bound = func() (float32, bool) { return w.wait(i) }
 			w.lanes[i] = l
 		}
-		l.hits, l.next, l.known, l.reader, l.rows, l.named = l.hits[:0], 0, false, nil, nil, false
+		l.hits, l.next, l.known, l.reader, l.rows = l.hits[:0], 0, false, nil, nil
 		if i >= w.at {
 			l.reader = s.targets[i-w.at].reader
 		} else {
@@ -219,6 +218,10 @@ func (l *lane) orderOf() (order uint64, err error) {
 	return l.order, nil
 }
 
+// names reports whether what the only lane finds is the answer, and few enough for its
+// search to leave the ids in w.
+func (s *search) names(w *worker) bool { return len(w.lanes) == 1 && s.k <= keepHits }
+
 // loadIDs reads the ids of what lane number i has in the answer.
 func (w *worker) loadIDs(i int) error {
 	w.rows = w.rows[:0]
@@ -249,7 +252,7 @@ func (s *search) load(w *worker, i int, out []Match) error {
 		}
 		return nil
 	}
-	if !l.named {
+	if !s.names(w) {
 		if err := w.loadIDs(i); err != nil {
 			return err
 		}

@@ -220,8 +220,9 @@ func (s *search) searchOne(ctx context.Context, w *worker, i int, q []float32) (
 	query := segment.Query{Vector: q, K: s.k, EF: s.ef, Allowed: t.allowed, Dense: t.dense, Matches: t.matches, Ready: t.ready, Again: t.again, Exact: s.exact}
 	if len(w.lanes) > 1 {
 		query.Late = lane.bound
-	} else if s.k <= keepHits {
-		query.IDs, lane.named = &w.ids, true
+	}
+	if s.names(w) {
+		query.IDs = &w.ids
 	}
 	if s.explain != nil {
 		query.Trace = &lane.trace

@@ -48,7 +48,7 @@ func (f *ByteFit) fits() bool {
 // without its data. ok is false when they do not fit, or when bytes would not
 // be fewer cache lines.
 func (f *ByteFit) Rows(dim int) (m kernel.ByteRows, ok bool) {
-	m.Stride = ByteStride(dim)
+	m.Stride = kernel.ByteStride(dim)
 	if f.unsigned > math.MaxUint8 {
 		m.Base = signedBase
 	}
@@ -57,12 +57,6 @@ func (f *ByteFit) Rows(dim int) (m kernel.ByteRows, ok bool) {
 
 // IsByteBase reports whether a matrix of vectors that fit may have the base.
 func IsByteBase(x float32) bool { return x == 0 || x == signedBase }
-
-// ByteStride is the bytes from one row to the next.
-func ByteStride(dim int) int {
-	const align = kernel.ByteRowAlign
-	return (dim + align - 1) / align * align
-}
 
 // AppendRow appends a vector that was added to the fit of m, and padding.
 func AppendRow(b []byte, m *kernel.ByteRows, v []float32) []byte {

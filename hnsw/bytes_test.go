@@ -63,7 +63,7 @@ func TestByteFit(t *testing.T) {
 					t.Errorf("%s: %v became %v", name, x, got)
 				}
 			}
-			if len(b) != m.Stride || m.Stride != ByteStride(dim) || m.Stride%kernel.ByteRowAlign != 0 {
+			if len(b) != m.Stride || m.Stride != kernel.ByteStride(dim) || m.Stride%64 != 0 {
 				t.Errorf("%s: %d bytes, stride %d", name, len(b), m.Stride)
 			}
 		}
@@ -114,7 +114,7 @@ func TestSearchBytes(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if size == 600 && subsets[1].Bytes() > subsets[0].Bytes()-size*(4*dim-ByteStride(dim)) {
+			if size == 600 && subsets[1].Bytes() > subsets[0].Bytes()-size*(4*dim-kernel.ByteStride(dim)) {
 				t.Errorf("copies take %d bytes, of float32 %d", subsets[1].Bytes(), subsets[0].Bytes())
 			}
 			var s Scratch

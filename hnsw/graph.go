@@ -73,6 +73,12 @@ func (g *Graph) Codes() (bits, bytes int) {
 	return g.codes.Bits, g.codes.Stride
 }
 
+// HasCodes reports whether searches compare codes, and vectors at the end only.
+func (g *Graph) HasCodes() bool {
+	_, bytes := g.Codes()
+	return bytes > 0
+}
+
 // Fits returns an error when the codes are not of vectors of dim numbers that
 // are compared by m. A search makes sure of it; a decoded graph may lie.
 func (g *Graph) Fits(m kernel.Metric, dim int) error {

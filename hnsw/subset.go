@@ -92,16 +92,17 @@ func (v *Vectors) only(rows []uint32) Vectors {
 	u := Vectors{Metric: v.Metric, Rows: len(rows), Dim: v.Dim, Stride: v.Dim}
 	if b := &v.Bytes; b.Data != nil {
 		u.Bytes = kernel.ByteRows{Base: b.Base, Stride: b.Stride, Data: make([]uint8, 0, len(rows)*b.Stride)}
+		for _, r := range rows {
+			u.Bytes.Data = append(u.Bytes.Data, b.Data[int(r)*b.Stride:][:b.Stride]...)
+		}
 	} else {
 		u.Data = make([]float32, 0, len(rows)*v.Dim)
-	}
-	for _, r := range rows {
-		if b := &v.Bytes; b.Data != nil {
-			u.Bytes.Data = append(u.Bytes.Data, b.Data[int(r)*b.Stride:][:b.Stride]...)
-		} else {
+		for _, r := range rows {
 			u.Data = append(u.Data, v.row(r)...)
 		}
-		if v.Metric == kernel.Cosine {
+	}
+	if v.Metric == kernel.Cosine {
+		for _, r := range rows {
 			u.InvNorms = append(u.InvNorms, v.InvNorms[r])
 		}
 	}

@@ -233,12 +233,13 @@ func (b *builder) finishGraph(ctx context.Context, build graphBuilder) error {
 		Metric: b.spec.Metric, Data: b.vectors, Rows: b.rows, Dim: b.spec.Dim,
 		Stride: b.stride, InvNorms: b.invNorms,
 	}
+	build = b.withBytes(build)
 	var g *hnsw.Graph
 	var err error
 	if b.spilled {
 		g, err = b.buildMapped(ctx, v, build)
-	} else if g, err = build(ctx, v, b.spec.Graph); err == nil {
-		err = b.finishBytes(ctx, v, g)
+	} else {
+		g, err = build(ctx, v, b.spec.Graph)
 	}
 	if err := b.close(); err != nil {
 		return err
@@ -253,11 +254,22 @@ func (b *builder) finishGraph(ctx context.Context, build graphBuilder) error {
 	return b.section(sectionGraph, blockGraph, encoded)
 }
 
+// withBytes is build, and the vectors in bytes while they can be read.
+func (b *builder) withBytes(build graphBuilder) graphBuilder {
+	return func(ctx context.Context, v hnsw.Vectors, p hnsw.Params) (*hnsw.Graph, error) {
+		g, err := build(ctx, v, p)
+		if err == nil {
+			err = b.finishBytes(ctx, v, g)
+		}
+		return g, err
+	}
+}
+
 // finishBytes writes the vectors once more, in bytes, if nothing is lost by that
 // and searches are going to look at vectors last.
 func (b *builder) finishBytes(ctx context.Context, v hnsw.Vectors, g *hnsw.Graph) error {
 	m, ok := b.fit.Rows(v.Dim)
-	if !ok || walksVectors(g) {
+	if !ok || !g.HasCodes() {
 		return nil
 	}
 	if err := b.out.Section(sectionBytes, blockRows); err != nil {
@@ -296,11 +308,7 @@ func (b *builder) buildMapped(ctx context.Context, v hnsw.Vectors, build graphBu
 			cancel(errCut)
 		}
 	}
-	p.Guard(func() {
-		if g, err = build(ctx, v, p); err == nil {
-			err = b.finishBytes(ctx, v, g)
-		}
-	})
+	p.Guard(func() { g, err = build(ctx, v, p) })
 	// A build that the fault ended returned nothing; ctx may have ended before.
 	if context.Cause(ctx) == errCut || g == nil && err == nil {
 		err = errCut

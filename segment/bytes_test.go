@@ -10,7 +10,6 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/chromad/chromad/filter"
 	"github.com/chromad/chromad/hnsw"
 	"github.com/chromad/chromad/internal/disk"
 	"github.com/chromad/chromad/internal/kernel"
@@ -160,15 +159,7 @@ func TestBytesOfMapped(t *testing.T) {
 	rows := int8Rows(rand.New(rand.NewPCG(63, 1)), 600, 70, 0)
 	spec := bytesSpec(1, kernel.L2)
 	fs, _ := tempFS(t)
-	info, err := create(context.Background(), fs, seal.Plain(), spec, func(b *builder) error {
-		b.keep = 1
-		for _, row := range rows {
-			if err := b.add(row, filter.AppendMetadata(nil, row.Metadata)); err != nil {
-				return err
-			}
-		}
-		return nil
-	}, hnsw.Build)
+	info, err := create(context.Background(), fs, seal.Plain(), spec, mapping(rows), hnsw.Build)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -220,7 +220,7 @@ func (c *checker) inBytes(row uint32, v []float32) error {
 	if err != nil {
 		return c.about(sectionBytes, err)
 	}
-	stride := hnsw.ByteStride(r.dim)
+	stride := kernel.ByteStride(r.dim)
 	at := int(row) * stride
 	b, err := r.bytes.Bytes(at, stride)
 	for i := 0; i < len(v) && err == nil; i++ {

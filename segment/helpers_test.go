@@ -119,6 +119,19 @@ func each(rows []Row) iter.Seq2[Row, error] {
 	}
 }
 
+// mapping adds rows to a builder whose graph is built over the mapped file.
+func mapping(rows []Row) func(*builder) error {
+	return func(b *builder) error {
+		b.keep = 0
+		for _, row := range rows {
+			if err := b.add(row, filter.AppendMetadata(nil, row.Metadata)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
 var words = strings.Fields("alpha bravo charlie delta echo foxtrot Grüße 水 golf hotel india juliett kilo lima")
 
 func randomText(rng *rand.Rand, n int) string {

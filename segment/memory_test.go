@@ -14,7 +14,6 @@ import (
 
 	"github.com/RoaringBitmap/roaring/v2"
 
-	"github.com/chromad/chromad/filter"
 	"github.com/chromad/chromad/hnsw"
 	"github.com/chromad/chromad/internal/disk"
 	"github.com/chromad/chromad/internal/kernel"
@@ -304,15 +303,7 @@ func TestCutWhileBuilt(t *testing.T) {
 				}
 			}
 		}
-		_, err := create(t.Context(), fs, seal.Plain(), spec, func(b *builder) error {
-			b.keep = 0
-			for _, row := range rows {
-				if err := b.add(row, filter.AppendMetadata(nil, row.Metadata)); err != nil {
-					return err
-				}
-			}
-			return nil
-		}, hnsw.Build)
+		_, err := create(t.Context(), fs, seal.Plain(), spec, mapping(rows), hnsw.Build)
 		if !cut || !errors.Is(err, errCut) || errors.Is(err, disk.ErrCorrupt) {
 			t.Errorf("%d workers: %v; cut: %v", workers, err, cut)
 		}

@@ -81,7 +81,7 @@ func (r *Reader) matrix() (hnsw.Vectors, error) {
 // searched is matrix for a search of g, or of all rows when g is nil: in bytes
 // if they are there and may be used.
 func (r *Reader) searched(g *hnsw.Graph, inBytes bool) (hnsw.Vectors, error) {
-	if !inBytes || g != nil && walksVectors(g) {
+	if !inBytes || g != nil && !g.HasCodes() {
 		return r.matrix()
 	}
 	v := hnsw.Vectors{Metric: r.metric, Rows: int(r.rows), Dim: r.dim}
@@ -89,7 +89,7 @@ func (r *Reader) searched(g *hnsw.Graph, inBytes bool) (hnsw.Vectors, error) {
 	if err != nil {
 		return v, err
 	}
-	stride := hnsw.ByteStride(r.dim)
+	stride := kernel.ByteStride(r.dim)
 	v.Bytes = kernel.ByteRows{Data: b[:v.Rows*stride], Stride: stride}
 	if v.Bytes.Base, err = r.base(); err != nil {
 		return v, err
@@ -98,12 +98,6 @@ func (r *Reader) searched(g *hnsw.Graph, inBytes bool) (hnsw.Vectors, error) {
 		v.Touch = r.touchBytes
 	}
 	return v, r.addNorms(&v)
-}
-
-// walksVectors reports whether searches of g walk over vectors, not codes.
-func walksVectors(g *hnsw.Graph) bool {
-	_, code := g.Codes()
-	return code == 0
 }
 
 // baseSize is what follows the rows in bytes.
@@ -115,7 +109,7 @@ func (r *Reader) openBytes() {
 	if !ok {
 		return
 	}
-	stride := hnsw.ByteStride(r.dim)
+	stride := kernel.ByteStride(r.dim)
 	if want := int(r.rows)*stride + baseSize; s.Len() != want {
 		r.badBytes.set(r.named(damaged(s, 0, "section %d has %d bytes, not %d", s.Kind(), s.Len(), want)))
 		return

@@ -73,17 +73,20 @@ func L2Range(q, data []float32, stride, first int, out []float32) {
 }
 
 // ByteRows is a matrix of numbers that are integers from Base to Base+255: a
-// byte for each, how far it is above Base. Rows begin Stride bytes apart, a
-// multiple of ByteRowAlign.
+// byte for each, how far it is above Base. Rows begin Stride bytes apart, see
+// ByteStride.
 type ByteRows struct {
 	Data   []uint8
 	Base   float32
 	Stride int
 }
 
-// ByteRowAlign is what rows of bytes are padded to: kernels read whole
+// byteRowAlign is what rows of bytes are padded to: kernels read whole
 // registers.
-const ByteRowAlign = 64
+const byteRowAlign = 64
+
+// ByteStride is the stride of rows of so many numbers.
+func ByteStride(numbers int) int { return (numbers + byteRowAlign - 1) / byteRowAlign * byteRowAlign }
 
 // DotRows is DotRows of the numbers that the bytes stand for, to the last bit
 // where Base+255 and Base are integers that float32 can tell from their

@@ -34,7 +34,7 @@ func TestGuardPage(t *testing.T) {
 	const most = 600
 	q, data := guarded(t, most), guarded(t, 3*most)
 	out := guarded(t, 4)
-	numbers := guarded(t, 3*(most+ByteRowAlign)/4)
+	numbers := guarded(t, 3*ByteStride(most)/4)
 	bytes := unsafe.Slice((*uint8)(unsafe.Pointer(&numbers[0])), 4*len(numbers))
 	for i := range q {
 		q[i] = 1
@@ -50,7 +50,7 @@ func TestGuardPage(t *testing.T) {
 			f.dotRange(a, m, n, out[1:])
 			f.l2Range(a, m, n, out[1:])
 
-			stride := (n + ByteRowAlign - 1) / ByteRowAlign * ByteRowAlign
+			stride := ByteStride(n)
 			raw := bytes[len(bytes)-3*stride:]
 			f.dotByteRows(a, raw, 1, stride, []uint32{2, 0, 1, 2}, out)
 			f.l2ByteRows(a, raw, 1, stride, []uint32{2, 1, 0, 2}, out)

@@ -109,7 +109,7 @@ func inside(q, data []float32, stride, row int) {
 
 // inside panics when row does not lie inside m with its padding.
 func (m *ByteRows) inside(numbers int, row uint32) {
-	if m.Stride < numbers || m.Stride%ByteRowAlign != 0 || uint64(row) >= uint64(len(m.Data)/m.Stride) {
+	if m.Stride < numbers || m.Stride%byteRowAlign != 0 || uint64(row) >= uint64(len(m.Data)/m.Stride) {
 		panic(fmt.Sprintf("kernel: row %d of %d numbers, stride %d, in a matrix of %d bytes", row, numbers, m.Stride, len(m.Data)))
 	}
 }

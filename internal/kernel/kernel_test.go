@@ -108,7 +108,7 @@ func TestAgainstFloat64(t *testing.T) {
 // byteRows are rows of bytes, with garbage for padding, and the same rows in
 // float32, one after the other.
 func byteRows(r *rand.Rand, rows, n int, base float32) (m ByteRows, data []float32) {
-	m = ByteRows{Base: base, Stride: (n + ByteRowAlign - 1) / ByteRowAlign * ByteRowAlign}
+	m = ByteRows{Base: base, Stride: ByteStride(n)}
 	m.Data = make([]uint8, rows*m.Stride)
 	for i := range m.Data {
 		m.Data[i] = uint8(r.Uint32())

@@ -41,7 +41,7 @@ func vectorsOf(s *serve.Set) hnsw.Vectors {
 
 // bytesOf is what a segment has of the vectors in bytes.
 func bytesOf(g *hnsw.Graph, v hnsw.Vectors) kernel.ByteRows {
-	if _, code := g.Codes(); code == 0 {
+	if !g.HasCodes() {
 		return kernel.ByteRows{}
 	}
 	return hnsw.InBytes(v)
