@@ -16,16 +16,18 @@ type codecForm struct {
 	// fold rotates each pair of numbers, one of a and one of b, by an eighth
 	// of a turn.
 	fold func(a, b []float32)
-	// levels, quantize8, scale and subtract are the exported functions.
+	// levels, quantize8, asBytes, scale and subtract are the exported functions,
+	// of asBytes what is lost: nothing when it is 0.
 	levels    func(y []float32, inverseStep float32, bits int, code []byte) (vy, vv float32)
 	largest   func(x []float32) float32
 	quantize8 func(x []float32, inverse float32, out []int8)
+	asBytes   func(x []float32, base int32, out []byte) (lost uint32)
 	scale     func(dst, x []float32, factor float32)
 	subtract  func(dst, x []float32)
 }
 
 var codecGeneric = codecForm{flipGeneric, hadamardGeneric, foldGeneric, levelsGeneric,
-	largestGeneric, quantize8Generic, scaleGeneric, subtractGeneric}
+	largestGeneric, quantize8Generic, asBytesGeneric, scaleGeneric, subtractGeneric}
 
 // rotateRounds is how often Rotate mixes all numbers.
 const rotateRounds = 4
@@ -118,6 +120,15 @@ func Quantize8(x []float32, out []int8) (scale float32) {
 	}
 	active.quantize8(x, 127/most, out)
 	return most / 127
+}
+
+// AsBytes writes the numbers of x, less base, to bytes and reports whether these
+// say all: that the numbers are integers from base to base+255, and none the zero
+// with a sign. Where they are not, what it writes means nothing. len(out) must be
+// at least len(x).
+func AsBytes(x []float32, base int32, out []byte) bool {
+	atLeast(len(out), len(x))
+	return len(x) == 0 || active.asBytes(x, base, out[:len(x)]) == 0
 }
 
 // Largest is the greatest magnitude in x, 0 when x is empty.

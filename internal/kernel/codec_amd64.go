@@ -5,8 +5,8 @@ package kernel
 //go:generate go -C gen run . -group codec -out ../codec_amd64.s -stubs ../codec_stubs_amd64.go -pkg kernel
 
 var (
-	codecAVX2   = codecForm{flipAVX2, hadamardAVX2, foldAVX2, levelsAVX2, largestAVX2, quantize8AVX2, scaleAVX2, subtractAVX2}
-	codecAVX512 = codecForm{flipAVX512, hadamardAVX512, foldAVX512, levelsAVX512, largestAVX512, quantize8AVX512, scaleAVX512, subtractAVX512}
+	codecAVX2   = codecForm{flipAVX2, hadamardAVX2, foldAVX2, levelsAVX2, largestAVX2, quantize8AVX2, asBytesAVX2, scaleAVX2, subtractAVX2}
+	codecAVX512 = codecForm{flipAVX512, hadamardAVX512, foldAVX512, levelsAVX512, largestAVX512, quantize8AVX512, asBytesAVX512, scaleAVX512, subtractAVX512}
 )
 
 func hadamardAVX2(x []float32, scale float32) {

@@ -715,6 +715,79 @@ done:
 	VZEROUPPER
 	RET
 
+// func asBytesAVX2(x []float32, base int32, out []byte) uint32
+// Requires: AVX, AVX2
+TEXT ·asBytesAVX2(SB), NOSPLIT, $0-60
+	MOVQ         x_base+0(FP), AX
+	MOVQ         out_base+32(FP), CX
+	VBROADCASTSS base+24(FP), Y0
+	VPXOR        Y1, Y1, Y1
+	MOVL         $0xffffff00, DX
+	VMOVD        DX, X2
+	VPBROADCASTD X2, Y2
+	MOVQ         x_len+8(FP), SI
+	MOVQ         SI, DX
+	ANDQ         $-8, DX
+	XORQ         BX, BX
+	CMPQ         BX, DX
+	JGE          rest
+
+next:
+	VMOVUPS      (AX)(BX*4), Y3
+	VCVTTPS2DQ   Y3, Y4
+	VCVTDQ2PS    Y4, Y5
+	VPXOR        Y3, Y5, Y5
+	VPOR         Y5, Y1, Y1
+	VPSUBD       Y0, Y4, Y4
+	VPAND        Y2, Y4, Y5
+	VPOR         Y5, Y1, Y1
+	VEXTRACTI128 $0x01, Y4, X3
+	VPACKUSDW    X3, X4, X4
+	VPACKUSWB    X4, X4, X4
+	VMOVQ        X4, (CX)(BX*1)
+	ADDQ         $0x08, BX
+	CMPQ         BX, DX
+	JLT          next
+
+rest:
+	SUBQ         BX, SI
+	JZ           done
+	LEAQ         firstLanes<>+0(SB), DX
+	MOVQ         SI, DI
+	NEGQ         DI
+	VMOVUPS      32(DX)(DI*4), Y3
+	VMASKMOVPS   (AX)(BX*4), Y3, Y3
+	VCVTTPS2DQ   Y3, Y4
+	VCVTDQ2PS    Y4, Y5
+	VPXOR        Y3, Y5, Y5
+	VPOR         Y5, Y1, Y1
+	VPSUBD       Y0, Y4, Y4
+	VPAND        Y2, Y4, Y5
+	VPOR         Y5, Y1, Y1
+	VEXTRACTI128 $0x01, Y4, X0
+	VPACKUSDW    X0, X4, X4
+	VPACKUSWB    X4, X4, X4
+	VMOVQ        X4, AX
+	LEAQ         (CX)(BX*1), CX
+
+byte:
+	MOVB AL, (CX)
+	SHRQ $0x08, AX
+	INCQ CX
+	DECQ SI
+	JNZ  byte
+
+done:
+	VEXTRACTF128 $0x01, Y1, X0
+	VORPS        X0, X1, X1
+	VPSHUFD      $0x4e, X1, X0
+	VORPS        X0, X1, X1
+	VPSHUFD      $0xb1, X1, X0
+	VORPS        X0, X1, X1
+	VMOVSS       X1, ret+56(FP)
+	VZEROUPPER
+	RET
+
 // func levels2AVX2(y []float32, inverseStep float32, code []byte) (vy float32, sum uint32, squares uint32)
 // Requires: AVX, AVX2, CMOV
 TEXT ·levels2AVX2(SB), NOSPLIT, $0-68
@@ -4096,6 +4169,68 @@ rest:
 	VMOVDQU8  X3, K1, (CX)(BX*1)
 
 done:
+	VZEROUPPER
+	RET
+
+// func asBytesAVX512(x []float32, base int32, out []byte) uint32
+// Requires: AVX, AVX512BW, AVX512F, AVX512VL, BMI2
+TEXT ·asBytesAVX512(SB), NOSPLIT, $0-60
+	MOVQ         x_base+0(FP), AX
+	MOVQ         out_base+32(FP), CX
+	VBROADCASTSS base+24(FP), Z0
+	VPXORD       Z1, Z1, Z1
+	MOVL         $0xffffff00, DX
+	VMOVD        DX, X2
+	VPBROADCASTD X2, Z2
+	MOVQ         x_len+8(FP), SI
+	MOVQ         SI, DX
+	ANDQ         $-16, DX
+	XORQ         BX, BX
+	CMPQ         BX, DX
+	JGE          rest
+
+next:
+	VMOVUPS    (AX)(BX*4), Z3
+	VCVTTPS2DQ Z3, Z4
+	VCVTDQ2PS  Z4, Z5
+	VPXORD     Z3, Z5, Z5
+	VPORD      Z5, Z1, Z1
+	VPSUBD     Z0, Z4, Z4
+	VPANDD     Z2, Z4, Z5
+	VPORD      Z5, Z1, Z1
+	VPMOVDB    Z4, X4
+	VMOVDQU    X4, (CX)(BX*1)
+	ADDQ       $0x10, BX
+	CMPQ       BX, DX
+	JLT        next
+
+rest:
+	SUBQ       BX, SI
+	JZ         done
+	MOVL       $0x0000ffff, DX
+	BZHIL      SI, DX, DX
+	KMOVW      DX, K1
+	VMOVUPS.Z  (AX)(BX*4), K1, Z3
+	VCVTTPS2DQ Z3, Z4
+	VCVTDQ2PS  Z4, Z5
+	VPXORD     Z3, Z5, Z5
+	VPORD      Z5, Z1, Z1
+	VPSUBD     Z0, Z4, Z4
+	VPANDD     Z2, Z4, Z5
+	VPORD      Z5, Z1, Z1
+	VPMOVDB    Z4, X4
+	VMOVDQU8   X4, K1, (CX)(BX*1)
+
+done:
+	VEXTRACTF64X4 $0x01, Z1, Y0
+	VORPS         Y0, Y1, Y1
+	VEXTRACTF128  $0x01, Y1, X0
+	VORPS         X0, X1, X1
+	VPSHUFD       $0x4e, X1, X0
+	VORPS         X0, X1, X1
+	VPSHUFD       $0xb1, X1, X0
+	VORPS         X0, X1, X1
+	VMOVSS        X1, ret+56(FP)
 	VZEROUPPER
 	RET
 

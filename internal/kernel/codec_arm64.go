@@ -3,7 +3,7 @@
 package kernel
 
 var codecNEON = codecForm{flipWhole, hadamardWhole, foldWhole, levelsWhole,
-	largestWhole, quantize8Whole, scaleWhole, subtractWhole}
+	largestWhole, quantize8Whole, asBytesWhole, scaleWhole, subtractWhole}
 
 // The assembly works on whole registers, plain Go on what is left.
 
@@ -75,6 +75,14 @@ func quantize8Whole(x []float32, inverse float32, out []int8) {
 		quantize8NEON(&x[0], inverse, &out[0], n)
 	}
 	quantize8Generic(x[n:], inverse, out[n:])
+}
+
+func asBytesWhole(x []float32, base int32, out []byte) (lost uint32) {
+	n := len(x) &^ 15
+	if n > 0 {
+		lost = asBytesNEON(&x[0], int(base), &out[0], n)
+	}
+	return lost | asBytesGeneric(x[n:], base, out[n:])
 }
 
 func scaleWhole(dst, x []float32, factor float32) {

@@ -309,6 +309,57 @@ numbers14:
 	BNE numbers14
 	RET
 
+// func asBytesNEON(x *float32, base int, out *byte, n int) uint32
+TEXT ·asBytesNEON(SB), NOSPLIT, $0-36
+	MOVD x+0(FP), R0
+	MOVD base+8(FP), R3
+	MOVD out+16(FP), R1
+	MOVD n+24(FP), R2
+	WORD $0x4e040c7e // dup v30.4s, w3
+	WORD $0x4f00041f // movi v31.4s, 0
+
+integers15:
+	FLDPQ (R0), (F0, F1)
+	FLDPQ 32(R0), (F2, F3)
+	WORD $0x4ea1b804 // fcvtzs v4.4s, v0.4s
+	WORD $0x4e21d890 // scvtf v16.4s, v4.4s
+	WORD $0x6e201e10 // eor v16.16b, v16.16b, v0.16b
+	WORD $0x4eb01fff // orr v31.16b, v31.16b, v16.16b
+	WORD $0x6ebe8480 // sub v0.4s, v4.4s, v30.4s
+	WORD $0x6f380410 // ushr v16.4s, v0.4s, 8
+	WORD $0x4eb01fff // orr v31.16b, v31.16b, v16.16b
+	WORD $0x4ea1b825 // fcvtzs v5.4s, v1.4s
+	WORD $0x4e21d8b1 // scvtf v17.4s, v5.4s
+	WORD $0x6e211e31 // eor v17.16b, v17.16b, v1.16b
+	WORD $0x4eb11fff // orr v31.16b, v31.16b, v17.16b
+	WORD $0x6ebe84a1 // sub v1.4s, v5.4s, v30.4s
+	WORD $0x6f380431 // ushr v17.4s, v1.4s, 8
+	WORD $0x4eb11fff // orr v31.16b, v31.16b, v17.16b
+	WORD $0x4ea1b846 // fcvtzs v6.4s, v2.4s
+	WORD $0x4e21d8d2 // scvtf v18.4s, v6.4s
+	WORD $0x6e221e52 // eor v18.16b, v18.16b, v2.16b
+	WORD $0x4eb21fff // orr v31.16b, v31.16b, v18.16b
+	WORD $0x6ebe84c2 // sub v2.4s, v6.4s, v30.4s
+	WORD $0x6f380452 // ushr v18.4s, v2.4s, 8
+	WORD $0x4eb21fff // orr v31.16b, v31.16b, v18.16b
+	WORD $0x4ea1b867 // fcvtzs v7.4s, v3.4s
+	WORD $0x4e21d8f3 // scvtf v19.4s, v7.4s
+	WORD $0x6e231e73 // eor v19.16b, v19.16b, v3.16b
+	WORD $0x4eb31fff // orr v31.16b, v31.16b, v19.16b
+	WORD $0x6ebe84e3 // sub v3.4s, v7.4s, v30.4s
+	WORD $0x6f380473 // ushr v19.4s, v3.4s, 8
+	WORD $0x4eb31fff // orr v31.16b, v31.16b, v19.16b
+	WORD $0x4e411800 // uzp1 v0.8h, v0.8h, v1.8h
+	WORD $0x4e431842 // uzp1 v2.8h, v2.8h, v3.8h
+	WORD $0x4e021800 // uzp1 v0.16b, v0.16b, v2.16b
+	ADD $64, R0
+	FMOVQ.P F0, 16(R1)
+	SUBS $16, R2, R2
+	BNE integers15
+	WORD $0x6eb0abff // umaxv s31, v31.4s
+	FMOVS F31, ret+32(FP)
+	RET
+
 // func levelsNEON(y *float32, n int, inverseStep float32, half int32, shift int, block *byte, lanes *[16]float32) int
 TEXT ·levelsNEON(SB), NOSPLIT, $0-56
 	MOVD y+0(FP), R0
@@ -330,7 +381,7 @@ TEXT ·levelsNEON(SB), NOSPLIT, $0-56
 	FLDPQ (R5), (F4, F5)
 	FLDPQ 32(R5), (F6, F7)
 
-numbers15:
+numbers16:
 	FLDPQ (R0), (F16, F17)
 	FLDPQ 32(R0), (F18, F19)
 	WORD $0x6e3fde00 // fmul v0.4s, v16.4s, v31.4s
@@ -388,7 +439,7 @@ numbers15:
 	FMOVQ.P F0, 16(R4)
 	ADD $64, R0
 	SUBS $16, R1, R1
-	BNE numbers15
+	BNE numbers16
 	FSTPQ (F4, F5), (R5)
 	FSTPQ (F6, F7), 32(R5)
 	WORD $0x4eb1b908 // addv s8, v8.4s

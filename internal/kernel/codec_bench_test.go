@@ -11,7 +11,7 @@ func BenchmarkCodec(b *testing.B) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for _, f := range supported() {
 		for _, n := range []int{128, 384, 768, 1536} {
-			x, signs, out := random(r, n), make([]uint64, SignWords(n)), make([]int8, n)
+			x, signs, out, bytes := random(r, n), make([]uint64, SignWords(n)), make([]int8, n), make([]byte, n)
 			for i := range signs {
 				signs[i] = r.Uint64()
 			}
@@ -27,6 +27,7 @@ func BenchmarkCodec(b *testing.B) {
 				code := make([]byte, (n*bits+511)/512*64)
 				run(fmt.Sprintf("levels%d", bits), func() { f.levels(x, 2, bits, code) })
 			}
+			run("asBytes", func() { f.asBytes(x, 0, bytes) })
 			run("quantize8", func() { f.quantize8(x, 127/f.largest(x), out) })
 		}
 	}

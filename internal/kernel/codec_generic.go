@@ -99,6 +99,18 @@ func quantize8Generic(x []float32, inverse float32, out []int8) {
 	}
 }
 
+func asBytesGeneric(x []float32, base int32, out []byte) (lost uint32) {
+	out = out[:len(x)]
+	for i, v := range x {
+		n := int32(v) // of what is no integer of 32 bits: any
+		lost |= math.Float32bits(float32(n)) ^ math.Float32bits(v)
+		n -= base
+		lost |= uint32(n) &^ math.MaxUint8
+		out[i] = uint8(n)
+	}
+	return lost
+}
+
 func scaleGeneric(dst, x []float32, factor float32) {
 	for i, v := range x {
 		dst[i] = v * factor

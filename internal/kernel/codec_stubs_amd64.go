@@ -39,6 +39,11 @@ func largestAVX2(x []float32) float32
 //go:noescape
 func quantize8AVX2(x []float32, inverse float32, out []int8)
 
+// asBytesAVX2 is asBytes of the form.
+//
+//go:noescape
+func asBytesAVX2(x []float32, base int32, out []byte) uint32
+
 // levels2AVX2 writes levels and returns <v,y>, the sum of the levels and that of their squares.
 //
 //go:noescape
@@ -88,6 +93,11 @@ func largestAVX512(x []float32) float32
 //
 //go:noescape
 func quantize8AVX512(x []float32, inverse float32, out []int8)
+
+// asBytesAVX512 is asBytes of the form.
+//
+//go:noescape
+func asBytesAVX512(x []float32, base int32, out []byte) uint32
 
 // levels2AVX512 writes levels and returns <v,y>, the sum of the levels and that of their squares.
 //

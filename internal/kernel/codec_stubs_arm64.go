@@ -44,6 +44,11 @@ func quantize8NEON(x *float32, inverse float32, out *int8, n int)
 //go:noescape
 func codes8NEON(x *float32, inverse float32, out *byte, n int)
 
+// asBytesNEON writes numbers less base to bytes; what is lost by that is not 0. n is a multiple of 16, and not 0.
+//
+//go:noescape
+func asBytesNEON(x *float32, base int, out *byte, n int) uint32
+
 // levelsNEON cuts n numbers, a multiple of 16 and not 0, and adds their levels, shifted, to bytes. It returns the sum of the squares.
 //
 //go:noescape

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"bytes"
 	"encoding/binary"
 	"math"
 	"math/bits"
@@ -166,6 +167,39 @@ func TestQuantize8(t *testing.T) {
 	}
 }
 
+func TestAsBytes(t *testing.T) {
+	minusZero, endless, none := float32(math.Copysign(0, -1)), float32(math.Inf(1)), float32(math.NaN())
+	for _, tc := range []struct {
+		base  int32
+		whole []float32
+		not   []float32
+	}{
+		{0, []float32{0, 1, 127, 128, 255}, []float32{-1, 256, 0.5, 1e-40, minusZero, 1 << 30, -1 << 31, 1 << 31, 3e9, endless, -endless, none}},
+		{-128, []float32{-128, -1, 0, 1, 127}, []float32{-129, 128, -0.5, minusZero, 1 << 30, -1 << 31, 1 << 31, -3e9, endless, -endless, none}},
+	} {
+		for at := range 40 { // in whole registers and in what is left of one
+			x, out := make([]float32, 40), make([]byte, 41)
+			for i := range x {
+				x[i] = tc.whole[i%len(tc.whole)]
+			}
+			out[40] = 77
+			if !AsBytes(x, tc.base, out) || out[40] != 77 {
+				t.Fatalf("%v from %d on: does not fit, or %d behind it", x, tc.base, out[40])
+			}
+			for i, b := range out[:40] {
+				if float32(int32(b)+tc.base) != x[i] {
+					t.Fatalf("%v from %d on became %d", x[i], tc.base, b)
+				}
+			}
+			for _, v := range tc.not {
+				if x[at] = v; AsBytes(x, tc.base, out) {
+					t.Errorf("number %d: %v from %d on is said to fit a byte", at, v, tc.base)
+				}
+			}
+		}
+	}
+}
+
 func TestCodecOutside(t *testing.T) {
 	x, code := make([]float32, 65), make([]byte, 128)
 	for name, call := range map[string]func(){
@@ -174,6 +208,7 @@ func TestCodecOutside(t *testing.T) {
 		"code not blocks": func() { Levels(x[:1], 1, 8, code[:65]) },
 		"bits":            func() { Levels(x, 1, 3, code) },
 		"bytes":           func() { Quantize8(x, make([]int8, 64)) },
+		"integers":        func() { AsBytes(x, 0, make([]byte, 64)) },
 		"scale":           func() { Scale(x[:64], x, 1) },
 		"subtract":        func() { Subtract(x[:64], x) },
 	} {
@@ -189,6 +224,9 @@ func TestCodecOutside(t *testing.T) {
 	Rotate(nil, nil)
 	Levels(nil, 1, 2, nil)
 	Quantize8(nil, nil)
+	if !AsBytes(nil, 0, nil) {
+		t.Error("no numbers")
+	}
 	Scale(nil, nil, 1)
 	Subtract(nil, nil)
 	if Largest(nil) != 0 || Largest([]float32{-3, 2}) != 3 {
@@ -200,6 +238,7 @@ func TestCodecOutside(t *testing.T) {
 func FuzzCodec(f *testing.F) {
 	f.Add([]byte("0123456789abcdef0123456789abcdef0123456789abcdef"), uint8(1), float32(2))
 	f.Add(make([]byte, 700), uint8(2), float32(1e30))
+	f.Add(bytes.Repeat([]byte{0, 0, 0x7f, 0x43, 0, 0, 0x80, 0x3f}, 21), uint8(0), float32(1)) // 255 and 1
 	f.Fuzz(func(t *testing.T, raw []byte, choice uint8, factor float32) {
 		x := make([]float32, min(len(raw)/4, 5000))
 		for i := range x {
@@ -220,11 +259,17 @@ func FuzzCodec(f *testing.F) {
 		wantVY, wantVV := generic.levels(x, factor, width, want)
 		wantX, wantBytes := slices.Clone(x), make([]int8, len(x))
 		generic.quantize8(x, factor, wantBytes)
+		wantIntegers := make([]byte, len(x))
+		wantFit := generic.asBytes(x, 0, wantIntegers) == 0
 		generic.rotate(wantX, signs)
 		for _, form := range supported() {
 			code, bytes, y := make([]byte, len(want)), make([]int8, len(x)), slices.Clone(x)
 			vy, vv := form.levels(x, factor, width, code)
 			form.quantize8(x, factor, bytes)
+			integers := make([]byte, len(x))
+			if fit := form.asBytes(x, 0, integers) == 0; fit != wantFit || fit && !slices.Equal(integers, wantIntegers) {
+				t.Errorf("%s: %v as bytes: %v (%v), want %v (%v)", form.name, x, integers, fit, wantIntegers, wantFit)
+			}
 			form.rotate(y, signs)
 			if !slices.Equal(code, want) || vv != wantVV || !alike(vy, wantVY) || !slices.Equal(bytes, wantBytes) || !slices.EqualFunc(y, wantX, alike) {
 				t.Errorf("%s: differs from plain Go: %v %v, want %v %v", form.name, vy, vv, wantVY, wantVV)

@@ -222,7 +222,7 @@ func TestCodecForms(t *testing.T) {
 	r := rand.New(rand.NewPCG(25, 26))
 	const most = 300
 	x, y := guardedOf[float32](t, most), guardedOf[float32](t, most)
-	signs, bytes := guardedOf[uint64](t, most), guardedOf[int8](t, most)
+	signs, bytes, integers := guardedOf[uint64](t, most), guardedOf[int8](t, most), guardedOf[byte](t, most)
 	against(t, func(want, got form) {
 		for n := 1; n <= most; n++ {
 			a, b := last(x, n), last(y, n)
@@ -261,6 +261,20 @@ func TestCodecForms(t *testing.T) {
 			want.quantize8(a, 3, wantBytes)
 			if !slices.Equal(last(bytes, n), wantBytes) {
 				t.Fatalf("%s: %v as bytes: %v, want %v", got.name, a, last(bytes, n), wantBytes)
+			}
+			for _, other := range []float32{0, 1, -1, 0.5, 255, 256, -129, float32(math.Copysign(0, -1)), 1 << 31, -1 << 31, 3e9, float32(math.NaN()), float32(math.Inf(-1))} {
+				base := int32(-128 * r.IntN(2))
+				for i := range a {
+					a[i] = float32(base + int32(r.IntN(256)))
+				}
+				if other != 0 {
+					a[r.IntN(n)] = other
+				}
+				w, g := make([]byte, n), last(integers, n)
+				lost, wantLost := got.asBytes(a, base, g) != 0, want.asBytes(a, base, w) != 0
+				if lost != wantLost || !lost && !slices.Equal(g, w) {
+					t.Fatalf("%s: %v from %d on as bytes: %v (lost: %v), want %v (%v)", got.name, a, base, g, lost, w, wantLost)
+				}
 			}
 		}
 		for n := 512; n <= 4096; n *= 2 {

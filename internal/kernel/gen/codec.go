@@ -55,6 +55,7 @@ func codecs() {
 		i.subtract(window)
 		i.largest(window)
 		i.quantize(window)
+		i.asBytes(window)
 		for _, bits := range []int{2, 4, 8} {
 			(&levels{codecISA: i, bits: bits, window: window}).write()
 		}
@@ -238,7 +239,19 @@ func (p part) bytes(v reg.VecVirtual) reg.Register {
 	return x
 }
 
-// storeBytes writes what bytes returned.
+// unsigned is bytes of lanes whose values are 0 to 255.
+func (p part) unsigned(v reg.VecVirtual) reg.Register {
+	if p.lanes == 16 {
+		return p.bytes(v)
+	}
+	x, high := v.AsX(), XMM()
+	VEXTRACTI128(operand.U8(1), v, high)
+	VPACKUSDW(high, x, x)
+	VPACKUSWB(x, x, x)
+	return x
+}
+
+// storeBytes writes what bytes or unsigned returned.
 func (p part) storeBytes(x reg.Register, base reg.Register) {
 	to := indexed(base, p.index, 1, 0)
 	switch {
@@ -506,5 +519,25 @@ func (i codecISA) quantize(window operand.Mem) {
 		VCVTPS2DQ(v, v)
 		p.storeBytes(p.bytes(v), out)
 	})
+	end()
+}
+
+// asBytes collects the bits that differ when a number has been an integer, and those
+// beyond a byte. Lanes that are not selected are 0, which is in bytes too.
+func (i codecISA) asBytes(window operand.Mem) {
+	i.begin("asBytes", "func(x []float32, base int32, out []byte) uint32", "is asBytes of the form.")
+	x, out, least, lost, beyond := base("x"), base("out"), i.spread("base"), i.zero(), i.constant(^uint32(0xff))
+	i.each("x", window, func(p part) {
+		v, n, again := p.load(x), i.vec(), i.vec()
+		VCVTTPS2DQ(v, n)
+		VCVTDQ2PS(n, again)
+		i.xor(v, again, again)
+		i.or(again, lost, lost)
+		VPSUBD(least, n, n)
+		i.and(beyond, n, again)
+		i.or(again, lost, lost)
+		p.storeBytes(p.unsigned(n), out)
+	})
+	result(i.reduce(lost, VORPS), 0)
 	end()
 }

@@ -34,6 +34,7 @@ func codecs(p *program) {
 	largest(p)
 	quantize(p, "quantize8NEON", "int8", false)
 	quantize(p, "codes8NEON", "byte", true)
+	asBytes(p)
 	levels(p)
 }
 
@@ -227,6 +228,39 @@ func quantize(p *program, name, kind string, unsigned bool) {
 	p.op("FMOVQ.P F0, 16(R1)")
 	p.op("SUBS $16, R2, R2")
 	p.op("BNE %s", loop)
+	p.op("RET")
+}
+
+// asBytes collects, in V31, the bits that differ when a number has been an
+// integer, and those beyond a byte.
+func asBytes(p *program) {
+	p.function("asBytesNEON", "(x *float32, base int, out *byte, n int) uint32", 36,
+		"writes numbers less base to bytes; what is lost by that is not 0. n is a multiple of 16, and not 0.")
+	p.load("x R0, base R3, out R1, n R2")
+	p.v("dup v30.4s, w3")
+	p.zero(31, 31)
+	loop := p.label("integers")
+	p.at(loop)
+	p.op("FLDPQ (R0), (F0, F1)")
+	p.op("FLDPQ 32(R0), (F2, F3)")
+	for i := range 4 {
+		p.v("fcvtzs v%d.4s, v%d.4s", 4+i, i)
+		p.v("scvtf v%d.4s, v%d.4s", 16+i, 4+i)
+		p.v("eor v%d.16b, v%d.16b, v%d.16b", 16+i, 16+i, i)
+		p.v("orr v31.16b, v31.16b, v%d.16b", 16+i)
+		p.v("sub v%d.4s, v%d.4s, v30.4s", i, 4+i)
+		p.v("ushr v%d.4s, v%d.4s, 8", 16+i, i)
+		p.v("orr v31.16b, v31.16b, v%d.16b", 16+i)
+	}
+	p.v("uzp1 v0.8h, v0.8h, v1.8h")
+	p.v("uzp1 v2.8h, v2.8h, v3.8h")
+	p.v("uzp1 v0.16b, v0.16b, v2.16b")
+	p.op("ADD $64, R0")
+	p.op("FMOVQ.P F0, 16(R1)")
+	p.op("SUBS $16, R2, R2")
+	p.op("BNE %s", loop)
+	p.v("umaxv s31, v31.4s")
+	p.op("FMOVS F31, ret+32(FP)")
 	p.op("RET")
 }
 
