@@ -742,7 +742,7 @@ next:
 	VPAND        Y2, Y4, Y5
 	VPOR         Y5, Y1, Y1
 	VEXTRACTI128 $0x01, Y4, X3
-	VPACKUSDW    X3, X4, X4
+	VPACKSSDW    X3, X4, X4
 	VPACKUSWB    X4, X4, X4
 	VMOVQ        X4, (CX)(BX*1)
 	ADDQ         $0x08, BX
@@ -765,7 +765,7 @@ rest:
 	VPAND        Y2, Y4, Y5
 	VPOR         Y5, Y1, Y1
 	VEXTRACTI128 $0x01, Y4, X0
-	VPACKUSDW    X0, X4, X4
+	VPACKSSDW    X0, X4, X4
 	VPACKUSWB    X4, X4, X4
 	VMOVQ        X4, AX
 	LEAQ         (CX)(BX*1), CX

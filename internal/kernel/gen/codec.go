@@ -225,8 +225,12 @@ func (p part) store(v reg.VecVirtual, base reg.Register) {
 	}
 }
 
-// bytes returns the lanes, whose values are signed bytes, side by side.
-func (p part) bytes(v reg.VecVirtual) reg.Register {
+// bytes returns the lanes, whose values are signed bytes, side by side, unsigned
+// those whose values are 0 to 255.
+func (p part) bytes(v reg.VecVirtual) reg.Register    { return p.packed(v, VPACKSSWB) }
+func (p part) unsigned(v reg.VecVirtual) reg.Register { return p.packed(v, VPACKUSWB) }
+
+func (p part) packed(v reg.VecVirtual, pack func(ops ...operand.Op)) reg.Register {
 	x := v.AsX()
 	if p.lanes == 16 {
 		VPMOVDB(v, x)
@@ -235,19 +239,7 @@ func (p part) bytes(v reg.VecVirtual) reg.Register {
 	high := XMM()
 	VEXTRACTI128(operand.U8(1), v, high)
 	VPACKSSDW(high, x, x)
-	VPACKSSWB(x, x, x)
-	return x
-}
-
-// unsigned is bytes of lanes whose values are 0 to 255.
-func (p part) unsigned(v reg.VecVirtual) reg.Register {
-	if p.lanes == 16 {
-		return p.bytes(v)
-	}
-	x, high := v.AsX(), XMM()
-	VEXTRACTI128(operand.U8(1), v, high)
-	VPACKUSDW(high, x, x)
-	VPACKUSWB(x, x, x)
+	pack(x, x, x)
 	return x
 }
 

@@ -60,6 +60,18 @@ func each(p *program, name, signature, doc, parameters string, body func()) {
 	p.op("RET")
 }
 
+// sixteens writes a loop over numbers from R0 on, sixteen at a time in V0 to V3. The
+// body moves R0; left has how many there are.
+func sixteens(p *program, name, left string, body func()) {
+	loop := p.label(name)
+	p.at(loop)
+	p.op("FLDPQ (R0), (F0, F1)")
+	p.op("FLDPQ 32(R0), (F2, F3)")
+	body()
+	p.op("SUBS $16, %s, %s", left, left)
+	p.op("BNE %s", loop)
+}
+
 // flip moves the sign bits of four numbers to the top of four lanes.
 func flip(p *program) {
 	p.function("flipNEON", "(x *float32, signs *uint64, n int)", 24,
@@ -176,17 +188,13 @@ func largest(p *program) {
 		"is the greatest magnitude. n is a multiple of 16, and not 0.")
 	p.load("x R0, n R1")
 	p.zero(4, 7)
-	loop := p.label("largest")
-	p.at(loop)
-	p.op("FLDPQ (R0), (F0, F1)")
-	p.op("FLDPQ 32(R0), (F2, F3)")
-	for i := range 4 {
-		p.v("fabs v%d.4s, v%d.4s", i, i)
-		p.v("fmax v%d.4s, v%d.4s, v%d.4s", 4+i, 4+i, i)
-	}
-	p.op("ADD $64, R0")
-	p.op("SUBS $16, R1, R1")
-	p.op("BNE %s", loop)
+	sixteens(p, "largest", "R1", func() {
+		for i := range 4 {
+			p.v("fabs v%d.4s, v%d.4s", i, i)
+			p.v("fmax v%d.4s, v%d.4s, v%d.4s", 4+i, 4+i, i)
+		}
+		p.op("ADD $64, R0")
+	})
 	p.v("fmax v4.4s, v4.4s, v5.4s")
 	p.v("fmax v6.4s, v6.4s, v7.4s")
 	p.v("fmax v4.4s, v4.4s, v6.4s")
@@ -211,23 +219,19 @@ func quantize(p *program, name, kind string, unsigned bool) {
 	p.v("dup v31.4s, v31.s[0]")
 	p.v("movi v30.16b, 129") // -127
 	p.v("movi v29.16b, 128")
-	loop := p.label("numbers")
-	p.at(loop)
-	p.op("FLDPQ (R0), (F0, F1)")
-	p.op("FLDPQ 32(R0), (F2, F3)")
-	for i := range 4 {
-		p.v("fmul v%d.4s, v%d.4s, v31.4s", i, i)
-		p.v("fcvtns v%d.4s, v%d.4s", i, i)
-	}
-	narrow(p)
-	p.v("smax v0.16b, v0.16b, v30.16b")
-	if unsigned {
-		p.v("eor v0.16b, v0.16b, v29.16b")
-	}
-	p.op("ADD $64, R0")
-	p.op("FMOVQ.P F0, 16(R1)")
-	p.op("SUBS $16, R2, R2")
-	p.op("BNE %s", loop)
+	sixteens(p, "numbers", "R2", func() {
+		for i := range 4 {
+			p.v("fmul v%d.4s, v%d.4s, v31.4s", i, i)
+			p.v("fcvtns v%d.4s, v%d.4s", i, i)
+		}
+		narrow(p)
+		p.v("smax v0.16b, v0.16b, v30.16b")
+		if unsigned {
+			p.v("eor v0.16b, v0.16b, v29.16b")
+		}
+		p.op("ADD $64, R0")
+		p.op("FMOVQ.P F0, 16(R1)")
+	})
 	p.op("RET")
 }
 
@@ -239,26 +243,22 @@ func asBytes(p *program) {
 	p.load("x R0, base R3, out R1, n R2")
 	p.v("dup v30.4s, w3")
 	p.zero(31, 31)
-	loop := p.label("integers")
-	p.at(loop)
-	p.op("FLDPQ (R0), (F0, F1)")
-	p.op("FLDPQ 32(R0), (F2, F3)")
-	for i := range 4 {
-		p.v("fcvtzs v%d.4s, v%d.4s", 4+i, i)
-		p.v("scvtf v%d.4s, v%d.4s", 16+i, 4+i)
-		p.v("eor v%d.16b, v%d.16b, v%d.16b", 16+i, 16+i, i)
-		p.v("orr v31.16b, v31.16b, v%d.16b", 16+i)
-		p.v("sub v%d.4s, v%d.4s, v30.4s", i, 4+i)
-		p.v("ushr v%d.4s, v%d.4s, 8", 16+i, i)
-		p.v("orr v31.16b, v31.16b, v%d.16b", 16+i)
-	}
-	p.v("uzp1 v0.8h, v0.8h, v1.8h")
-	p.v("uzp1 v2.8h, v2.8h, v3.8h")
-	p.v("uzp1 v0.16b, v0.16b, v2.16b")
-	p.op("ADD $64, R0")
-	p.op("FMOVQ.P F0, 16(R1)")
-	p.op("SUBS $16, R2, R2")
-	p.op("BNE %s", loop)
+	sixteens(p, "integers", "R2", func() {
+		for i := range 4 {
+			p.v("fcvtzs v%d.4s, v%d.4s", 4+i, i)
+			p.v("scvtf v%d.4s, v%d.4s", 16+i, 4+i)
+			p.v("eor v%d.16b, v%d.16b, v%d.16b", 16+i, 16+i, i)
+			p.v("orr v31.16b, v31.16b, v%d.16b", 16+i)
+			p.v("sub v%d.4s, v%d.4s, v30.4s", i, 4+i)
+			p.v("ushr v%d.4s, v%d.4s, 8", 16+i, i)
+			p.v("orr v31.16b, v31.16b, v%d.16b", 16+i)
+		}
+		p.v("uzp1 v0.8h, v0.8h, v1.8h")
+		p.v("uzp1 v2.8h, v2.8h, v3.8h")
+		p.v("uzp1 v0.16b, v0.16b, v2.16b")
+		p.op("ADD $64, R0")
+		p.op("FMOVQ.P F0, 16(R1)")
+	})
 	p.v("umaxv s31, v31.4s")
 	p.op("FMOVS F31, ret+32(FP)")
 	p.op("RET")
