@@ -28,6 +28,13 @@ func (g *Graph) rerank(s *Scratch) (sure bool) {
 	many := size == scanBlock // so that it is worth a look at the context
 	m := g.margin(s)
 	keys := s.pool.keys[:s.pool.n]
+	if s.likely != nil {
+		for _, key := range keys[:min(len(keys), s.best.k)] {
+			s.rows = append(s.rows, nodeOf(key))
+		}
+		s.likely(s.rows)
+		s.rows = s.rows[:0]
+	}
 	for _, key := range keys {
 		row := nodeOf(key)
 		own := g.step(row)

@@ -33,8 +33,9 @@ type Scratch struct {
 	names     []uint32 // of the rows that are searched, those of vectors; nil: the same
 	inside    []uint32 // room for some of those
 	ctx       context.Context
-	plain     bool  // the walk compares vectors
-	err       error // of Vectors.Touch or ctx: the search is over
+	likely    func([]uint32) // of the query
+	plain     bool           // the walk compares vectors
+	err       error          // of Vectors.Touch or ctx: the search is over
 	trace     Trace
 }
 
@@ -57,7 +58,7 @@ func (s *Scratch) Trace() Trace { return s.trace }
 // aim prepares for comparing the vector of q with vectors. They are kept by
 // value: a pointer to the caller's would cost an allocation.
 func (s *Scratch) aim(v Vectors, q *Query) {
-	s.vectors, s.ctx = v, q.Context
+	s.vectors, s.ctx, s.likely = v, q.Context, q.Likely
 	s.names, s.err, s.listed = nil, nil, 0 // a search that ended in a panic left them
 	s.scorer.aim(&s.vectors, q.Vector)
 	s.trace = Trace{}
@@ -87,7 +88,7 @@ func (s *Scratch) aimCodes(g *Graph) {
 // release keeps no vector alive and returns what ended the search.
 func (s *Scratch) release() error {
 	err := s.err
-	s.vectors, s.names, s.scorer, s.ctx, s.err = Vectors{}, nil, scorer{}, nil, nil
+	s.vectors, s.names, s.scorer, s.ctx, s.likely, s.err = Vectors{}, nil, scorer{}, nil, nil, nil
 	return err
 }
 

@@ -34,6 +34,11 @@ type Query struct {
 	// Context, when set, ends a search that compares very many rows. A walk does
 	// not look at it.
 	Context context.Context
+	// Likely, when set, is told rows that are likely to be found before their vectors
+	// are read, once or not at all: who will read more of what is found may ask
+	// memory for it. They are the nearest by their codes, at most K, in a slice of
+	// the search's own.
+	Likely func(rows []uint32)
 }
 
 // Search appends the nearest rows, ascending by (Distance, Row), and returns

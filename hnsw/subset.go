@@ -141,6 +141,7 @@ func (q *Query) cost(matches int) int {
 func (s *Scratch) inPacked(q *Query, k int) {
 	u := q.Subset
 	q.Subset, q.Allowed = nil, nil
+	s.likely = nil // whose rows have other numbers
 	defer func() {
 		for i := range s.hops {
 			s.hops[i].Forget() // the copies may be given up while s is kept

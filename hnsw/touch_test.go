@@ -126,3 +126,52 @@ func TestGuard(t *testing.T) {
 		t.Errorf("%v, %v", err, context.Cause(ctx))
 	}
 }
+
+// TestLikely: rows that are named before their vectors are read may be found, and most
+// of them are.
+func TestLikely(t *testing.T) {
+	const rows, dim, k = 3000, 24, 10
+	base, held := split(clustered(9, rows+50, dim), 50)
+	v := matrix(kernel.L2, base, dim, 0)
+	set := make([]uint64, (rows+63)/64)
+	for row := 0; row < rows; row += 4 {
+		set[row>>6] |= 1 << (row & 63)
+	}
+	for _, p := range []Params{{}, {Bits: plainBits}} {
+		g := mustBuild(t, v, p)
+		u, err := g.Subset(v, set, true, 1<<30)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, ask := range []Query{{}, {Allowed: set}, {Subset: u}, {Exact: true}} {
+			var s Scratch
+			calls, told, right := 0, 0, 0
+			for _, q := range held {
+				var likely []uint32
+				ask.Vector, ask.K, ask.EF = q, k, 40
+				ask.Likely = func(rows []uint32) {
+					calls++
+					likely = slices.Clone(rows)
+				}
+				found := all(g.Search(nil, v, ask, &s))
+				for _, row := range likely {
+					if (ask.Allowed != nil || ask.Subset != nil) && !has(set, row) {
+						t.Fatalf("row %d is not allowed", row)
+					}
+					if slices.ContainsFunc(found, func(n Neighbor) bool { return n.Row == row }) {
+						right++
+					}
+				}
+				if told += len(likely); len(likely) > k {
+					t.Fatalf("%d rows", len(likely))
+				}
+			}
+			if calls > len(held) || right*2 < told {
+				t.Errorf("%d bits: %d calls for %d queries, %d of %d rows were found", p.Bits, calls, len(held), right, told)
+			}
+			if walked := p.Bits == 0 && !ask.Exact && ask.Subset == nil; walked != (told > 0) {
+				t.Errorf("%d bits, %d rows were named", p.Bits, told)
+			}
+		}
+	}
+}

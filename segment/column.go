@@ -67,38 +67,53 @@ func (c column) span(row uint32) (span, error) {
 	return span{int(start), int(end - start)}, nil
 }
 
-// spans appends the spans of rows, which are rows of the column.
-func (c column) spans(list []span, rows []uint32) ([]span, error) {
+// fetch asks memory for where the byte strings of rows are.
+func (c column) fetch(rows []uint32) {
 	ends, err := c.ends.Map()
 	if err != nil {
-		return list, err
+		return // who needs them will see
 	}
-	if !c.ends.Verified() {
-		for _, row := range rows {
-			prefetch(ends, int(row)*8)
-		}
-		for _, row := range rows {
-			at, err := c.span(row)
-			if err != nil {
-				return list, err
-			}
-			list = append(list, at)
-		}
-		return list, nil
-	}
-	size := uint64(c.data.Len())
 	for _, row := range rows {
-		end, start := binary.LittleEndian.Uint64(ends[8*int(row):]), uint64(0)
-		if row > 0 {
-			start = binary.LittleEndian.Uint64(ends[8*int(row)-8:])
-		}
-		if start > end || end > size {
-			_, err := c.span(row) // which says so
-			return list, err
-		}
-		list = append(list, span{int(start), int(end - start)})
+		prefetch(ends, 8*max(int(row), 1)-8)
 	}
-	return list, nil
+}
+
+// spans appends the spans of rows, which are rows of the column, and asks memory for what
+// is there. total is how many bytes that is.
+func (c column) spans(list []span, rows []uint32) (_ []span, total int, err error) {
+	ends, err := c.ends.Map()
+	if err != nil {
+		return list, 0, err
+	}
+	data, err := c.data.Map()
+	if err != nil {
+		return list, 0, err
+	}
+	whole := c.ends.Verified() // then its blocks need not be asked for
+	if !whole {
+		c.fetch(rows)
+	}
+	size := uint64(len(data))
+	for _, row := range rows {
+		var at span
+		if !whole || row == 0 {
+			if at, err = c.span(row); err != nil {
+				return list, 0, err
+			}
+		} else {
+			pair := ends[8*int(row)-8:][:16]
+			start, end := binary.LittleEndian.Uint64(pair), binary.LittleEndian.Uint64(pair[8:])
+			if start > end || end > size {
+				_, err := c.span(row) // which says so
+				return list, 0, err
+			}
+			at = span{int(start), int(end - start)}
+		}
+		prefetch(data, at.from)
+		list = append(list, at)
+		total += at.n
+	}
+	return list, total, nil
 }
 
 // endsAt reads the entries row-1 (0 for the first row) and row of an array

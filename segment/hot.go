@@ -89,6 +89,9 @@ func (r *Reader) decodeGraph(s *disk.Section, b []byte) (*hnsw.Graph, error) {
 // allowed.
 func (r *Reader) nearest(ctx context.Context, g *hnsw.Graph, v hnsw.Vectors, q *Query, allowed []uint64, matches int, s *scratch, dst []hnsw.Neighbor) (_ []hnsw.Neighbor, err error) {
 	ask := hnsw.Query{Vector: q.Vector, K: q.K, EF: q.EF, Allowed: allowed, Matches: matches, Subset: q.Ready, Late: q.Late, Exact: q.Exact, Context: ctx}
+	if q.IDs != nil {
+		ask.Likely = r.fetchEnds
+	}
 	if g == nil {
 		ask.Late = nil // a scan reads all vectors, and need not wait for what others find
 		dst, err = hnsw.Exact(dst, v, ask, &s.hnsw)

@@ -163,6 +163,17 @@ func TestIDs(t *testing.T) {
 			}
 		}
 	}
+	var before, want []string // several calls' ids share memory
+	for row := range uint32(300) {
+		ids := make([]string, 2)
+		if err := r.IDs([]uint32{row, 299 - row}, ids); err != nil {
+			t.Fatal(err)
+		}
+		before, want = append(before, ids...), append(want, rows[row].ID, rows[299-row].ID)
+	}
+	if !slices.Equal(before, want) {
+		t.Error("ids did not stay as they were read")
+	}
 	names := []string{"of the query before"}
 	for _, k := range []int{0, 1, 7, 300} { // at first not all blocks have been looked at
 		found, err := r.Search(context.Background(), Query{Vector: rows[17].Vector, K: k, IDs: &names}, nil)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"sort"
-	"strings"
 	"sync"
 
 	"github.com/chromad/chromad/filter"
@@ -42,6 +41,7 @@ type Reader struct {
 	uris      text
 
 	touch      func(rows []uint32) error // vectors.Touch
+	fetchEnds  func(rows []uint32)       // ids.fetch
 	touchBytes func(rows []uint32) error
 	copied     lazy[hnsw.Vectors] // where memory cannot be used as it is
 	index      lazy[*filter.Index]
@@ -145,6 +145,7 @@ func (r *Reader) sections() error {
 		*p.into = s
 	}
 	r.touch = func(rows []uint32) error { return r.vectors.Touch(rows, r.stride*4) }
+	r.fetchEnds = r.ids.fetch
 	r.openBytes()
 	return nil
 }
@@ -209,8 +210,11 @@ func (r *Reader) ID(row uint32) (id string, err error) {
 }
 
 // together is how many bytes of ids share one allocation, all of which lives as
-// long as one of them.
-const together = 4 << 10
+// long as one of them. Of a few ids, those of the next calls share a smaller one.
+const (
+	together    = 4 << 10
+	togetherFew = 1 << 10
+)
 
 // IDs sets ids[i] to the id of rows[i].
 func (r *Reader) IDs(rows []uint32, ids []string) error {
@@ -228,39 +232,36 @@ func (r *Reader) idsOf(s *scratch, ids []string) error {
 	if len(s.rows) > 0 && slices.Max(s.rows) >= r.rows {
 		return fmt.Errorf("row %d of %d", slices.Max(s.rows), r.rows)
 	}
-	data, err := r.ids.data.Map()
-	if err != nil {
+	var total int
+	var err error
+	if s.spans, total, err = r.ids.spans(s.spans[:0], s.rows); err != nil {
 		return err
 	}
-	if s.spans, err = r.ids.spans(s.spans[:0], s.rows); err != nil {
-		return err
+	shared := total <= together
+	if shared && s.text.Cap()-s.text.Len() < total {
+		s.text.Reset() // which leaves what is there to its strings
+		s.text.Grow(max(total, togetherFew))
 	}
-	total := 0
-	for _, at := range s.spans {
-		prefetch(data, at.from)
-		total += at.n
-	}
-	whole := r.ids.data.Verified() // then its blocks need not be asked for
-	var all strings.Builder
-	if total <= together {
-		all.Grow(total)
+	var data []byte
+	if r.ids.data.Verified() {
+		data, err = r.ids.data.Map()
 	}
 	for i, at := range s.spans {
 		var b []byte
-		if whole {
+		if data != nil {
 			b = data[at.from:][:at.n]
 		} else if b, err = r.ids.data.Bytes(at.from, at.n); err != nil {
 			return err
 		}
-		if total > together {
+		if !shared {
 			ids[i] = string(b)
 			continue
 		}
-		from := all.Len()
-		all.Write(b)
-		ids[i] = all.String()[from:]
+		from := s.text.Len()
+		s.text.Write(b)
+		ids[i] = s.text.String()[from:]
 	}
-	return nil
+	return err
 }
 
 // Order is the creation number of row's record.

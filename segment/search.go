@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/RoaringBitmap/roaring/v2"
 
@@ -52,6 +53,7 @@ type scratch struct {
 	allowed []uint64
 	rows    []uint32 // whose ids are asked for
 	spans   []span
+	text    strings.Builder // ids of this and of earlier calls
 }
 
 func (r *Reader) takeScratch() *scratch {
@@ -68,7 +70,7 @@ func (r *Reader) takeScratch() *scratch {
 func (r *Reader) Search(ctx context.Context, q Query, dst []hnsw.Neighbor) ([]hnsw.Neighbor, error) {
 	inBytes := r.bytes != nil && r.badBytes.get() == nil
 	found, err := r.guarded(ctx, &q, dst, inBytes)
-	if inBytes && ofSection(err, r.bytes) {
+	if err != nil && inBytes && ofSection(err, r.bytes) {
 		r.badBytes.set(err)
 		q.Late, q.Again = nil, Again{} // they may have been asked, and told
 		return r.guarded(ctx, &q, dst, false)
