@@ -138,7 +138,8 @@ func (db *DB) changeMaps(e *catalogEntry) (dropped []*Collection, err error) {
 		}
 		d := cat.databases[dbKey{c.tenant, c.database}]
 		delete(d.byName, c.name)
-		c.name, c.spec = e.name, e.spec
+		c.name = e.name
+		c.setSpec(e.spec)
 		d.byName[c.name] = c
 	case opDeleteCollection:
 		c := cat.collections[e.id]
@@ -210,7 +211,7 @@ func (cat *catalog) append(b []byte) ([]byte, error) {
 			c := d.byName[name]
 			b = append(b, c.id[:]...)
 			b = appendString(b, name)
-			b = appendSpec(b, c.spec)
+			b = appendSpec(b, *c.spec.Load())
 			var err error
 			if b, err = c.manifest.append(b); err != nil {
 				return nil, fmt.Errorf("collection %s: %w", c.id, err)

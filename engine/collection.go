@@ -61,7 +61,7 @@ type Collection struct {
 
 	// Guarded by DB.mu: what the catalog says of the collection.
 	name, tenant, database string
-	spec                   Spec
+	spec                   atomic.Pointer[Spec] // changes with DB.mu held, and is replaced, so queries need no lock
 
 	// Guarded by DB.catMu (and, to change it, maint too): the durable files.
 	manifest *manifest
@@ -89,12 +89,15 @@ type Collection struct {
 }
 
 func (db *DB) newCollection(e *catalogEntry) *Collection {
-	c := &Collection{db: db, id: e.id, name: e.name, tenant: e.tenant, database: e.database, spec: e.spec, maint: newWaitLock()}
+	c := &Collection{db: db, id: e.id, name: e.name, tenant: e.tenant, database: e.database, maint: newWaitLock()}
+	c.setSpec(e.spec)
 	c.writeMu, c.jobs.one = newWaitLock(), newWaitLock()
 	c.pending.init()
 	c.load(&manifest{nextOrder: 1})
 	return c
 }
+
+func (c *Collection) setSpec(s Spec) { c.spec.Store(&s) }
 
 // load makes m the state of a collection that nobody uses yet.
 func (c *Collection) load(m *manifest) {
@@ -123,12 +126,11 @@ func (c *Collection) newHandle(info segment.Info, dim int) *handle {
 }
 
 func (c *Collection) segmentSpec(number uint64, file seal.ID, dim int) segment.Spec {
-	c.db.mu.RLock()
-	defer c.db.mu.RUnlock()
+	s := c.spec.Load()
 	return segment.Spec{
 		Store: c.db.store, Collection: seal.ID(c.id), Number: number, File: file,
-		Dim: dim, Metric: c.spec.Metric, GraphMin: c.db.opts.GraphMin, Cache: c.db.texts, Memory: c.db.memory,
-		Graph: hnsw.Params{M: c.spec.M, EFConstruction: c.spec.EFConstruction, Seed: number, Bits: c.db.opts.IndexBits, Workers: c.db.opts.Workers},
+		Dim: dim, Metric: s.Metric, GraphMin: c.db.opts.GraphMin, Cache: c.db.texts, Memory: c.db.memory,
+		Graph: hnsw.Params{M: s.M, EFConstruction: s.EFConstruction, Seed: number, Bits: c.db.opts.IndexBits, Workers: c.db.opts.Workers},
 	}
 }
 
@@ -148,7 +150,7 @@ func (c *Collection) Info() Info {
 }
 
 func (c *Collection) infoLocked() Info {
-	s, spec := c.state.Load(), c.spec
+	s, spec := c.state.Load(), *c.spec.Load()
 	spec.Metadata, spec.Extension = maps.Clone(spec.Metadata), slices.Clone(spec.Extension)
 	return Info{
 		ID: c.id, Name: c.name, Tenant: c.tenant, Database: c.database,
@@ -159,11 +161,7 @@ func (c *Collection) infoLocked() Info {
 // ID is the collection's identity, which survives renaming.
 func (c *Collection) ID() ID { return c.id }
 
-func (c *Collection) metric() Metric {
-	c.db.mu.RLock()
-	defer c.db.mu.RUnlock()
-	return c.spec.Metric
-}
+func (c *Collection) metric() Metric { return c.spec.Load().Metric }
 
 // usable returns why the collection cannot be used, if so.
 func (c *Collection) usable() error {
@@ -308,7 +306,7 @@ func (c *Collection) modified(ch *Change) (*catalogEntry, error) {
 	}
 	db := c.db
 	db.mu.RLock()
-	e := &catalogEntry{op: opModifyCollection, id: c.id, tenant: c.tenant, database: c.database, name: c.name, spec: c.spec}
+	e := &catalogEntry{op: opModifyCollection, id: c.id, tenant: c.tenant, database: c.database, name: c.name, spec: *c.spec.Load()}
 	if ch.Name != nil && *ch.Name != c.name {
 		e.name = *ch.Name
 		if d := db.catalog.databases[dbKey{c.tenant, c.database}]; d != nil && d.byName[e.name] != nil {

@@ -185,10 +185,7 @@ func (v *view) allowed(ctx context.Context, i int, ids []string, where *Filter) 
 
 // again names the live rows of segment i that a condition holds for, and returns
 // them where they are ready to be searched.
-func (v *view) again(i int, ids []string, where *Filter) (a segment.Again, ready *hnsw.Subset, err error) {
-	if ids != nil || where == nil {
-		return a, nil, nil
-	}
+func (v *view) again(i int, where *Filter) (a segment.Again, ready *hnsw.Subset, err error) {
 	reader, err := v.reader(i)
 	if err == nil {
 		a, ready = reader.Again(where, v.dead[i].serial)

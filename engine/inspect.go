@@ -243,7 +243,7 @@ func (in *inspection) showCollections(_ context.Context, v *Inspection) error {
 	for _, c := range in.db.byName() {
 		s := c.state.Load()
 		cv := CollectionView{
-			ID: c.id.String(), Tenant: c.tenant, Database: c.database, Name: c.name, Metric: c.spec.Metric.String(),
+			ID: c.id.String(), Tenant: c.tenant, Database: c.database, Name: c.name, Metric: c.spec.Load().Metric.String(),
 			Dimension: s.dimension, Records: s.live, InLog: s.rows, Segments: []uint64{}, Generations: generations[c.id],
 		}
 		if k := c.keep.Load(); k != nil {

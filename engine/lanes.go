@@ -16,12 +16,14 @@ type worker struct {
 	search search
 	vector [1][]float32
 	answer [1][]Match
+	match  Match // that see is told
 
 	lanes []*lane
 	at    int         // of the first target's lane: 1 when rows in memory have one, else 0
 	best  []candidate // the answer, nearest first
 	rows  []uint32
 	ids   []string
+	some  []string // of them, those of one lane
 
 	// The bound: what the lanes before turn have found. Every lane asks it
 	// before it looks at exact distances, and waits for those before it, so it
@@ -77,10 +79,11 @@ func (db *DB) retire(w *worker) {
 		}
 	}
 	if cap(w.best) > keepHits {
-		w.best, w.rows, w.ids, w.near = nil, nil, nil, nil
+		w.best, w.rows, w.ids, w.some, w.near = nil, nil, nil, nil, nil
 	}
 	clear(w.ids[:cap(w.ids)])
-	w.vector[0], w.answer[0] = nil, nil
+	clear(w.some[:cap(w.some)])
+	w.vector[0], w.answer[0], w.match = nil, nil, Match{}
 	w.search.forget()
 	db.workers.Put(w)
 }
@@ -163,6 +166,14 @@ func (w *worker) wait(i int) (float32, bool) {
 // equal, and nowhere else.
 func (s *search) merge(w *worker) error {
 	w.best = w.best[:0]
+	if len(w.lanes) == 1 {
+		hits := w.lanes[0].hits
+		w.best = slices.Grow(w.best, len(hits))[:len(hits)]
+		for i, best := 0, w.best; i < len(best); i++ {
+			best[i] = candidate{0, hits[i]}
+		}
+		return nil
+	}
 	for len(w.best) < s.k {
 		first := -1
 		for i, l := range w.lanes {
@@ -220,58 +231,58 @@ func (l *lane) orderOf() (order uint64, err error) {
 
 // names reports whether what the only lane finds is the answer, and few enough for its
 // search to leave the ids in w.
-func (s *search) names(w *worker) bool { return len(w.lanes) == 1 && s.k <= keepHits }
-
-// loadIDs reads the ids of what lane number i has in the answer.
-func (w *worker) loadIDs(i int) error {
-	w.rows = w.rows[:0]
-	for _, c := range w.best {
-		if c.lane == i {
-			w.rows = append(w.rows, c.hit.Row)
-		}
-	}
-	w.ids = slices.Grow(w.ids[:0], len(w.rows))[:len(w.rows)]
-	if len(w.rows) == 0 {
-		return nil
-	}
-	return w.lanes[i].reader.IDs(w.rows, w.ids)
+func (s *search) names(w *worker) bool {
+	return len(w.lanes) == 1 && w.lanes[0].reader != nil && s.k <= keepHits
 }
 
-// load reads the records that lane number i has in the answer.
-func (s *search) load(w *worker, i int, out []Match) error {
-	l := w.lanes[i]
-	if l.reader == nil {
-		for n, c := range w.best {
-			if c.lane == i {
-				out[n].Distance = s.visible(c.hit.Distance)
-				loadMemRow(l.rows[c.hit.Row], s.include, &out[n].Record)
-				if err := s.loaded(&out[n].Record); err != nil {
-					return err
-				}
+// idsOf is the ids of what the answer has from one place to before another, until they
+// are asked for again.
+func (s *search) idsOf(w *worker, from, to int) ([]string, error) {
+	if s.names(w) {
+		return w.ids[from:to], nil
+	}
+	best := w.best[from:to]
+	w.ids = slices.Grow(w.ids[:0], len(best))[:len(best)]
+	for i, l := range w.lanes {
+		w.rows = w.rows[:0]
+		for n, c := range best {
+			if c.lane != i {
+				continue
+			}
+			if l.reader == nil {
+				w.ids[n] = l.rows[c.hit.Row].id
+			} else {
+				w.rows = append(w.rows, c.hit.Row)
 			}
 		}
-		return nil
-	}
-	if !s.names(w) {
-		if err := w.loadIDs(i); err != nil {
-			return err
-		}
-	}
-	at := 0
-	for n, c := range w.best {
-		if c.lane != i {
+		if len(w.rows) == 0 {
 			continue
 		}
-		out[n].ID, out[n].Distance = w.ids[at], s.visible(c.hit.Distance)
-		at++
-		if s.include != 0 {
-			if err := loadFields(l.reader, c.hit.Row, s.include, &out[n].Record); err != nil {
-				return err
-			}
-			if err := s.loaded(&out[n].Record); err != nil {
-				return err
+		w.some = slices.Grow(w.some[:0], len(w.rows))[:len(w.rows)]
+		if err := l.reader.IDs(w.rows, w.some); err != nil {
+			return nil, err
+		}
+		next := w.some
+		for n, c := range best {
+			if c.lane == i {
+				w.ids[n], next = next[0], next[1:]
 			}
 		}
 	}
-	return nil
+	return w.ids, nil
+}
+
+// load fills m, which is zero, with what has place n in the answer.
+func (s *search) load(w *worker, n int, id string, m *Match) error {
+	c := &w.best[n]
+	m.ID, m.Distance = id, s.visible(c.hit.Distance)
+	if s.include == 0 {
+		return nil
+	}
+	l := w.lanes[c.lane]
+	if l.reader == nil {
+		loadMemRow(l.rows[c.hit.Row], s.include, &m.Record)
+		return nil
+	}
+	return loadFields(l.reader, c.hit.Row, s.include, &m.Record)
 }

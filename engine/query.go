@@ -58,11 +58,17 @@ func (c *Collection) query(ctx context.Context, w *worker, vectors [][]float32, 
 	if k < 0 {
 		return &InvalidError{Field: "k", Index: -1, Reason: fmt.Sprintf("%d is negative", k)}
 	}
-	v := &w.view
-	if err := c.hold(v); err != nil {
+	if err := c.hold(&w.view); err != nil {
 		return err
 	}
-	defer v.close()
+	defer w.view.close()
+	return c.ask(ctx, w, vectors, k, opts, to)
+}
+
+// ask is query of the view that w holds. They are two functions because where many
+// returns meet several defers, Go keeps a list of these in memory.
+func (c *Collection) ask(ctx context.Context, w *worker, vectors [][]float32, k int, opts *QueryOptions, to goal) error {
+	v := &w.view
 	if err := c.narrow(ctx, v); err != nil {
 		return err
 	}

@@ -19,7 +19,8 @@ var errTooMuch = errors.New("more than is held at a time")
 // collection, with the filter evaluated once, see is told every match: those of
 // the first vector, nearest first, then those of the next. However many there
 // are, few of them are in memory at a time. What see returns, if it is not nil,
-// ends the query and is returned. The Match is see's to keep.
+// ends the query and is returned. What the Match holds is see's to keep, the Match
+// itself is used again once see has returned.
 func (c *Collection) QueryEach(ctx context.Context, vectors [][]float32, k int, opts *QueryOptions, see func(vector int, m *Match) error) error {
 	w := c.db.worker()
 	defer c.db.retire(w)
@@ -30,29 +31,34 @@ func (c *Collection) QueryEach(ctx context.Context, vectors [][]float32, k int, 
 // long after all, those vectors are searched again, and all further ones one
 // after the other.
 func (s *search) each(ctx context.Context, w *worker, vectors [][]float32, see func(int, *Match) error) error {
-	together := max(1, eachMatches/s.k)
-	out := w.answer[:]
-	if together = min(together, len(vectors)); together > 1 {
+	together := min(max(1, eachMatches/s.k), len(vectors))
+	var out [][]Match
+	if together > 1 {
 		out = make([][]Match, together)
+		s.bounded = true
 	}
-	alone := s.k > eachMatches
-	s.bounded = true
-	for first := 0; first < len(vectors); first += together {
+	for first := 0; first < len(vectors); {
+		if together == 1 {
+			if err := s.alone(ctx, w, first, vectors[first], see); err != nil {
+				return err
+			}
+			first++
+			continue
+		}
 		part := vectors[first:min(first+together, len(vectors))]
-		err := errTooMuch
-		if !alone {
-			s.room.Store(eachBytes)
-			err = s.all(ctx, w, part, out)
+		s.room.Store(eachBytes)
+		err := s.all(ctx, w, part, out)
+		if errors.Is(err, errTooMuch) {
+			together = 1
+			continue
 		}
 		if err == nil {
 			err = told(first, out[:len(part)], see)
-		} else if errors.Is(err, errTooMuch) {
-			alone = true
-			err = s.alone(ctx, w, first, part, see)
 		}
 		if err != nil {
 			return err
 		}
+		first += len(part)
 	}
 	return nil
 }
@@ -69,23 +75,30 @@ func told(first int, out [][]Match, see func(int, *Match) error) error {
 	return nil
 }
 
-// alone answers vectors one after the other and loads a record when it is told.
-func (s *search) alone(ctx context.Context, w *worker, first int, vectors [][]float32, see func(int, *Match) error) error {
-	for i, q := range vectors {
-		if err := s.find(ctx, w, q); err != nil {
+// aloneIDs is how many ids are read together.
+const aloneIDs = 256
+
+// alone answers one vector and loads a record when it is told.
+func (s *search) alone(ctx context.Context, w *worker, number int, q []float32, see func(int, *Match) error) error {
+	if err := s.find(ctx, w, q); err != nil {
+		return err
+	}
+	m := &w.match
+	for from := 0; from < len(w.best); from += aloneIDs {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		to := min(from+aloneIDs, len(w.best))
+		ids, err := s.idsOf(w, from, to)
+		if err != nil {
 			return err
 		}
-		for n, c := range w.best {
-			if n%256 == 0 && ctx.Err() != nil {
-				return context.Cause(ctx)
-			}
-			m := Match{Distance: s.visible(c.hit.Distance)}
-			if l := w.lanes[c.lane]; l.reader == nil {
-				loadMemRow(l.rows[c.hit.Row], s.include, &m.Record)
-			} else if err := loadRow(l.reader, c.hit.Row, s.include, &m.Record); err != nil {
+		for i, id := range ids {
+			*m = Match{}
+			if err := s.load(w, from+i, id, m); err != nil {
 				return err
 			}
-			if err := see(first+i, &m); err != nil {
+			if err := see(number, m); err != nil {
 				return err
 			}
 		}

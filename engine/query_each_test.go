@@ -130,3 +130,35 @@ func TestQueryEachHolds(t *testing.T) {
 		}
 	}
 }
+
+// TestQueryEachAllocations: the ids of some twenty answers share an allocation, and
+// nothing else of an answer is garbage. What see is told stays as it was.
+func TestQueryEachAllocations(t *testing.T) {
+	if race.Enabled {
+		t.Skip("with -race, a sync.Pool forgets")
+	}
+	ctx := t.Context()
+	db, _ := newDB(t, Options{GraphMin: 100, Workers: 1})
+	c, rng := layered(t, db, L2, 7, 900)
+	check(t, db.Flush(ctx))
+	check(t, db.Compact(ctx))
+	vectors, seen := [][]float32{onGrid(rng)}, []string(nil)
+	see := func(_ int, m *Match) error {
+		if len(seen) < cap(seen) {
+			seen = append(seen, m.ID)
+		}
+		return nil
+	}
+	check(t, c.QueryEach(ctx, vectors, 10, nil, see))
+	seen = make([]string, 0, 10)
+	if n := testing.AllocsPerRun(200, func() { check(t, c.QueryEach(ctx, vectors, 10, nil, see)) }); n > 0 {
+		t.Errorf("%v allocations a query", n)
+	}
+	want, err := c.Query(ctx, vectors[0], 10, nil)
+	check(t, err)
+	for i, m := range want {
+		if m.ID != seen[i] {
+			t.Errorf("match %d was %q, is %q", i, m.ID, seen[i])
+		}
+	}
+}

@@ -370,11 +370,17 @@ func (r *repair) learnMetric(c *Collection) error {
 			return err
 		}
 		if reader != nil {
-			c.spec.Metric = reader.Metric()
+			setMetric(c, reader.Metric())
 			return reader.Close()
 		}
 	}
 	return nil
+}
+
+func setMetric(c *Collection, m Metric) {
+	s := *c.spec.Load()
+	s.Metric = m
+	c.setSpec(s)
 }
 
 // adopt makes a segment part of its collection. Rows whose ids a newer segment
@@ -400,7 +406,7 @@ func (r *repair) adopt(h disk.Header, number uint64, found map[ID][]segmentState
 	}
 	s := r.source(c)
 	if s.recovered {
-		c.spec.Metric = reader.Metric()
+		setMetric(c, reader.Metric())
 	}
 	m := c.manifest
 	m.dimension = reader.Dim()

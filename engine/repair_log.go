@@ -168,7 +168,7 @@ func (s *source) unjudged(e *writeEntry) bool {
 func (r *repair) unheard(db *DB, id ID) *source {
 	c := r.recovered(id, Spec{})
 	s := r.source(c)
-	e := &catalogEntry{op: opCreateCollection, tenant: c.tenant, database: c.database, name: c.name, id: id, spec: c.spec}
+	e := &catalogEntry{op: opCreateCollection, tenant: c.tenant, database: c.database, name: c.name, id: id, spec: *c.spec.Load()}
 	if err := db.catMu.lock(r.ctx); err != nil {
 		return nil
 	}

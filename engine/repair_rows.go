@@ -18,7 +18,7 @@ import (
 // manifest there.
 func (r *repair) segments(s *source) error {
 	old := s.c.manifest
-	e := &catalogEntry{op: opCreateCollection, tenant: s.c.tenant, database: s.c.database, name: s.c.name, id: s.c.id, spec: s.c.spec}
+	e := &catalogEntry{op: opCreateCollection, tenant: s.c.tenant, database: s.c.database, name: s.c.name, id: s.c.id, spec: *s.c.spec.Load()}
 	c := r.target.newCollection(e)
 	c.keep.Store(s.c.keep.Load())
 	m := &manifest{nextOrder: max(old.nextOrder, 1), dimension: old.dimension, keys: maps.Clone(old.keys)}

@@ -41,24 +41,27 @@ type searchTarget struct {
 
 // prepare evaluates opts; many tells that there are several vectors.
 func (s *search) prepare(ctx context.Context, c *Collection, v *view, opts *QueryOptions, k int, many bool) error {
-	c.db.mu.RLock()
-	ef, metric := c.spec.EFSearch, c.spec.Metric
-	c.db.mu.RUnlock()
+	spec := c.spec.Load()
+	ef := spec.EFSearch
 	if opts.EF > 0 {
 		ef = opts.EF
 	}
-	s.db, s.metric, s.k, s.ef = c.db, metric, k, max(min(ef, v.live), k)
+	s.db, s.metric, s.k, s.ef = c.db, spec.Metric, k, max(min(ef, v.live), k)
 	s.exact, s.include, s.targets = opts.Exact, opts.Include, s.targets[:0]
 	for i, dead := range v.dead {
-		again, ready, err := v.again(i, opts.IDs, opts.Where)
-		if err != nil {
-			return err
-		}
-		if ready != nil {
-			if ready.Len() > 0 {
-				s.targets = append(s.targets, searchTarget{reader: v.readers[i], ready: ready})
+		var again segment.Again
+		if opts.Where != nil && opts.IDs == nil {
+			a, ready, err := v.again(i, opts.Where)
+			if err != nil {
+				return err
 			}
-			continue
+			if ready != nil {
+				if ready.Len() > 0 {
+					s.targets = append(s.targets, searchTarget{reader: v.readers[i], ready: ready})
+				}
+				continue
+			}
+			again = a
 		}
 		rows, all, err := v.allowed(ctx, i, opts.IDs, opts.Where)
 		if err != nil {
@@ -166,9 +169,16 @@ func (s *search) run(ctx context.Context, w *worker, q []float32) ([]Match, erro
 	if err := s.find(ctx, w, q); err != nil {
 		return nil, err
 	}
+	ids, err := s.idsOf(w, 0, len(w.best))
+	if err != nil {
+		return nil, err
+	}
 	out := make([]Match, len(w.best))
-	for i := range w.lanes {
-		if err := s.load(w, i, out); err != nil {
+	for n := range out {
+		if err := s.load(w, n, ids[n], &out[n]); err != nil {
+			return nil, err
+		}
+		if err := s.loaded(&out[n].Record); err != nil {
 			return nil, err
 		}
 	}
