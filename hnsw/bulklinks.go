@@ -28,21 +28,16 @@ func (k *bulk) candidates(w *worker, i int, list []uint32) []uint32 {
 		w.seen = make([]uint64, words)
 	}
 	list = slices.Grow(list, k.fan*k.most)
-	room := list[:cap(list)]
+	room, seen, nodes := list[:cap(list)], w.seen, k.nodes
 	n := 0
 	for rank, group := range k.groupOf[i*k.fan : (i+1)*k.fan] {
 		members := k.member[k.first[group]:k.first[group+1]]
-		places := room[n:]
-		found := 0
 		for _, m := range k.foundBy(i, rank) {
 			if m == noMember {
 				break
 			}
-			places[found] = members[m]
-			found++
-		}
-		for _, place := range places[:found] {
-			word, bit := &w.seen[place>>6], place&63
+			place := members[m]
+			word, bit := &seen[place>>6], place&63
 			room[n] = place
 			n += int(^*word >> bit & 1)
 			*word |= 1 << bit
@@ -50,8 +45,8 @@ func (k *bulk) candidates(w *worker, i int, list []uint32) []uint32 {
 	}
 	list = room[:n]
 	for at, place := range list {
-		w.seen[place>>6] = 0
-		list[at] = k.nodes[place]
+		seen[place>>6] = 0
+		list[at] = nodes[place]
 	}
 	for _, m := range k.above(k.nodes[i]) {
 		if !slices.Contains(list[:n], m) {

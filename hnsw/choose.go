@@ -64,15 +64,18 @@ func (b *builder) choose(w *worker, level int, nodes []uint32, most int, chosen 
 	return chosen
 }
 
-// firstLeast is the place of the smallest number, the first of them.
+// firstLeast is the place of the smallest number, the first of them. Which numbers are
+// smaller than all before them is nothing that a processor can predict.
 func firstLeast(d []int32) int {
-	at, least := 0, d[0]
-	for i, x := range d {
-		if x < least {
-			at, least = i, x
-		}
+	a, b, c, e := d[0], d[0], d[0], d[0]
+	rest := d
+	for ; len(rest) >= 4; rest = rest[4:] {
+		a, b, c, e = min(a, rest[0]), min(b, rest[1]), min(c, rest[2]), min(e, rest[3])
 	}
-	return at
+	for _, x := range rest {
+		a = min(a, x)
+	}
+	return slices.Index(d, min(a, b, c, e))
 }
 
 // fill adds the nearest of nodes to those chosen until there are so many.

@@ -39,15 +39,15 @@ const mostCompared = 8
 // farthest is the greatest norm that arithmetic on float32 has room for.
 const farthest = 1e35
 
-// findEquals looks at every vector: at its norm too, which the grid needs.
+// findEquals looks at every vector: at its norm too, which the grid needs. Few that
+// differ have the same, so all others need no hash.
 func (b *builder) findEquals() error {
 	v := &b.v
 	keys := make([]uint64, v.Rows)
 	b.squares = make([]float64, v.Rows)
 	err := b.each(v.Rows, func(w *worker, i int) {
-		x := b.row(&w.point, uint32(i))
-		keys[i] = hash(x)&^math.MaxUint32 | uint64(i)
-		b.squares[i] = square(x)
+		b.squares[i] = square(b.row(&w.point, uint32(i)))
+		keys[i] = hashed(math.Float64bits(b.squares[i]), uint32(i))
 	})
 	if err != nil {
 		return err
@@ -66,17 +66,17 @@ func (b *builder) findEquals() error {
 		}
 	}
 	slices.Sort(keys)
-	keys = keys[:len(keys)-len(e.lost)]
-	for from := 0; from < len(keys); {
-		end := from + 1
-		for end < len(keys) && keys[end]>>32 == keys[from]>>32 {
-			end++
-		}
-		if end-from > 1 {
-			b.splitEquals(keys[from:end])
-		}
-		from = end
+	var again []uint64
+	eachAlike(keys[:len(keys)-len(e.lost)], func(some []uint64) { again = append(again, some...) })
+	err = b.each(len(again), func(w *worker, i int) {
+		row := uint32(again[i])
+		again[i] = hashed(hash(b.row(&w.point, row)), row)
+	})
+	if err != nil {
+		return err
 	}
+	slices.Sort(again)
+	eachAlike(again, b.splitEquals)
 	slices.SortFunc(e.groups, slices.Compare)
 	if len(e.groups)+len(e.lost) > 0 {
 		e.hangs = make([]bool, v.Rows)
@@ -93,6 +93,23 @@ func (b *builder) findEquals() error {
 		e.groups = append(e.groups, slices.Clone(e.lost))
 	}
 	return b.ctx.Err()
+}
+
+// hashed has a part of a hash in its high half and a row in the low one.
+func hashed(hash uint64, row uint32) uint64 { return mix(hash)&^math.MaxUint32 | uint64(row) }
+
+// eachAlike calls f with those keys, two at least, that have the same high half.
+func eachAlike(keys []uint64, f func(some []uint64)) {
+	for from := 0; from < len(keys); {
+		end := from + 1
+		for end < len(keys) && keys[end]>>32 == keys[from]>>32 {
+			end++
+		}
+		if end-from > 1 {
+			f(keys[from:end])
+		}
+		from = end
+	}
 }
 
 // square is |x|², in float64 so that it is the same for every form of the
@@ -131,7 +148,7 @@ func (b *builder) splitEquals(keys []uint64) {
 	}
 }
 
-// hash mixes the bits of a vector, in which -0 is 0; the high half is used.
+// hash mixes the bits of a vector, in which -0 is 0.
 func hash(x []float32) uint64 {
 	next := func(h, bits uint64) uint64 {
 		h = (h ^ bits) * 0x9fb21c651e98df25
@@ -152,7 +169,7 @@ func hash(x []float32) uint64 {
 	for _, l := range lanes {
 		h = next(h, l)
 	}
-	return mix(h)
+	return h
 }
 
 // linkEquals hangs a group below its first row. Every other row links to the
