@@ -57,7 +57,7 @@ type worker struct {
 	bias   int32    // of it
 	point  []float32
 	panel  panel
-	quad   quad
+	octet  octet
 	sieve  sieve
 	lists  [][]uint64
 	seen   []uint64 // a bit for each node of a level; none is set

@@ -120,19 +120,19 @@ func (k *bulk) compareGroup(w *worker, group uint32) {
 		return
 	}
 	w.panel.fill(k.grid, w.rows, k.width, k.norm)
-	for i := 0; i < len(w.asking); i += 4 {
+	for i := 0; i < len(w.asking); i += octetRows {
 		if i%64 == 0 && k.ctx.Err() != nil {
 			return
 		}
-		four := w.asking[i:min(i+4, len(w.asking))]
+		some := w.asking[i:min(i+octetRows, len(w.asking))]
 		w.list = w.list[:0]
-		for _, at := range four {
+		for _, at := range some {
 			w.list = append(w.list, w.rows[at])
 		}
-		w.quad.aim(k.grid, w.list, k.width)
-		w.quad.score(&w.panel, 0, 0, w.panel.size)
-		for j, at := range four {
-			keys := w.quad.of(j)[:len(members)]
+		w.octet.aim(k.grid, w.list, k.width)
+		w.octet.score(&w.panel, 0, 0, w.panel.size)
+		for j, at := range some {
+			keys := w.octet.of(j)[:len(members)]
 			keys[at] = math.MaxInt32
 			k.store(members[at], group, w.sieve.nearest(keys, k.near, k.most))
 		}
@@ -154,7 +154,7 @@ func (k *bulk) foundBy(i, rank int) []uint16 {
 	return k.found[at : at+k.most]
 }
 
-// A panel is rows side by side, to be compared with four others at a time.
+// A panel is rows side by side, to be compared with eight others at a time.
 type panel struct {
 	size  int // rows, rounded up
 	bytes []byte
@@ -172,17 +172,20 @@ func (p *panel) fill(g *grid, rows []uint32, width int, norm []int32) {
 	}
 }
 
-// A quad compares rows, four at a time, with those of a panel.
-type quad struct {
+// octetRows is how many rows kernel.Dot8x8 compares with a panel.
+const octetRows = 8
+
+// An octet compares rows, eight at a time, with those of a panel.
+type octet struct {
 	stride  int // coordinates that are compared
 	queries []int8
 	keys    []int32
-	width   int // keys of each of the four
+	width   int // keys of each of the eight
 }
 
 // aim takes the first coordinates of rows as queries.
-func (q *quad) aim(g *grid, rows []uint32, width int) {
-	n := (len(rows) + 3) &^ 3 * width
+func (q *octet) aim(g *grid, rows []uint32, width int) {
+	n := (len(rows) + octetRows - 1) / octetRows * octetRows * width
 	q.stride = width
 	q.queries = slices.Grow(q.queries[:0], n)[:n]
 	for i, r := range rows {
@@ -190,17 +193,17 @@ func (q *quad) aim(g *grid, rows []uint32, width int) {
 	}
 }
 
-// score compares the four queries from the i-th on with the rows from to end
+// score compares the eight queries from the i-th on with the rows from to end
 // of the panel, both multiples of 32. The keys are their distances but for
 // what is the same for all rows, the query's bias.
-func (q *quad) score(p *panel, i, from, end int) {
+func (q *octet) score(p *panel, i, from, end int) {
 	q.width = end - from
-	q.keys = slices.Grow(q.keys[:0], 4*q.width)[:4*q.width]
-	kernel.Dot8x4(q.queries[i*q.stride:], q.stride, p.bytes[from*q.stride:end*q.stride], q.keys, q.width)
-	for j := range 4 {
+	q.keys = slices.Grow(q.keys[:0], octetRows*q.width)[:octetRows*q.width]
+	kernel.Dot8x8(q.queries[i*q.stride:], q.stride, p.bytes[from*q.stride:end*q.stride], q.keys, q.width)
+	for j := range octetRows {
 		kernel.Keys8(q.of(j), p.norm[from:end])
 	}
 }
 
-// of returns the keys of the j-th of the four.
-func (q *quad) of(j int) []int32 { return q.keys[j*q.width : (j+1)*q.width] }
+// of returns the keys of the j-th of the eight.
+func (q *octet) of(j int) []int32 { return q.keys[j*q.width : (j+1)*q.width] }

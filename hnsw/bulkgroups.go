@@ -110,13 +110,13 @@ func (k *bulk) nearestLeaders(w *worker, places []uint32, p *panel, leaders, mos
 		w.rows = append(w.rows, k.rows[place])
 		w.lists = append(w.lists, w.keys[i*most:i*most:(i+1)*most])
 	}
-	w.quad.aim(k.grid, w.rows, k.grid.stride)
+	w.octet.aim(k.grid, w.rows, k.grid.stride)
 	for from := 0; from < leaders; from += assignBlock {
 		end := min(from+assignBlock, p.size)
-		for i := 0; i < len(places); i += 4 {
-			w.quad.score(p, i, from, end)
-			for j := range min(4, len(places)-i) {
-				keys := w.quad.of(j)[:min(end, leaders)-from]
+		for i := 0; i < len(places); i += octetRows {
+			w.octet.score(p, i, from, end)
+			for j := range min(octetRows, len(places)-i) {
+				keys := w.octet.of(j)[:min(end, leaders)-from]
 				w.lists[i+j] = w.sieve.merge(w.lists[i+j], keys, from, most)
 			}
 		}

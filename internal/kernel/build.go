@@ -16,7 +16,7 @@ type buildForm struct {
 	codes8     func(y []float32, inverse float32, out []byte)
 	signed8    func(out []int8, code []byte)
 	pack8      func(dst, codes []byte, stride int, rows *[packRows]uint32) // one pack, which dst is as long as
-	dot8x4     func(queries []int8, stride int, packed []byte, out []int32, width int)
+	dot8x8     func(queries []int8, stride int, packed []byte, out []int32, width int)
 	dot8Rows   func(query []int8, codes []byte, stride int, rows []uint32, out []int32)
 	keys8      func(dot, norm []int32)
 	countBelow func(d []int32, below int32) int
@@ -24,7 +24,7 @@ type buildForm struct {
 	prune      func(d, norm, dots []int32, rows []uint32, bias int32) int
 }
 
-var buildGeneric = buildForm{codes8Generic, signed8Generic, pack8Generic, dot8x4Generic,
+var buildGeneric = buildForm{codes8Generic, signed8Generic, pack8Generic, dot8x8Generic,
 	dot8RowsGeneric, keys8Generic, countBelowGeneric, belowGeneric, pruneGeneric}
 
 // packRows is how many rows a pack holds side by side.
@@ -75,10 +75,10 @@ func Pack8(dst, codes []byte, stride, width int, rows []uint32) {
 	}
 }
 
-// Dot8x4 sets out[i*width+j] to the inner product of the signed query i, of
-// four that begin stride bytes apart, and row j of the packs that Pack8
+// Dot8x8 sets out[i*width+j] to the inner product of the signed query i, of
+// eight that begin stride bytes apart, and row j of the packs that Pack8
 // wrote. width must be at least the number of rows in the packs.
-func Dot8x4(queries []int8, stride int, packed []byte, out []int32, width int) {
+func Dot8x8(queries []int8, stride int, packed []byte, out []int32, width int) {
 	if stride == 0 || len(packed) == 0 {
 		return
 	}
@@ -86,13 +86,13 @@ func Dot8x4(queries []int8, stride int, packed []byte, out []int32, width int) {
 	whole(len(packed), packRows*stride)
 	rows := len(packed) / stride
 	atLeast(width, rows)
-	atLeast(len(queries), 4*stride)
-	atLeast(len(out), 3*width+rows)
+	atLeast(len(queries), 8*stride)
+	atLeast(len(out), 7*width+rows)
 	// The scheduler cannot interrupt assembly: a few packs at a time.
 	piece := max(1, preemptAfter/(packRows*stride)) * packRows
 	for first := 0; first < rows; first += piece {
 		last := min(first+piece, rows)
-		active.dot8x4(queries, stride, packed[first*stride:last*stride], out[first:], width)
+		active.dot8x8(queries, stride, packed[first*stride:last*stride], out[first:], width)
 	}
 }
 

@@ -13,7 +13,7 @@ func BenchmarkBuild(b *testing.B) {
 	const rows = 512
 	for _, f := range supported() {
 		for _, stride := range []int{128, 384, 768} {
-			codes, queries, list := make([]byte, rows*stride), make([]int8, 4*stride), make([]uint32, rows)
+			codes, queries, list := make([]byte, rows*stride), make([]int8, 8*stride), make([]uint32, rows)
 			for i := range codes {
 				codes[i] = byte(r.Uint32())
 			}
@@ -23,7 +23,7 @@ func BenchmarkBuild(b *testing.B) {
 			for i := range list {
 				list[i] = uint32(r.IntN(rows))
 			}
-			packed, out, norm := make([]byte, rows*stride), make([]int32, 4*rows), make([]int32, rows)
+			packed, out, norm := make([]byte, rows*stride), make([]int32, 8*rows), make([]int32, rows)
 			run := func(name string, per int, fn func()) {
 				b.Run(fmt.Sprintf("%s/%s/%d", name, f.name, stride), func(b *testing.B) {
 					for b.Loop() {
@@ -33,7 +33,7 @@ func BenchmarkBuild(b *testing.B) {
 				})
 			}
 			run("pack8", 32, func() { f.pack8(packed[:32*stride], codes, stride, (*[packRows]uint32)(list)) })
-			run("dot8x4", 4*rows, func() { f.dot8x4(queries, stride, packed, out, rows) })
+			run("dot8x8", 8*rows, func() { f.dot8x8(queries, stride, packed, out, rows) })
 			run("dot8Rows", 32, func() { f.dot8Rows(queries[:stride], codes, stride, list[:32], out) })
 			if stride > 128 {
 				continue

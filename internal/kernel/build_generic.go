@@ -22,10 +22,10 @@ func pack8Generic(dst, codes []byte, stride int, rows *[packRows]uint32) {
 	}
 }
 
-func dot8x4Generic(queries []int8, stride int, packed []byte, out []int32, width int) {
+func dot8x8Generic(queries []int8, stride int, packed []byte, out []int32, width int) {
 	size := packRows * stride
 	for first := 0; len(packed) >= size; packed, first = packed[size:], first+packRows {
-		for i := range 4 {
+		for i := range 8 {
 			dot8Pack(queries[i*stride:(i+1)*stride], packed[:size], (*[packRows]int32)(out[i*width+first:]))
 		}
 	}

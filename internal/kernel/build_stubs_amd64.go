@@ -14,7 +14,7 @@ func codes8AVX2(y []float32, inverse float32, out []byte)
 //go:noescape
 func keys8AVX2(dot []int32, norm []int32)
 
-// dot8x4AVX2 is dot8x4 of the form.
+// dot8x4AVX2 is half of dot8x8 of the form: it takes four queries.
 //
 //go:noescape
 func dot8x4AVX2(queries []int8, stride int, packed []byte, out []int32, width int)
@@ -34,10 +34,10 @@ func codes8AVX512(y []float32, inverse float32, out []byte)
 //go:noescape
 func keys8AVX512(dot []int32, norm []int32)
 
-// dot8x4AVX512 is dot8x4 of the form.
+// dot8x8AVX512 is dot8x8 of the form.
 //
 //go:noescape
-func dot8x4AVX512(queries []int8, stride int, packed []byte, out []int32, width int)
+func dot8x8AVX512(queries []int8, stride int, packed []byte, out []int32, width int)
 
 // dot8FoursAVX512 is dot8Rows for four rows and more.
 //

@@ -4,7 +4,7 @@
 
 package kernel
 
-// dot8x4Dot is the kernel of Dot8x4.
+// dot8x4Dot is the kernel of Dot8x8 for four queries.
 //
 //go:noescape
 func dot8x4Dot(queries []int8, stride int, packed []byte, out []int32, width int)
@@ -14,7 +14,7 @@ func dot8x4Dot(queries []int8, stride int, packed []byte, out []int32, width int
 //go:noescape
 func dot8RowsDot(query []int8, codes []byte, stride int, rows []uint32, out []int32)
 
-// dot8x4Mul is the kernel of Dot8x4.
+// dot8x4Mul is the kernel of Dot8x8 for four queries.
 //
 //go:noescape
 func dot8x4Mul(queries []int8, stride int, packed []byte, out []int32, width int)

@@ -34,17 +34,17 @@ func TestBuildDistances(t *testing.T) {
 	}
 	packed := make([]byte, 64*stride)
 	Pack8(packed, codes, stride, stride, list)
-	queries, sum := make([]int8, 4*stride), [4]int32{}
-	for q := range 4 {
+	queries, sum := make([]int8, 8*stride), [8]int32{}
+	for q := range 8 {
 		Signed8(queries[q*stride:(q+1)*stride], codes[q*stride:(q+1)*stride])
 		for _, v := range queries[q*stride : (q+1)*stride] {
 			sum[q] += int32(v)
 		}
 	}
 	const width = 66
-	out := make([]int32, 4*width)
-	Dot8x4(queries, stride, packed, out, width)
-	for q := range 4 {
+	out := make([]int32, 8*width)
+	Dot8x8(queries, stride, packed, out, width)
+	for q := range 8 {
 		keys, gathered := slices.Clone(out[q*width:][:len(list)]), make([]int32, len(list))
 		Dot8Rows(queries[q*stride:][:stride], codes, stride, list, gathered)
 		if !slices.Equal(keys, gathered) {
@@ -150,7 +150,7 @@ func FuzzSift(f *testing.F) {
 }
 
 func TestBuildOutside(t *testing.T) {
-	codes, query, out, packed := make([]byte, 640), make([]int8, 512), make([]int32, 256), make([]byte, 32*128)
+	codes, query, out, packed := make([]byte, 640), make([]int8, 1024), make([]int32, 256), make([]byte, 32*128)
 	for name, call := range map[string]func(){
 		"row":           func() { Dot8Rows(query[:128], codes, 128, []uint32{0, 5}, out) },
 		"row far":       func() { Dot8Rows(query[:128], codes, 128, []uint32{math.MaxUint32}, out) },
@@ -162,11 +162,11 @@ func TestBuildOutside(t *testing.T) {
 		"pack short":    func() { Pack8(packed[:len(packed)-1], codes, 128, 128, []uint32{4}) },
 		"pack stride":   func() { Pack8(packed, codes, 100, 128, []uint32{1}) },
 		"pack width":    func() { Pack8(packed, codes, 128, 100, []uint32{1}) },
-		"packs part":    func() { Dot8x4(query, 128, packed[:len(packed)-128], out, 32) },
-		"packs queries": func() { Dot8x4(query[:511], 128, packed, out, 32) },
-		"packs width":   func() { Dot8x4(query, 128, packed, out, 31) },
-		"packs out":     func() { Dot8x4(query, 128, packed, out[:127], 32) },
-		"packs stride":  func() { Dot8x4(query, 96, packed[:32*96], out, 32) },
+		"packs part":    func() { Dot8x8(query, 128, packed[:len(packed)-128], out, 32) },
+		"packs queries": func() { Dot8x8(query[:1023], 128, packed, out, 32) },
+		"packs width":   func() { Dot8x8(query, 128, packed, out, 31) },
+		"packs out":     func() { Dot8x8(query, 128, packed, out[:255], 32) },
+		"packs stride":  func() { Dot8x8(query, 96, packed[:32*96], out, 32) },
 		"keys":          func() { Keys8(out, out[:255]) },
 		"below at":      func() { Below(out, make([]uint16, 255), 0, out, make([]uint16, 256)) },
 		"below out":     func() { Below(out, make([]uint16, 256), 0, out[:255], make([]uint16, 256)) },
@@ -189,6 +189,6 @@ func TestBuildOutside(t *testing.T) {
 	Dot8Rows(nil, codes, 64, []uint32{1}, out)
 	Dot8Rows(query[:128], codes, 128, nil, nil)
 	Pack8(nil, codes, 128, 128, nil)
-	Dot8x4(query, 128, nil, nil, 0)
+	Dot8x8(query, 128, nil, nil, 0)
 	Pack8(packed, codes, 128, 128, []uint32{4})
 }

@@ -162,7 +162,7 @@ func TestDot8Forms(t *testing.T) {
 	against(t, func(want, got form) {
 		for _, stride := range []int{64, 128, 192, 320, 1024, maxStride} {
 			const rows = 70
-			all, queries := guardedOf[byte](t, rows*stride), guardedOf[int8](t, 4*stride)
+			all, queries := guardedOf[byte](t, rows*stride), guardedOf[int8](t, 8*stride)
 			for i := range all {
 				all[i] = []byte{byte(r.Uint32()), 0, 255}[r.IntN(3)]
 			}
@@ -191,21 +191,21 @@ func TestDot8Forms(t *testing.T) {
 				t.Fatalf("%s: packs of rows of %d bytes differ", got.name, stride)
 			}
 			width := packs*packRows + r.IntN(5)
-			out, wantOut := guardedOf[int32](t, 3*width+packs*packRows), make([]int32, 3*width+packs*packRows)
+			out, wantOut := guardedOf[int32](t, 7*width+packs*packRows), make([]int32, 7*width+packs*packRows)
 			for i := range out {
 				out[i], wantOut[i] = 99, 99 // what lies between the rows of the result stays
 			}
-			got.dot8x4(queries, stride, packed, out, width)
-			want.dot8x4(queries, stride, packed, wantOut, width)
+			got.dot8x8(queries, stride, packed, out, width)
+			want.dot8x8(queries, stride, packed, wantOut, width)
 			if !slices.Equal(out, wantOut) {
-				t.Fatalf("%s: four queries of %d bytes: %v, want %v", got.name, stride, out, wantOut)
+				t.Fatalf("%s: eight queries of %d bytes: %v, want %v", got.name, stride, out, wantOut)
 			}
 			for count := 1; count <= 9; count++ {
 				list := last(guardedOf[uint32](t, count), count)
 				for i := range list {
 					list[i] = uint32(r.IntN(rows))
 				}
-				query := queries[4*stride-(stride+64)/128*64:] // some of them shorter than a row
+				query := queries[8*stride-(stride+64)/128*64:] // some of them shorter than a row
 				sums, wantSums := guardedOf[int32](t, count), make([]int32, count)
 				got.dot8Rows(query, all, stride, list, sums)
 				want.dot8Rows(query, all, stride, list, wantSums)

@@ -15,7 +15,11 @@ func builds() {
 	for _, i := range codecISAs {
 		i.codes8(window)
 		i.keys8(window)
-		i.dot8x4()
+		if i.lanes == 16 {
+			i.dot8x8()
+		} else {
+			i.dot8x4()
+		}
 		i.dot8Rows()
 	}
 	sifts(window)
@@ -72,16 +76,46 @@ func (i codecISA) keys8(window operand.Mem) {
 }
 
 // dot8x4 compares four queries with a pack of 32 rows at a time, 4 bytes of
-// each in every step.
+// each in every step. With 16 registers there is no room for more.
 func (i codecISA) dot8x4() {
-	i.begin("dot8x4", "func(queries []int8, stride int, packed []byte, out []int32, width int)", "is dot8x4 of the form.")
+	i.begin("dot8x4", "func(queries []int8, stride int, packed []byte, out []int32, width int)", "is half of dot8x8 of the form: it takes four queries.")
 	stride, packed, stop, out, width := GP64(), base("packed"), GP64(), base("out"), GP64()
 	Load(Param("stride"), stride)
 	Load(Param("packed").Len(), stop)
 	Load(Param("width"), width)
 	ADDQ(packed, stop)
 	SHLQ(operand.U8(2), width)
-	var q [4]reg.GPVirtual
+	q := queriesOf(4, stride)
+	Label("pack")
+	i.packWide([4]reg.GPVirtual(q), stride, packed, out, width)
+	ADDQ(operand.I32(4*packRows), out)
+	CMPQ(packed, stop)
+	JLT(operand.LabelRef("pack"))
+	end()
+}
+
+// dot8x8 compares eight queries with a pack: of four, the packs would not come from
+// the second cache as fast as they are used.
+func (i codecISA) dot8x8() {
+	i.begin("dot8x8", "func(queries []int8, stride int, packed []byte, out []int32, width int)", "is dot8x8 of the form.")
+	stride, packed, out, left := GP64(), base("packed"), base("out"), GP64()
+	Load(Param("stride"), stride)
+	Load(Param("packed").Len(), left)
+	q := queriesOf(8, stride)
+	Label("pack")
+	before := GP64()
+	MOVQ(packed, before)
+	i.packVNNI(q, stride, packed, out)
+	ADDQ(operand.I32(4*packRows), out)
+	SUBQ(packed, before)
+	ADDQ(before, left)
+	JG(operand.LabelRef("pack"))
+	end()
+}
+
+// queriesOf is where each of so many queries begins.
+func queriesOf(n int, stride reg.GPVirtual) []reg.GPVirtual {
+	q := make([]reg.GPVirtual, n)
 	for k := range q {
 		q[k] = GP64()
 		if k == 0 {
@@ -90,21 +124,12 @@ func (i codecISA) dot8x4() {
 			LEAQ(indexed(q[k-1], stride, 1, 0), q[k])
 		}
 	}
-	Label("pack")
-	if i.lanes == 16 {
-		i.packVNNI(q, stride, packed, out, width)
-	} else {
-		i.packWide(q, stride, packed, out, width)
-	}
-	ADDQ(operand.I32(4*packRows), out)
-	CMPQ(packed, stop)
-	JLT(operand.LabelRef("pack"))
-	end()
+	return q
 }
 
-// packVNNI sums in eight registers, two for each query.
-func (i codecISA) packVNNI(q [4]reg.GPVirtual, stride, packed, out, width reg.GPVirtual) {
-	var sums [4][2]reg.VecVirtual
+// packVNNI sums in two registers for each query.
+func (i codecISA) packVNNI(q []reg.GPVirtual, stride, packed, out reg.GPVirtual) {
+	sums := make([][2]reg.VecVirtual, len(q))
 	for k := range sums {
 		sums[k] = [2]reg.VecVirtual{i.zero(), i.zero()}
 	}
@@ -126,13 +151,16 @@ func (i codecISA) packVNNI(q [4]reg.GPVirtual, stride, packed, out, width reg.GP
 	ADDQ(operand.U8(4), index)
 	CMPQ(index, stride)
 	JLT(operand.LabelRef("bytes"))
-	to := GP64()
+	to, width := GP64(), GP64()
 	MOVQ(out, to)
+	Load(Param("width"), width)
 	for k := range q {
+		if k > 0 {
+			LEAQ(indexed(to, width, 4, 0), to)
+		}
 		for h := range rows {
 			VMOVDQU32(sums[k][h], at(to, 64*h))
 		}
-		ADDQ(width, to)
 	}
 }
 

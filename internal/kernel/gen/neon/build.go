@@ -32,7 +32,7 @@ func builds(p *program) {
 // flip; the rest is scratch.
 func dot8x4(p *program, d products) {
 	p.function("dot8x4"+d.name(), "(queries []int8, stride int, packed []byte, out []int32, width int)", 88,
-		"is the kernel of Dot8x4.")
+		"is the kernel of Dot8x8 for four queries.")
 	p.load("queries_base R0, _, _, stride R1, packed_base R2, packed_len R3, _, out_base R4, _, _, width R5")
 	p.v("movi v29.16b, 128")
 	begin(p, d)
