@@ -148,8 +148,9 @@ func bare(b *testing.B, dir string) (*hnsw.Graph, hnsw.Vectors) {
 
 // BenchmarkQuery compares a query through the engine with a search of the
 // graph that its one segment has, in turn on one goroutine and in processor
-// time: what planner, view, ids and distances cost. Run it with -benchtime 1x: every figure is a metric
-// of its own.
+// time: what planner, view, ids and distances cost, and an answer that is the caller's
+// to keep (Query) beside matches that it is told (QueryEach). Run it with -benchtime 1x:
+// every figure is a metric of its own.
 func BenchmarkQuery(b *testing.B) {
 	dir, queries := loaded(b, *queryRows, 1)
 	ctx := context.Background()
@@ -166,7 +167,12 @@ func BenchmarkQuery(b *testing.B) {
 	opts := &engine.QueryOptions{EF: *queryEF}
 	var scratch hnsw.Scratch
 	var near []hnsw.Neighbor
-	ways := []func(q []float32) error{
+	one, told := [][]float32{nil}, 0
+	see := func(_ int, m *engine.Match) error {
+		told += len(m.ID)
+		return nil
+	}
+	ways := [...]func(q []float32) error{
 		func(q []float32) (err error) {
 			near, err = g.Search(near[:0], v, hnsw.Query{Vector: q, K: 10, EF: *queryEF}, &scratch)
 			return err
@@ -174,6 +180,10 @@ func BenchmarkQuery(b *testing.B) {
 		func(q []float32) error {
 			_, err := c.Query(ctx, q, 10, opts)
 			return err
+		},
+		func(q []float32) error {
+			one[0] = q
+			return c.QueryEach(ctx, one, 10, opts, see)
 		},
 	}
 	for _, q := range queries { // all is loaded, and both agree
@@ -188,11 +198,11 @@ func BenchmarkQuery(b *testing.B) {
 		}
 	}
 	const rounds = 31
-	took := [2][]time.Duration{}
-	ratios := []float64{}
+	var took [len(ways)][]time.Duration
+	var ratios [len(ways)][]float64
 	for b.Loop() {
 		for range rounds {
-			var each [2]time.Duration
+			var each [len(ways)]time.Duration
 			for w, ask := range ways {
 				before := cpu(b)
 				for _, q := range queries {
@@ -202,13 +212,19 @@ func BenchmarkQuery(b *testing.B) {
 				}
 				each[w] = (cpu(b) - before) / time.Duration(len(queries))
 				took[w] = append(took[w], each[w])
+				ratios[w] = append(ratios[w], float64(each[0])/float64(each[w]))
 			}
-			ratios = append(ratios, float64(each[0])/float64(each[1]))
 		}
 	}
-	b.ReportMetric(float64(median(took[0]))/1e3, "µs/hnsw")
-	b.ReportMetric(float64(median(took[1]))/1e3, "µs/engine")
-	slices.Sort(ratios)
-	b.ReportMetric(ratios[len(ratios)/2], "engine/hnsw")
-	b.ReportMetric(testing.AllocsPerRun(100, func() { _ = ways[1](queries[0]) }), "allocs/engine")
+	for w, name := range [...]string{"hnsw", "Query", "QueryEach"} {
+		b.ReportMetric(float64(median(took[w]))/1e3, "µs/"+name)
+		if w > 0 {
+			slices.Sort(ratios[w])
+			b.ReportMetric(ratios[w][len(ratios[w])/2], name+"/hnsw")
+			b.ReportMetric(testing.AllocsPerRun(100, func() { _ = ways[w](queries[0]) }), "allocs/"+name)
+		}
+	}
+	if told == 0 {
+		b.Fatal("no ids")
+	}
 }

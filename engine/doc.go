@@ -12,6 +12,9 @@
 //	err = docs.Add(ctx, engine.Record{ID: "a", Embedding: v, Document: engine.Optional("text")})
 //	found, err := docs.Query(ctx, v, 10, nil)
 //
+// Query and QueryMany return matches that are the caller's to keep; who asks very often, or
+// for very many, has QueryEach tell them one by one, in memory that is used again.
+//
 // A nil error from a write means: on disk, for good, and seen by every read
 // that starts afterwards. A call's records are written all or none.
 //
