@@ -111,7 +111,11 @@ func (g *Graph) setFirst() {
 		g.long, g.longLevel = g.rowsFrom(longRows)
 	case !g.grouped && !g.plain && g.codec != nil && g.top() > 0:
 		if high, level := g.rowsFrom(highRows); len(high) <= highRows {
-			part := min(max(highNumbers*g.codes.Bits/8, 64), g.codes.Stride)
+			part := highNumbers * g.codes.Bits / 8
+			if dim := g.codec.Dim(); part < 64 && dim < 4*highNumbers {
+				part = 64 // half of a block has not so many numbers of them
+			}
+			part = min(part, g.codes.Stride)
 			g.high, g.highLevel, g.highCodes = high, level, kernel.NewPanels(&g.codes, part, high)
 		}
 	}

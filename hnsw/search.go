@@ -180,9 +180,8 @@ func (g *Graph) enter(s *Scratch) {
 // nearest few by all, and returns the nearest. No row is marked: the walk may come to them.
 func (g *Graph) nearestHigh(s *Scratch) uint32 {
 	h, q, n := &s.hops[0], &s.query, kernel.WholePanels(len(g.high))
-	width := g.highCodes.Width()
-	mul, sub := g.codec.Part(q, width)
-	h.AimPanels(g.highCodes, q.Codes[:width], mul, sub)
+	mul, sub := g.codec.Part(q, g.highCodes.Stride())
+	h.AimPanels(g.highCodes, q.Codes[:g.highCodes.Width()], mul, sub)
 	s.trace.Scored += len(g.high)
 	s.keys = slices.Grow(s.keys[:0], n)[:n]
 	s.near = slices.Grow(s.near[:0], n)[:n]

@@ -217,17 +217,14 @@ TEXT ·dot8RowsDot(SB), NOSPLIT, $0-104
 	WORD $0x4f04e41f // movi v31.16b, 128
 	WORD $0x4f000400 // movi v0.4s, 0
 	WORD $0x4f000401 // movi v1.4s, 0
-	LSR $6, R5, R19
+	LSR $5, R5, R19
 	MOVD R20, R15
 
 bias6:
 	FLDPQ 0(R15), (F16, F17)
-	FLDPQ 32(R15), (F18, F19)
 	WORD $0x4e9097e0 // sdot v0.4s, v31.16b, v16.16b
 	WORD $0x4e9197e1 // sdot v1.4s, v31.16b, v17.16b
-	WORD $0x4e9297e0 // sdot v0.4s, v31.16b, v18.16b
-	WORD $0x4e9397e1 // sdot v1.4s, v31.16b, v19.16b
-	ADD $64, R15
+	ADD $32, R15
 	SUBS $1, R19, R19
 	BNE bias6
 	WORD $0x4f00040b // movi v11.4s, 0
@@ -907,12 +904,11 @@ TEXT ·dot8RowsMul(SB), NOSPLIT, $0-104
 	WORD $0x4f04e41f // movi v31.16b, 128
 	WORD $0x4f000400 // movi v0.4s, 0
 	WORD $0x4f000401 // movi v1.4s, 0
-	LSR $6, R5, R19
+	LSR $5, R5, R19
 	MOVD R20, R15
 
 bias19:
 	FLDPQ 0(R15), (F16, F17)
-	FLDPQ 32(R15), (F18, F19)
 	WORD $0x0e30c3fc // smull v28.8h, v31.8b, v16.8b
 	WORD $0x4e30c3fe // smull2 v30.8h, v31.16b, v16.16b
 	WORD $0x4e606b80 // sadalp v0.4s, v28.8h
@@ -921,15 +917,7 @@ bias19:
 	WORD $0x4e31c3fe // smull2 v30.8h, v31.16b, v17.16b
 	WORD $0x4e606b80 // sadalp v0.4s, v28.8h
 	WORD $0x4e606bc1 // sadalp v1.4s, v30.8h
-	WORD $0x0e32c3fc // smull v28.8h, v31.8b, v18.8b
-	WORD $0x4e32c3fe // smull2 v30.8h, v31.16b, v18.16b
-	WORD $0x4e606b80 // sadalp v0.4s, v28.8h
-	WORD $0x4e606bc1 // sadalp v1.4s, v30.8h
-	WORD $0x0e33c3fc // smull v28.8h, v31.8b, v19.8b
-	WORD $0x4e33c3fe // smull2 v30.8h, v31.16b, v19.16b
-	WORD $0x4e606b80 // sadalp v0.4s, v28.8h
-	WORD $0x4e606bc1 // sadalp v1.4s, v30.8h
-	ADD $64, R15
+	ADD $32, R15
 	SUBS $1, R19, R19
 	BNE bias19
 	WORD $0x4f00040b // movi v11.4s, 0

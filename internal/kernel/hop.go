@@ -71,7 +71,7 @@ type Hop struct {
 // of a code, zeros for the padding. The key of a row is A + B*(mul*dot+sub).
 // visited has one bit for every row. All of it is kept, not copied.
 func (h *Hop) Aim(c *Codes, query []int8, mul, sub float32, visited []uint64) {
-	aimable(c, len(query), len(visited))
+	aimable(c, len(query), len(visited), blockBytes)
 	h.aim, h.words = query, visited
 	h.query, h.codes, h.meta, h.visited = first(query), first(c.Data), first(c.Meta), first(visited)
 	h.stride, h.bits, h.lines = c.Stride, int32(c.Bits), min(c.Stride/blockBytes, 4)

@@ -522,17 +522,14 @@ eight6:
 	WORD $0x4f04e41f // movi v31.16b, 128
 	WORD $0x4f000400 // movi v0.4s, 0
 	WORD $0x4f000401 // movi v1.4s, 0
-	LSR $6, R5, R19
+	LSR $5, R5, R19
 	MOVD R20, R15
 
 bias14:
 	FLDPQ 0(R15), (F16, F17)
-	FLDPQ 32(R15), (F18, F19)
 	WORD $0x4e9097e0 // sdot v0.4s, v31.16b, v16.16b
 	WORD $0x4e9197e1 // sdot v1.4s, v31.16b, v17.16b
-	WORD $0x4e9297e0 // sdot v0.4s, v31.16b, v18.16b
-	WORD $0x4e9397e1 // sdot v1.4s, v31.16b, v19.16b
-	ADD $64, R15
+	ADD $32, R15
 	SUBS $1, R19, R19
 	BNE bias14
 	WORD $0x4f00040b // movi v11.4s, 0
@@ -712,10 +709,13 @@ panels21:
 	WORD $0x4f000402 // movi v2.4s, 0
 	WORD $0x4f000403 // movi v3.4s, 0
 	MOVD R20, R15
-	LSR $6, R5, R19
+	LSR $4, R5, R19
 
 blocks22:
 	MOVD $4, R16
+	CMP R16, R19
+	CSEL LT, R19, R16, R16
+	SUB R16, R19, R19
 
 fours23:
 	FMOVQ 0(R15), F16
@@ -797,8 +797,7 @@ fours23:
 	SUBS $1, R16, R16
 	BNE fours23
 	ADD $64, R15
-	SUBS $1, R19, R19
-	BNE blocks22
+	CBNZ R19, blocks22
 	FLDPQ 0(R6), (F16, F17)
 	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
 	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
@@ -857,10 +856,13 @@ panels24:
 	WORD $0x4f000402 // movi v2.4s, 0
 	WORD $0x4f000403 // movi v3.4s, 0
 	MOVD R20, R15
-	LSR $6, R5, R19
+	LSR $4, R5, R19
 
 blocks25:
 	MOVD $4, R16
+	CMP R16, R19
+	CSEL LT, R19, R16, R16
+	SUB R16, R19, R19
 
 fours26:
 	FMOVQ 0(R15), F16
@@ -1040,8 +1042,7 @@ fours26:
 	SUBS $1, R16, R16
 	BNE fours26
 	ADD $192, R15
-	SUBS $1, R19, R19
-	BNE blocks25
+	CBNZ R19, blocks25
 	FLDPQ 0(R6), (F16, F17)
 	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
 	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
@@ -1091,17 +1092,14 @@ eight19:
 	WORD $0x4f04e41f // movi v31.16b, 128
 	WORD $0x4f000400 // movi v0.4s, 0
 	WORD $0x4f000401 // movi v1.4s, 0
-	LSR $6, R5, R19
+	LSR $5, R5, R19
 	MOVD R20, R15
 
 bias27:
 	FLDPQ 0(R15), (F16, F17)
-	FLDPQ 32(R15), (F18, F19)
 	WORD $0x4e9097e0 // sdot v0.4s, v31.16b, v16.16b
 	WORD $0x4e9197e1 // sdot v1.4s, v31.16b, v17.16b
-	WORD $0x4e9297e0 // sdot v0.4s, v31.16b, v18.16b
-	WORD $0x4e9397e1 // sdot v1.4s, v31.16b, v19.16b
-	ADD $64, R15
+	ADD $32, R15
 	SUBS $1, R19, R19
 	BNE bias27
 	WORD $0x4f00040b // movi v11.4s, 0
@@ -1125,10 +1123,13 @@ panels28:
 	WORD $0x4eab1d62 // mov v2.16b, v11.16b
 	WORD $0x4eab1d63 // mov v3.16b, v11.16b
 	MOVD R20, R15
-	LSR $6, R5, R19
+	LSR $4, R5, R19
 
 blocks29:
 	MOVD $4, R16
+	CMP R16, R19
+	CSEL LT, R19, R16, R16
+	SUB R16, R19, R19
 
 fours30:
 	FMOVQ 0(R15), F16
@@ -1176,8 +1177,7 @@ fours30:
 	ADD $16, R15
 	SUBS $1, R16, R16
 	BNE fours30
-	SUBS $1, R19, R19
-	BNE blocks29
+	CBNZ R19, blocks29
 	FLDPQ 0(R6), (F16, F17)
 	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
 	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
@@ -1806,12 +1806,11 @@ eight32:
 	WORD $0x4f04e41f // movi v31.16b, 128
 	WORD $0x4f000400 // movi v0.4s, 0
 	WORD $0x4f000401 // movi v1.4s, 0
-	LSR $6, R5, R19
+	LSR $5, R5, R19
 	MOVD R20, R15
 
 bias40:
 	FLDPQ 0(R15), (F16, F17)
-	FLDPQ 32(R15), (F18, F19)
 	WORD $0x0e30c3fc // smull v28.8h, v31.8b, v16.8b
 	WORD $0x4e30c3fe // smull2 v30.8h, v31.16b, v16.16b
 	WORD $0x4e606b80 // sadalp v0.4s, v28.8h
@@ -1820,15 +1819,7 @@ bias40:
 	WORD $0x4e31c3fe // smull2 v30.8h, v31.16b, v17.16b
 	WORD $0x4e606b80 // sadalp v0.4s, v28.8h
 	WORD $0x4e606bc1 // sadalp v1.4s, v30.8h
-	WORD $0x0e32c3fc // smull v28.8h, v31.8b, v18.8b
-	WORD $0x4e32c3fe // smull2 v30.8h, v31.16b, v18.16b
-	WORD $0x4e606b80 // sadalp v0.4s, v28.8h
-	WORD $0x4e606bc1 // sadalp v1.4s, v30.8h
-	WORD $0x0e33c3fc // smull v28.8h, v31.8b, v19.8b
-	WORD $0x4e33c3fe // smull2 v30.8h, v31.16b, v19.16b
-	WORD $0x4e606b80 // sadalp v0.4s, v28.8h
-	WORD $0x4e606bc1 // sadalp v1.4s, v30.8h
-	ADD $64, R15
+	ADD $32, R15
 	SUBS $1, R19, R19
 	BNE bias40
 	WORD $0x4f00040b // movi v11.4s, 0
@@ -2056,10 +2047,13 @@ panels47:
 	WORD $0x4f000402 // movi v2.4s, 0
 	WORD $0x4f000403 // movi v3.4s, 0
 	MOVD R20, R15
-	LSR $6, R5, R19
+	LSR $4, R5, R19
 
 blocks48:
 	MOVD $4, R16
+	CMP R16, R19
+	CSEL LT, R19, R16, R16
+	SUB R16, R19, R19
 
 fours49:
 	FMOVQ 0(R15), F16
@@ -2309,8 +2303,7 @@ fours49:
 	SUBS $1, R16, R16
 	BNE fours49
 	ADD $64, R15
-	SUBS $1, R19, R19
-	BNE blocks48
+	CBNZ R19, blocks48
 	FLDPQ 0(R6), (F16, F17)
 	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
 	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
@@ -2369,10 +2362,13 @@ panels50:
 	WORD $0x4f000402 // movi v2.4s, 0
 	WORD $0x4f000403 // movi v3.4s, 0
 	MOVD R20, R15
-	LSR $6, R5, R19
+	LSR $4, R5, R19
 
 blocks51:
 	MOVD $4, R16
+	CMP R16, R19
+	CSEL LT, R19, R16, R16
+	SUB R16, R19, R19
 
 fours52:
 	FMOVQ 0(R15), F16
@@ -2888,8 +2884,7 @@ fours52:
 	SUBS $1, R16, R16
 	BNE fours52
 	ADD $192, R15
-	SUBS $1, R19, R19
-	BNE blocks51
+	CBNZ R19, blocks51
 	FLDPQ 0(R6), (F16, F17)
 	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
 	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s
@@ -2939,12 +2934,11 @@ eight45:
 	WORD $0x4f04e41f // movi v31.16b, 128
 	WORD $0x4f000400 // movi v0.4s, 0
 	WORD $0x4f000401 // movi v1.4s, 0
-	LSR $6, R5, R19
+	LSR $5, R5, R19
 	MOVD R20, R15
 
 bias53:
 	FLDPQ 0(R15), (F16, F17)
-	FLDPQ 32(R15), (F18, F19)
 	WORD $0x0e30c3fc // smull v28.8h, v31.8b, v16.8b
 	WORD $0x4e30c3fe // smull2 v30.8h, v31.16b, v16.16b
 	WORD $0x4e606b80 // sadalp v0.4s, v28.8h
@@ -2953,15 +2947,7 @@ bias53:
 	WORD $0x4e31c3fe // smull2 v30.8h, v31.16b, v17.16b
 	WORD $0x4e606b80 // sadalp v0.4s, v28.8h
 	WORD $0x4e606bc1 // sadalp v1.4s, v30.8h
-	WORD $0x0e32c3fc // smull v28.8h, v31.8b, v18.8b
-	WORD $0x4e32c3fe // smull2 v30.8h, v31.16b, v18.16b
-	WORD $0x4e606b80 // sadalp v0.4s, v28.8h
-	WORD $0x4e606bc1 // sadalp v1.4s, v30.8h
-	WORD $0x0e33c3fc // smull v28.8h, v31.8b, v19.8b
-	WORD $0x4e33c3fe // smull2 v30.8h, v31.16b, v19.16b
-	WORD $0x4e606b80 // sadalp v0.4s, v28.8h
-	WORD $0x4e606bc1 // sadalp v1.4s, v30.8h
-	ADD $64, R15
+	ADD $32, R15
 	SUBS $1, R19, R19
 	BNE bias53
 	WORD $0x4f00040b // movi v11.4s, 0
@@ -2985,10 +2971,13 @@ panels54:
 	WORD $0x4eab1d62 // mov v2.16b, v11.16b
 	WORD $0x4eab1d63 // mov v3.16b, v11.16b
 	MOVD R20, R15
-	LSR $6, R5, R19
+	LSR $4, R5, R19
 
 blocks55:
 	MOVD $4, R16
+	CMP R16, R19
+	CSEL LT, R19, R16, R16
+	SUB R16, R19, R19
 
 fours56:
 	FMOVQ 0(R15), F16
@@ -3120,8 +3109,7 @@ fours56:
 	ADD $16, R15
 	SUBS $1, R16, R16
 	BNE fours56
-	SUBS $1, R19, R19
-	BNE blocks55
+	CBNZ R19, blocks55
 	FLDPQ 0(R6), (F16, F17)
 	WORD $0x4e911a12 // uzp1 v18.4s, v16.4s, v17.4s
 	WORD $0x4e915a13 // uzp2 v19.4s, v16.4s, v17.4s

@@ -80,6 +80,9 @@ func TestPanelsGuardPage(t *testing.T) {
 			s := newScene(r, guardedMemory(t), 20, bits, blocks)
 			for _, n := range []int{1, 16, 17, 48} {
 				p, of := somePanels(r, &s, n)
+				if n == 17 {
+					p = halfPanels(&s, of)
+				}
 				data, meta := guardedOf[byte](t, len(p.data)), guardedOf[Meta](t, len(p.meta))
 				copy(data, p.data)
 				copy(meta, p.meta)

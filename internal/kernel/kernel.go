@@ -115,10 +115,11 @@ func (m *ByteRows) inside(numbers int, row uint32) {
 }
 
 // aimable panics when a query, or a set of visited rows, does not fit codes.
-func aimable(c *Codes, query, visited int) {
+// The codes' stride is a multiple of unit bytes, the query's numbers are whole blocks.
+func aimable(c *Codes, query, visited, unit int) {
 	rows := len(c.Meta)
-	fits := (c.Bits == 2 || c.Bits == 4 || c.Bits == 8) && c.Stride > 0 && c.Stride%64 == 0 && c.Stride <= maxStride
-	if !fits || query != c.Stride*8/c.Bits || rows > len(c.Data)/c.Stride || visited < (rows+63)/64 {
+	fits := (c.Bits == 2 || c.Bits == 4 || c.Bits == 8) && c.Stride > 0 && c.Stride%unit == 0 && c.Stride <= maxStride
+	if !fits || query != (c.Stride+blockBytes-1)/blockBytes*blockBytes*8/c.Bits || rows > len(c.Data)/c.Stride || visited < (rows+63)/64 {
 		panic(fmt.Sprintf("kernel: a query of %d numbers and %d words of visited rows for %d rows of %d bytes, %d bits a number, in %d bytes",
 			query, visited, rows, c.Stride, c.Bits, len(c.Data)))
 	}

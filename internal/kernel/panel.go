@@ -27,7 +27,7 @@ type Panels struct {
 func PanelBytes(n, stride int) int { return WholePanels(n) * (stride + 8) }
 
 // NewPanels copies the first stride bytes of the codes of rows, in this order: all of
-// them, or fewer blocks of 64. It panics when one is no row.
+// them, or fewer blocks of 64, of the last of which half may do. It panics when one is no row.
 func NewPanels(c *Codes, stride int, rows []uint32) *Panels {
 	whole := WholePanels(len(rows))
 	p := &Panels{bits: c.Bits, stride: stride, rows: len(rows), data: make([]byte, whole*stride), meta: make([]Meta, whole)}
@@ -47,8 +47,14 @@ func NewPanels(c *Codes, stride int, rows []uint32) *Panels {
 	return p
 }
 
-// Width is how many numbers a query for them has.
-func (p *Panels) Width() int { return p.stride * 8 / p.bits }
+// Width is how many numbers a query for them has, whole blocks.
+func (p *Panels) Width() int {
+	return (p.stride + blockBytes - 1) / blockBytes * blockBytes * 8 / p.bits
+}
+
+// Stride is how many bytes of a code they have. Where half of the last block is
+// missing, they have the first 32 of every 64 numbers of a query's last block.
+func (p *Panels) Stride() int { return p.stride }
 
 // Len is the number of rows.
 func (p *Panels) Len() int { return p.rows }
@@ -64,7 +70,7 @@ func (p *Panels) Meta(i uint32) Meta { return p.meta[i] }
 func (h *Hop) AimPanels(p *Panels, query []int8, mul, sub float32) {
 	h.Forget()
 	c := Codes{Data: p.data, Meta: p.meta, Bits: p.bits, Stride: p.stride}
-	aimable(&c, len(query), (len(p.meta)+63)/64)
+	aimable(&c, len(query), (len(p.meta)+63)/64, blockBytes/2)
 	h.panels, h.aim, h.query, h.codes, h.meta = p, query, first(query), first(p.data), first(p.meta)
 	h.stride, h.bits, h.mul, h.sub = p.stride, int32(p.bits), mul, sub
 	for i := range h.least {

@@ -69,6 +69,35 @@ func somePanels(r *rand.Rand, s *scene, n int) (*Panels, []uint32) {
 	return NewPanels(&s.codes, s.codes.Stride, of), of
 }
 
+// halfPanels makes panels without half of the last block, and a query of zeros for it.
+func halfPanels(s *scene, of []uint32) *Panels {
+	last := s.query[len(s.query)-8/s.codes.Bits*blockBytes:]
+	for i := range last {
+		if i%blockBytes >= blockBytes/2 {
+			last[i] = 0
+		}
+	}
+	return NewPanels(&s.codes, s.codes.Stride-blockBytes/2, of)
+}
+
+// TestPanelHalf: half of the last block is as if the query had zeros for the rest.
+func TestPanelHalf(t *testing.T) {
+	r := rand.New(rand.NewPCG(63, 64))
+	for _, bits := range []int{2, 4, 8} {
+		for _, blocks := range []int{1, 2, 4} {
+			s := newScene(r, heap(), 70, bits, blocks)
+			all, of := somePanels(r, &s, 40)
+			half := halfPanels(&s, of)
+			if half.Width() != len(s.query) || half.Stride() != all.Stride()-blockBytes/2 || half.Bytes() >= all.Bytes() {
+				t.Fatalf("%d bytes, a query of %d", half.Stride(), half.Width())
+			}
+			for _, p := range []*Panels{all, half} {
+				checkPanels(t, &s, p, of, 0, 48, s.key(of[3]))
+			}
+		}
+	}
+}
+
 func TestPanelKeys(t *testing.T) {
 	r := rand.New(rand.NewPCG(61, 62))
 	for _, bits := range []int{2, 4, 8} {

@@ -1,6 +1,7 @@
 package quant
 
 import (
+	"bytes"
 	"math"
 	"slices"
 
@@ -67,18 +68,34 @@ func (c *Codec) round(dst *Query) {
 	dst.Slack = dst.slack(dst.square)
 }
 
-// Part is Mul and Sub for sums over the first numbers of a code, so many, a multiple of
-// 64: for estimates as if the others were like these, as the rotation makes them.
-func (c *Codec) Part(q *Query, numbers int) (mul, sub float32) {
-	if numbers >= c.levels() {
+// Part is Mul and Sub for sums over the first bytes of a code, so many, whole blocks and
+// perhaps half of one: for estimates as if the other numbers were like these, as the
+// rotation makes them.
+func (c *Codec) Part(q *Query, size int) (mul, sub float32) {
+	if size >= c.Stride() {
 		return q.Mul, q.Sub
 	}
-	ones := c.ones[:numbers]
-	kernel.Dot8Rows(q.Codes[:numbers], ones, numbers, q.first[:], q.sum[:])
+	planes := 8 / c.bits
+	whole := size / block * block * planes // numbers of whole blocks
+	numbers, sum := min(whole, c.coded()), int32(0)
+	if whole > 0 {
+		kernel.Dot8Rows(q.Codes[:whole], c.ones[:whole], whole, q.first[:], q.sum[:])
+		sum = q.sum[0]
+	}
+	if size%block != 0 {
+		kernel.Dot8Rows(q.Codes[whole:][:planes*block], halves[:planes*block], planes*block, q.first[:], q.sum[:])
+		sum += q.sum[0]
+		for plane := range planes {
+			numbers += min(max(c.coded()-whole-plane*block, 0), block/2)
+		}
+	}
 	more := float32(c.coded()) / float32(numbers)
 	top := float32(int(1)<<c.bits - 1)
-	return q.Mul * more, -q.Mul / 2 * top * float32(q.sum[0]) * more
+	return q.Mul * more, -q.Mul / 2 * top * float32(sum) * more
 }
+
+// halves has ones where half of a block has numbers of a query, for four planes.
+var halves = bytes.Repeat(append(bytes.Repeat([]byte{1}, block/2), make([]byte, block/2)...), 4)
 
 // aimPoint sets the point of the query, its square, the gain, Offset and Factor.
 func (c *Codec) aimPoint(dst *Query, x []float32) {

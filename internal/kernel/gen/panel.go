@@ -35,8 +35,9 @@ type panelISA interface {
 	name() string
 	panelConstants(p *panel)
 	panelClear()
-	// panelBlock adds the products of a block of the codes.
-	panelBlock(p *panel)
+	// panelHalf adds the products of half of a block of the codes, from a column on
+	// that is at p.codes.
+	panelHalf(p *panel, from int)
 	// panelKeep makes keys of the sums, writes them and remembers the least of every lane.
 	panelKeep(p *panel)
 	panelEnd(p *panel)
@@ -70,11 +71,18 @@ func writePanels(bits int, i panelISA) {
 	i.panelClear()
 	XORQ(p.offset, p.offset)
 	Label("next_block")
-	i.panelBlock(p)
-	ADDQ(operand.I32(columns*columnBytes), p.codes)
+	i.panelHalf(p, 0)
+	ADDQ(operand.I32(columns/2*columnBytes), p.codes)
+	behind := GP64()
+	LEAQ(at(p.offset, codeBlock/2), behind)
+	CMPQ(behind, p.stride)
+	JGE(operand.LabelRef("panel_done")) // the last block may be half of one
+	i.panelHalf(p, columns/2)
+	ADDQ(operand.I32(columns/2*columnBytes), p.codes)
 	ADDQ(operand.Imm(codeBlock), p.offset)
 	CMPQ(p.offset, p.stride)
 	JLT(operand.LabelRef("next_block"))
+	Label("panel_done")
 	i.panelKeep(p)
 	ADDQ(operand.I32(8*panelRows), p.meta)
 	ADDQ(operand.Imm(4*panelRows), p.keys)
@@ -136,9 +144,9 @@ func (avx512) panelClear() {
 	}
 }
 
-func (avx512) panelBlock(p *panel) {
+func (avx512) panelHalf(p *panel, from int) {
 	planes, sum := 8/p.bits, 0
-	for c := range columns {
+	for c := range columns / 2 {
 		column := zcolumns[c%2]
 		VMOVDQU64(at(p.codes, columnBytes*c), column)
 		for plane := range planes {
@@ -147,7 +155,7 @@ func (avx512) panelBlock(p *panel) {
 				levels = zlevels[c%2][plane]
 				VPANDD(zplanes[plane], column, levels)
 			}
-			VPDPBUSD_BCST(p.numbersOf(c, plane), levels, zpanel[sum%len(zpanel)])
+			VPDPBUSD_BCST(p.numbersOf(from+c, plane), levels, zpanel[sum%len(zpanel)])
 			sum++ // one sum waits for the one before
 		}
 	}
@@ -212,11 +220,11 @@ func (avx2) panelClear() {
 	}
 }
 
-// panelBlock adds products in 16 bits, eight of 15 and 128 for a sum. Levels of 8 bits
+// panelHalf adds products in 16 bits, eight of 15 and 128 for a sum. Levels of 8 bits
 // are two of 4 whose numbers of the query are the same.
-func (a avx2) panelBlock(p *panel) {
+func (a avx2) panelHalf(p *panel, from int) {
 	if p.bits == 2 {
-		a.panelPairs(p)
+		a.panelPairs(p, from)
 		return
 	}
 	planes, width, sums := 8/p.bits, p.bits, 1
@@ -224,10 +232,10 @@ func (a avx2) panelBlock(p *panel) {
 		planes, width, sums = 2, 4, 2
 	}
 	room := p.bits // columns: products for each sum are eight
-	for c := range columns {
-		VPBROADCASTD(p.numbersOf(c, 0), ynumbers[0])
+	for c := range columns / 2 {
+		VPBROADCASTD(p.numbersOf(from+c, 0), ynumbers[0])
 		for plane := 1; plane < planes && sums == 1; plane++ {
-			VPBROADCASTD(p.numbersOf(c, plane), ynumbers[plane])
+			VPBROADCASTD(p.numbersOf(from+c, plane), ynumbers[plane])
 		}
 		for h := range ylong {
 			VMOVDQU(at(p.codes, columnBytes*c+half*h), reg.Y6)
@@ -261,13 +269,13 @@ func (a avx2) panelBlock(p *panel) {
 	}
 }
 
-// panelPairs is panelBlock for levels of two bits, see pairs: eight sums of 12 and 128
+// panelPairs is panelHalf for levels of two bits, see pairs: eight sums of 12 and 128
 // have room.
-func (avx2) panelPairs(p *panel) {
+func (avx2) panelPairs(p *panel, from int) {
 	const room = 4 // columns
-	for c := range columns {
+	for c := range columns / 2 {
 		for plane := range 4 {
-			VPBROADCASTD(p.numbersOf(c, plane), ynumbers[plane])
+			VPBROADCASTD(p.numbersOf(from+c, plane), ynumbers[plane])
 		}
 		for h, long := range ylong {
 			VMOVDQU(at(p.codes, columnBytes*c+half*h), reg.Y6)

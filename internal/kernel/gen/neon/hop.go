@@ -166,17 +166,17 @@ func score(p *program, d products) {
 // signed byte.
 func bias(p *program, d products) {
 	p.zero(0, 1)
-	p.op("LSR $6, R5, R19")
+	p.op("LSR $5, R5, R19") // of panels, the last block may be half of one
 	p.op("MOVD R20, R15")
 	loop := p.label("bias")
 	p.at(loop)
-	loadQuery(p, 0, 32)
+	loadQuery(p, 0)
 	d.begin(true)
-	for i := range 4 {
+	for i := range 2 {
 		d.add(p, 0, maskAt, 16+i)
 	}
 	d.end(p, 0)
-	p.op("ADD $64, R15")
+	p.op("ADD $32, R15")
 	p.op("SUBS $1, R19, R19")
 	p.op("BNE %s", loop)
 	p.zero(biasAt, biasAt)

@@ -52,10 +52,13 @@ func scorePanels(p *program, d products, bits int) {
 		}
 	}
 	p.op("MOVD R20, R15")
-	p.op("LSR $6, R5, R19")
+	p.op("LSR $4, R5, R19") // fours of columns that are left
 	p.at(blocks)
 	fours := p.label("fours")
 	p.op("MOVD $4, R16")
+	p.op("CMP R16, R19")
+	p.op("CSEL LT, R19, R16, R16") // the last block may be half of one
+	p.op("SUB R16, R19, R19")
 	p.at(fours)
 	for plane := range planes {
 		p.op("FMOVQ %d(R15), F%d", 64*plane, planeAt+plane)
@@ -78,8 +81,7 @@ func scorePanels(p *program, d products, bits int) {
 	if planes > 1 {
 		p.op("ADD $%d, R15", 64*(planes-1))
 	}
-	p.op("SUBS $1, R19, R19")
-	p.op("BNE %s", blocks)
+	p.op("CBNZ R19, %s", blocks)
 
 	for g := range 4 {
 		keepFour(p, g)
