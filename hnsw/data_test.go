@@ -82,7 +82,7 @@ func walkOnly(g *Graph, v Vectors, q []float32, k, ef int, _ []uint64, s *Scratc
 	s.aim(v, &Query{Vector: q})
 	s.aimCodes(g)
 	s.best.reset(k)
-	g.walk(s, max(k, ef))
+	g.walk(s, max(k, ef), max(k, ef))
 	if g.plain {
 		s.collect()
 	} else {
@@ -97,7 +97,7 @@ func subgraphOnly(g *Graph, v Vectors, q []float32, k, ef int, allowed []uint64,
 	s.aim(v, &Query{Vector: q})
 	s.aimCodes(g)
 	s.best.reset(k)
-	g.walk(s, ef+20)
+	g.walk(s, ef+20, ef+20)
 	s.pool.keep(allowed)
 	g.subgraph(s, allowed, ef)
 	if g.plain {

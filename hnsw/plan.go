@@ -100,13 +100,13 @@ func (g *Graph) follow(s *Scratch, q *Query, k, ef, width, matches int) bool {
 	allowed := q.Allowed
 	if allowed == nil && width > 0 {
 		s.trace.Plan = "walk"
-		g.walk(s, ef)
+		g.walk(s, ef, max(ef, min(k+k/spare, widest)))
 		return s.pool.n >= k
 	}
 	subgraph := g.mayWalkSubgraph(s, matches)
 	for width > 0 && g.affords(q, width, matches) && s.err == nil {
 		s.trace.Plan = "sweep"
-		g.walk(s, width)
+		g.walk(s, width, width)
 		s.pool.keep(allowed)
 		found := s.pool.n
 		if found >= k+k/2 {
@@ -123,6 +123,10 @@ func (g *Graph) follow(s *Scratch, q *Query, k, ef, width, matches int) bool {
 	}
 	return false
 }
+
+// spare is which part of k a walk keeps beyond k at least: where the order of codes is
+// not that of vectors, the k-th row is often among those that come next.
+const spare = 4
 
 // trim returns the words of allowed that say something about rows.
 func trim(allowed []uint64, rows int) []uint64 {

@@ -19,8 +19,9 @@ type Neighbor struct {
 type Query struct {
 	Vector []float32 // Dim numbers
 	K      int
-	// EF is the number of rows that a walk keeps: more find more of the true
-	// neighbours and take longer. At least K are kept.
+	// EF is the number of rows whose links a walk follows: more find more of the true
+	// neighbours and take longer. There are at least K. It keeps as many, and K and a
+	// quarter at least.
 	EF      int
 	Allowed []uint64 // a bitset of the rows that may be found; nil: all
 	Matches int      // how many rows that are, if known; 0: they are counted
@@ -112,14 +113,15 @@ func (q *Query) bound() uint64 {
 }
 
 // walk fills the pool with rows near the query, all of them allowed to be
-// found.
-func (g *Graph) walk(s *Scratch, ef int) {
+// found: those of which it keeps so many, and of which it expands the nearest ef.
+func (g *Graph) walk(s *Scratch, ef, keep int) {
 	s.elsewhere = s.elsewhere[:0]
 	if g.uneven {
 		g.lookElsewhere(s)
 	}
 	clear(s.visited)
-	s.pool.reset(ef)
+	s.pool.reset(keep)
+	s.pool.walks = ef
 	g.enter(s)
 	for _, key := range s.elsewhere {
 		if row := nodeOf(key); !has(s.visited, row) {
@@ -227,6 +229,7 @@ func (g *Graph) enterByLength(s *Scratch) {
 	h, p := &s.hops[0], &s.pool
 	limit := p.limit
 	beam := min(max(limit*beamShare/100, beamLeast), beamMost)
+	walks := p.walks
 	p.reset(max(limit, beam))
 	for rest := g.long; len(rest) > 0; {
 		n := min(len(rest), h.Room())
@@ -241,7 +244,7 @@ func (g *Graph) enterByLength(s *Scratch) {
 	for level := g.longLevel - 1; level > 0; level-- {
 		g.climb(s, level, beam)
 	}
-	p.limit, p.n = limit, min(p.n, limit)
+	p.limit, p.walks, p.n = limit, walks, min(p.n, limit)
 }
 
 // climb expands at an upper level until the nearest rows of the pool, so many
@@ -282,7 +285,7 @@ func (g *Graph) approach(s *Scratch, allowed []uint64) {
 		for at < p.n && p.keys[at]&expanded != 0 {
 			at++
 		}
-		if at < p.n {
+		if at < min(p.n, p.walks) {
 			row := nodeOf(p.keys[at])
 			p.keys[at] |= expanded
 			at++
