@@ -172,7 +172,7 @@ func BenchmarkQuery(b *testing.B) {
 		told += len(m.ID)
 		return nil
 	}
-	bare := func(q []float32) (err error) {
+	alone := func(q []float32) (err error) {
 		near, err = g.Search(near[:0], v, hnsw.Query{Vector: q, K: 10, EF: *queryEF}, &scratch)
 		return err
 	}
@@ -188,7 +188,7 @@ func BenchmarkQuery(b *testing.B) {
 	}
 	for _, q := range queries { // all is loaded, and both agree
 		got, err := c.Query(ctx, q, 10, opts)
-		if err != nil || bare(q) != nil {
+		if err != nil || alone(q) != nil {
 			b.Fatal(err)
 		}
 		for i, n := range near {
@@ -207,20 +207,20 @@ func BenchmarkQuery(b *testing.B) {
 		}
 		return (cpu(b) - before) / time.Duration(len(queries))
 	}
-	var alone []time.Duration
+	var searches []time.Duration
 	var took [len(ways)][]time.Duration
 	var ratios [len(ways)][]float64
 	for b.Loop() {
 		for range rounds {
 			for w, ask := range ways { // each finds the caches as a bare search leaves them
-				search := spent(bare)
+				search := spent(alone)
 				query := spent(ask)
-				alone, took[w] = append(alone, search), append(took[w], query)
+				searches, took[w] = append(searches, search), append(took[w], query)
 				ratios[w] = append(ratios[w], float64(search)/float64(query))
 			}
 		}
 	}
-	b.ReportMetric(float64(median(alone))/1e3, "µs/hnsw")
+	b.ReportMetric(float64(median(searches))/1e3, "µs/hnsw")
 	for w, name := range [...]string{"Query", "QueryEach"} {
 		slices.Sort(ratios[w])
 		b.ReportMetric(float64(median(took[w]))/1e3, "µs/"+name)

@@ -35,7 +35,6 @@ type pool struct {
 	keys  []uint64 // the first n are in use
 	n     int
 	limit int
-	walks int // a walk expands rows among so many of the first
 }
 
 // poolSlack is the room that kernel.Offer needs beyond the limit.
@@ -43,7 +42,7 @@ const poolSlack = 16
 
 func (p *pool) reset(limit int) {
 	p.keys = slices.Grow(p.keys[:0], limit+poolSlack)[:limit+poolSlack]
-	p.n, p.limit, p.walks = 0, limit, limit
+	p.n, p.limit = 0, limit
 }
 
 // below is the distance from which on the pool takes nothing.

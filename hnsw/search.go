@@ -121,7 +121,6 @@ func (g *Graph) walk(s *Scratch, ef, keep int) {
 	}
 	clear(s.visited)
 	s.pool.reset(keep)
-	s.pool.walks = ef
 	g.enter(s)
 	for _, key := range s.elsewhere {
 		if row := nodeOf(key); !has(s.visited, row) {
@@ -130,7 +129,7 @@ func (g *Graph) walk(s *Scratch, ef, keep int) {
 		}
 	}
 	s.pool.unmark()
-	g.approach(s, nil)
+	g.approach(s, ef, nil)
 }
 
 // Rows that lookElsewhere begins from, spread over all, and those it keeps.
@@ -152,7 +151,7 @@ func (g *Graph) lookElsewhere(s *Scratch) {
 	}
 	s.hops[0].Gather(s.rows)
 	s.offer(&s.hops[0])
-	g.approach(s, nil)
+	g.approach(s, elsewhereKeep, nil)
 	s.elsewhere = append(s.elsewhere, s.pool.keys[:s.pool.n]...)
 }
 
@@ -229,7 +228,6 @@ func (g *Graph) enterByLength(s *Scratch) {
 	h, p := &s.hops[0], &s.pool
 	limit := p.limit
 	beam := min(max(limit*beamShare/100, beamLeast), beamMost)
-	walks := p.walks
 	p.reset(max(limit, beam))
 	for rest := g.long; len(rest) > 0; {
 		n := min(len(rest), h.Room())
@@ -244,7 +242,7 @@ func (g *Graph) enterByLength(s *Scratch) {
 	for level := g.longLevel - 1; level > 0; level-- {
 		g.climb(s, level, beam)
 	}
-	p.limit, p.walks, p.n = limit, walks, min(p.n, limit)
+	p.limit, p.n = limit, min(p.n, limit)
 }
 
 // climb expands at an upper level until the nearest rows of the pool, so many
@@ -273,19 +271,19 @@ func (p *pool) unmark() {
 }
 
 // approach is algorithm 2 of the paper: it expands the nearest row of the pool
-// that was not, until all of them were. Two steps overlap: while the codes of
+// that was not, until the first ef of them were. Two steps overlap: while the codes of
 // one row's neighbours are on their way from memory, those of the row before
 // are scored. So the next row is chosen before the last one's neighbours are
 // known, which is nearly always the same choice. With a set of allowed rows, all
 // others marked, it walks over these, see subgraph.
-func (g *Graph) approach(s *Scratch, allowed []uint64) {
+func (g *Graph) approach(s *Scratch, ef int, allowed []uint64) {
 	p := &s.pool
 	next, last := &s.hops[0], &s.hops[1]
 	for at := 0; ; {
 		for at < p.n && p.keys[at]&expanded != 0 {
 			at++
 		}
-		if at < min(p.n, p.walks) {
+		if at < min(p.n, ef) {
 			row := nodeOf(p.keys[at])
 			p.keys[at] |= expanded
 			at++

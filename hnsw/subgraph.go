@@ -48,7 +48,7 @@ func (g *Graph) subgraph(s *Scratch, allowed []uint64, ef int) bool {
 	s.sample(allowed)
 	s.hops[0].Gather(s.rows)
 	s.offer(&s.hops[0])
-	g.approach(s, allowed)
+	g.approach(s, ef, allowed)
 	return p.n == ef && !g.shell(s) // fewer are all of a part that nothing leads out of
 }
 

@@ -79,13 +79,9 @@ func (c column) fetch(rows []uint32) {
 }
 
 // spans appends the spans of rows, which are rows of the column, and asks memory for what
-// is there. total is how many bytes that is.
-func (c column) spans(list []span, rows []uint32) (_ []span, total int, err error) {
+// is there, in data, the Map of c.data. total is how many bytes that is.
+func (c column) spans(list []span, rows []uint32, data []byte) (_ []span, total int, err error) {
 	ends, err := c.ends.Map()
-	if err != nil {
-		return list, 0, err
-	}
-	data, err := c.data.Map()
 	if err != nil {
 		return list, 0, err
 	}

@@ -232,9 +232,12 @@ func (r *Reader) idsOf(s *scratch, ids []string) error {
 	if len(s.rows) > 0 && slices.Max(s.rows) >= r.rows {
 		return fmt.Errorf("row %d of %d", slices.Max(s.rows), r.rows)
 	}
-	var total int
-	var err error
-	if s.spans, total, err = r.ids.spans(s.spans[:0], s.rows); err != nil {
+	data, err := r.ids.data.Map()
+	if err != nil {
+		return err
+	}
+	total := 0
+	if s.spans, total, err = r.ids.spans(s.spans[:0], s.rows, data); err != nil {
 		return err
 	}
 	shared := total <= together
@@ -242,13 +245,10 @@ func (r *Reader) idsOf(s *scratch, ids []string) error {
 		s.text.Reset() // which leaves what is there to its strings
 		s.text.Grow(max(total, togetherFew))
 	}
-	var data []byte
-	if r.ids.data.Verified() {
-		data, err = r.ids.data.Map()
-	}
+	whole := r.ids.data.Verified() // then its blocks need not be asked for
 	for i, at := range s.spans {
 		var b []byte
-		if data != nil {
+		if whole {
 			b = data[at.from:][:at.n]
 		} else if b, err = r.ids.data.Bytes(at.from, at.n); err != nil {
 			return err
@@ -261,7 +261,7 @@ func (r *Reader) idsOf(s *scratch, ids []string) error {
 		s.text.Write(b)
 		ids[i] = s.text.String()[from:]
 	}
-	return err
+	return nil
 }
 
 // Order is the creation number of row's record.

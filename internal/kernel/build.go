@@ -27,6 +27,14 @@ type buildForm struct {
 var buildGeneric = buildForm{codes8Generic, signed8Generic, pack8Generic, dot8x8Generic,
 	dot8RowsGeneric, keys8Generic, countBelowGeneric, belowGeneric, pruneGeneric}
 
+// byFours is dot8x8 of a kernel that takes four queries.
+func byFours(four func(queries []int8, stride int, packed []byte, out []int32, width int)) func([]int8, int, []byte, []int32, int) {
+	return func(queries []int8, stride int, packed []byte, out []int32, width int) {
+		four(queries, stride, packed, out, width)
+		four(queries[4*stride:], stride, packed, out[4*width:], width)
+	}
+}
+
 // packRows is how many rows a pack holds side by side.
 const packRows = 32
 

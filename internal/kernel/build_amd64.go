@@ -5,7 +5,7 @@ package kernel
 //go:generate go -C gen run . -group build -out ../build_amd64.s -stubs ../build_stubs_amd64.go -pkg kernel
 
 var (
-	buildAVX2   = buildForm{codes8AVX2, signed8AVX2, pack8AMD64, dot8x8AVX2, dot8RowsAVX2, keys8AVX2, countBelowAVX2, belowWhole, pruneWhole}
+	buildAVX2   = buildForm{codes8AVX2, signed8AVX2, pack8AMD64, byFours(dot8x4AVX2), dot8RowsAVX2, keys8AVX2, countBelowAVX2, belowWhole, pruneWhole}
 	buildAVX512 = buildForm{codes8AVX512, signed8AVX512, pack8AMD64, dot8x8AVX512, dot8RowsAVX512, keys8AVX512, countBelowAVX512, belowAVX512, pruneAVX512}
 )
 
@@ -23,11 +23,6 @@ func signed8AVX512(out []int8, code []byte) {
 		flipBytesAVX512(out[:whole], code[:whole])
 	}
 	signed8Generic(out[whole:], code[whole:])
-}
-
-func dot8x8AVX2(queries []int8, stride int, packed []byte, out []int32, width int) {
-	dot8x4AVX2(queries, stride, packed, out, width)
-	dot8x4AVX2(queries[4*stride:], stride, packed, out[4*width:], width)
 }
 
 func dot8RowsAVX2(query []int8, codes []byte, stride int, rows []uint32, out []int32) {

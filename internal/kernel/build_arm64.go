@@ -3,19 +3,9 @@
 package kernel
 
 var (
-	buildDot = buildForm{codes8Whole, signed8Whole, pack8NEON, dot8x8Dot, dot8RowsDot, keys8Whole, countBelowWhole, belowWhole, pruneWhole}
-	buildMul = buildForm{codes8Whole, signed8Whole, pack8NEON, dot8x8Mul, dot8RowsMul, keys8Whole, countBelowWhole, belowWhole, pruneWhole}
+	buildDot = buildForm{codes8Whole, signed8Whole, pack8NEON, byFours(dot8x4Dot), dot8RowsDot, keys8Whole, countBelowWhole, belowWhole, pruneWhole}
+	buildMul = buildForm{codes8Whole, signed8Whole, pack8NEON, byFours(dot8x4Mul), dot8RowsMul, keys8Whole, countBelowWhole, belowWhole, pruneWhole}
 )
-
-func dot8x8Dot(queries []int8, stride int, packed []byte, out []int32, width int) {
-	dot8x4Dot(queries, stride, packed, out, width)
-	dot8x4Dot(queries[4*stride:], stride, packed, out[4*width:], width)
-}
-
-func dot8x8Mul(queries []int8, stride int, packed []byte, out []int32, width int) {
-	dot8x4Mul(queries, stride, packed, out, width)
-	dot8x4Mul(queries[4*stride:], stride, packed, out[4*width:], width)
-}
 
 // The assembly works on whole registers, plain Go on what is left.
 

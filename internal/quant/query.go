@@ -76,8 +76,8 @@ func (c *Codec) Part(q *Query, size int) (mul, sub float32) {
 		return q.Mul, q.Sub
 	}
 	planes := 8 / c.bits
-	whole := size / block * block * planes // numbers of whole blocks
-	numbers, sum := min(whole, c.coded()), int32(0)
+	whole := size / block * block * planes // numbers of whole blocks, which are not all
+	numbers, sum := whole, int32(0)
 	if whole > 0 {
 		kernel.Dot8Rows(q.Codes[:whole], c.ones[:whole], whole, q.first[:], q.sum[:])
 		sum = q.sum[0]
