@@ -179,11 +179,9 @@ func TestIterationAbandoned(t *testing.T) {
 	if refs := c.state.Load().version.refs.Load(); refs != 1 {
 		t.Errorf("the version is held %d times", refs)
 	}
-	db.readers.mu.Lock()
-	if db.readers.open > 1 {
-		t.Errorf("%d segments are open, at most 1 is allowed", db.readers.open)
+	if n := db.readers.opened(); n > 1 {
+		t.Errorf("%d segments are open, at most 1 is allowed", n)
 	}
-	db.readers.mu.Unlock()
 	check(t, db.Close())
 	if n := fs.Handles(); n != 0 {
 		t.Errorf("%d handles are open after Close", n)
@@ -351,8 +349,8 @@ func TestSlowSegment(t *testing.T) {
 	}
 	close(release)
 	wg.Wait()
-	if db.readers.open != 2 {
-		t.Errorf("%d segments are open, want 2", db.readers.open)
+	if n := db.readers.opened(); n != 2 {
+		t.Errorf("%d segments are open, want 2", n)
 	}
 }
 

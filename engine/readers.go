@@ -3,7 +3,9 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/chromad/chromad/internal/keys"
 	"github.com/chromad/chromad/internal/mutant"
@@ -21,71 +23,58 @@ type handle struct {
 	met   degraded
 	times expiryCache
 
-	// Guarded by readerCache.mu.
-	reader  *segment.Reader
-	users   int
-	before  *handle       // in readerCache.idle while open and unused
-	after   *handle       // nil: it is not there
-	opening chan struct{} // closed when who is opening it has done so or not
+	users   atomic.Int64    // one more than read in it; 0: it is not open
+	touched atomic.Bool     // acquired since the hand came by
+	reader  *segment.Reader // for users, and for who makes users 0 or no longer 0
+	opening chan struct{}   // closed when who is opening it has done so or not; guarded by readerCache.mu
 }
 
-// idleList links handles, in the order in which they were given back. It stands
-// itself before the first and after the last.
-type idleList struct{ handle }
-
-// oldest is nil in an empty list.
-func (r *idleList) oldest() *handle {
-	if r.after == &r.handle {
-		return nil
+// hold makes the caller a user, unless the segment is not open.
+func (h *handle) hold() bool {
+	for n := h.users.Load(); n > 0; n = h.users.Load() {
+		if h.users.CompareAndSwap(n, n+1) {
+			return true
+		}
 	}
-	return r.after
+	return false
 }
 
-// push makes h the newest.
-func (r *idleList) push(h *handle) {
-	h.before, h.after = r.before, &r.handle
-	r.before.after = h
-	r.before = h
-}
-
-// unlink takes h out of its list, if it is in one.
-func (h *handle) unlink() {
-	if h.after != nil {
-		h.before.after, h.after.before = h.after, h.before
-		h.before, h.after = nil, nil
-	}
-}
-
-// readerCache keeps at most max segments open, closing the one that has been
-// unused the longest. Segments in use are never closed, so the bound can be
+// readerCache keeps at most max segments open. It closes those that have been
+// unused for long by the clock algorithm (Corbató, A Paging Experiment with the
+// Multics System, 1968): who takes a segment that is open neither waits nor
+// keeps a list in order. Segments in use are never closed, so the bound can be
 // passed by as many as are in use at one time.
 type readerCache struct {
 	fs   vfs.FS
 	keys seal.Keys
 	max  int
+	n    atomic.Int64 // of open
 
 	mu   sync.Mutex
-	open int
-	idle idleList // least recently used first
+	open []*handle
+	hand int // in open, where the next search for one to be closed begins
 }
 
 func newReaderCache(fs vfs.FS, max int) *readerCache {
-	rc := &readerCache{fs: fs, max: max}
-	rc.idle.before, rc.idle.after = &rc.idle.handle, &rc.idle.handle
-	return rc
+	return &readerCache{fs: fs, max: max}
 }
 
 // acquire returns the segment's reader, to be given back with release.
 func (rc *readerCache) acquire(h *handle) (*segment.Reader, error) {
+	if !h.touched.Load() { // storing costs more, and most of the time it is set
+		h.touched.Store(true)
+	}
+	if h.hold() {
+		return h.reader, nil
+	}
 	rc.mu.Lock()
 	defer rc.mu.Unlock()
-	for h.reader == nil {
+	for !h.hold() {
 		if err := rc.openHandle(h); err != nil {
 			return nil, fmt.Errorf("open segment %d: %w", h.info.Number, err)
 		}
 	}
-	h.unlink()
-	h.users++
+	rc.evict()
 	return h.reader, nil
 }
 
@@ -114,59 +103,70 @@ func (rc *readerCache) openHandle(h *handle) error {
 		return err
 	}
 	h.reader = r
-	rc.open++
-	rc.evict()
+	rc.open = append(rc.open, h)
+	rc.n.Add(1)
+	h.users.Store(1)
 	return nil
 }
 
 func (rc *readerCache) release(h *handle) {
 	h.met.look(h.reader) // who holds it keeps it open
-	rc.mu.Lock()
-	defer rc.mu.Unlock()
-	h.users--
-	if h.users == 0 || mutant.On(mutant.HandleClosedInUse) && h.after == nil {
-		rc.idle.push(h)
+	// Of who opens one and looks for another that is unused, and who makes this
+	// one unused and looks at how many are open, one sees what the other did.
+	if n := h.users.Add(-1); (n == 1 || mutant.On(mutant.HandleClosedInUse)) && rc.opened() > rc.max {
+		rc.mu.Lock()
+		defer rc.mu.Unlock()
 		rc.evict()
 	}
 }
 
-// evict is called with mu held.
+// evict closes unused segments until as few are open as may be, if there are
+// enough of them. The hand comes by twice: what was touched is spared once. It
+// is called with mu held.
 func (rc *readerCache) evict() {
-	for rc.open > rc.max {
-		h := rc.idle.oldest()
-		if h == nil {
-			return
+	for left := 2 * len(rc.open); left > 0 && len(rc.open) > rc.max; left-- {
+		if rc.hand >= len(rc.open) {
+			rc.hand = 0
 		}
-		rc.closeHandle(h)
+		h := rc.open[rc.hand]
+		if h.touched.Load() {
+			h.touched.Store(false)
+		} else if done, _ := rc.closeAt(rc.hand); done {
+			continue // the next one has its place
+		}
+		rc.hand++
 	}
 }
 
-func (rc *readerCache) closeHandle(h *handle) error {
-	h.unlink()
-	err := h.reader.Close()
+// closeAt closes the segment at a place of open if it is unused.
+func (rc *readerCache) closeAt(i int) (done bool, err error) {
+	h := rc.open[i]
+	if !h.users.CompareAndSwap(1, 0) {
+		if !mutant.On(mutant.HandleClosedInUse) {
+			return false, nil
+		}
+		h.users.Store(0)
+	}
+	err = h.reader.Close()
 	h.reader = nil
-	rc.open--
-	return err
+	rc.open = slices.Delete(rc.open, i, i+1)
+	rc.n.Add(-1)
+	return true, err
 }
 
 // opened is how many segments are open.
-func (rc *readerCache) opened() int {
-	rc.mu.Lock()
-	defer rc.mu.Unlock()
-	return rc.open
-}
+func (rc *readerCache) opened() int { return int(rc.n.Load()) }
 
 // forget closes what is open and unused of files that no version needs.
 func (rc *readerCache) forget(needed func(number uint64) bool) error {
 	rc.mu.Lock()
 	defer rc.mu.Unlock()
 	var errs []error
-	for h := rc.idle.after; h != &rc.idle.handle; {
-		next := h.after
-		if !needed(h.info.Number) {
-			errs = append(errs, rc.closeHandle(h))
+	for i := len(rc.open) - 1; i >= 0; i-- {
+		if !needed(rc.open[i].info.Number) {
+			_, err := rc.closeAt(i)
+			errs = append(errs, err)
 		}
-		h = next
 	}
 	return errors.Join(errs...)
 }

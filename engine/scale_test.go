@@ -53,10 +53,7 @@ func TestManyCollections(t *testing.T) {
 			if err != nil || len(found) != 1 || found[0].ID != fmt.Sprint(i) || found[0].Distance != 0 {
 				t.Fatalf("%s: collection %d: %v, %v", what, i, found, err)
 			}
-			db.readers.mu.Lock()
-			n := db.readers.open
-			db.readers.mu.Unlock()
-			if n > open {
+			if n := db.readers.opened(); n > open {
 				t.Fatalf("%s: %d segments are open, at most %d are allowed", what, n, open)
 			}
 		}

@@ -20,6 +20,30 @@ type buffers struct {
 	bytes int // capacity of these
 }
 
+// vectors are memory for the embeddings of a query, which nobody keeps.
+type vectors struct {
+	one []float32 // while it is read
+	all []float32 // those that were read, and room for more
+}
+
+// vectorPool lends it, and keeps what has no more than keptVectors numbers.
+type vectorPool struct{ pool sync.Pool }
+
+const keptVectors = 64 << 10
+
+func (p *vectorPool) get() *vectors {
+	if v, ok := p.pool.Get().(*vectors); ok {
+		return v
+	}
+	return &vectors{}
+}
+
+func (p *vectorPool) put(v *vectors) {
+	if v != nil && cap(v.one)+cap(v.all) <= keptVectors {
+		p.pool.Put(v)
+	}
+}
+
 // get lends an empty buffer, a large one if size bytes are expected and there is one.
 func (p *buffers) get(size int64) *[]byte {
 	if size > smallBuffer {

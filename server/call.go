@@ -47,6 +47,7 @@ type call struct {
 	rows     int   // records of the answer
 	quiet    bool  // no line of the log is for this request alone
 	borrowed []*[]byte
+	lent     *vectors
 
 	// For the audit log.
 	act, subject string        // of an administrative act
@@ -71,6 +72,8 @@ func (c *call) release() {
 		c.s.buffers.put(b)
 	}
 	c.borrowed, c.body, c.parts = nil, nil, nil
+	c.s.vectors.put(c.lent)
+	c.lent = nil
 }
 
 func (c *call) ctx() context.Context { return c.r.Context() }
@@ -162,6 +165,9 @@ func isJSON(h http.Header) bool {
 	if len(values) == 0 {
 		return true
 	}
+	if len(values) == 1 && values[0] == "application/json" { // what clients send
+		return true
+	}
 	t, _, err := mime.ParseMediaType(values[0])
 	return err == nil && len(values) == 1 &&
 		(t == "application/json" || strings.HasPrefix(t, "application/") && strings.HasSuffix(t, "+json"))
@@ -251,10 +257,10 @@ func (c *call) find() (found Collection, rule *filter.Expr, ruled bool, err erro
 	if err != nil {
 		return nil, nil, false, invalid("Collection ID is not a valid UUIDv4")
 	}
-	absent := notFound("Collection [%s] does not exist.", id)
+	absent := func() error { return notFound("Collection [%s] does not exist.", id) }
 	found, err = c.s.store.CollectionByID(c.ctx(), at, id)
 	if errors.Is(err, engine.ErrNotFound) {
-		err = absent
+		err = absent()
 	}
 	if err != nil {
 		return nil, nil, false, err
@@ -264,7 +270,7 @@ func (c *call) find() (found Collection, rule *filter.Expr, ruled bool, err erro
 	}
 	if all := c.who.MayAll(c.route.action, at.Tenant, at.Database); !all || c.who.Ruled() || c.who.Fielded() {
 		name := found.Info().Name // once: it may change, and both decisions are about the same
-		if err := c.hidden(name, absent); err != nil {
+		if err := c.hidden(name, absent()); err != nil {
 			return nil, nil, false, err
 		}
 		target := access.Target{Tenant: at.Tenant, Database: at.Database, Collection: name}
@@ -397,5 +403,17 @@ func (c *call) write(status int) {
 			c.cause = err
 			return
 		}
+	}
+}
+
+// deliver sends what the connection has kept of the answer, so that nobody waits for
+// what comes after it, the line of the log. The frame that ends an answer in HTTP/2 would
+// have to go alone.
+func (c *call) deliver() {
+	if c.status == 0 || c.r.ProtoMajor != 1 {
+		return
+	}
+	if err := http.NewResponseController(c.w).Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) && c.cause == nil {
+		c.cause = err
 	}
 }

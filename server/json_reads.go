@@ -165,11 +165,13 @@ func (c *call) readQuery() (*queryBody, error) {
 			}
 		case name == "query_embeddings":
 			present = true
-			r := &recordReader{scanner: s}
+			c.lent = c.s.vectors.get()
+			r := &recordReader{scanner: s, vector: c.lent.one, free: c.lent.all}
 			s.array(c.s.limits.Queries, func(int) {
 				b.finite = s.floats(&r.vector, c.s.limits.Dimension, "") && b.finite
 				b.vectors = append(double(b.vectors), r.keep(r.vector))
 			})
+			c.lent.one, c.lent.all = r.vector, r.free
 		default:
 			s.skip()
 		}

@@ -162,30 +162,44 @@ func (rt *router) find(path string) (*pattern, []string) {
 		return nil, nil
 	}
 	for _, p := range rt.patterns {
-		if values, ok := p.match(parts); ok {
-			return p, values
+		if p.match(parts) {
+			return p, p.values(parts)
 		}
 	}
 	return nil, nil
 }
 
-func (p *pattern) match(parts []string) (values []string, ok bool) {
+func (p *pattern) match(parts []string) bool {
 	for i, segment := range p.segments {
 		switch {
 		case strings.HasSuffix(segment, "...}"):
-			return nil, len(parts) > i && parts[i] != ""
+			return len(parts) > i && parts[i] != ""
 		case i >= len(parts):
-			return nil, false
+			return false
 		case variable(segment):
 			if parts[i] == "" {
-				return nil, false
+				return false
 			}
-			values = append(values, parts[i])
 		case segment != parts[i]:
-			return nil, false
+			return false
 		}
 	}
-	return values, len(parts) == len(p.segments)
+	return len(parts) == len(p.segments)
+}
+
+// values are what the variables stand for in a path that matches; of one that ends in
+// any path, nothing.
+func (p *pattern) values(parts []string) []string {
+	var values []string
+	for i, segment := range p.segments {
+		if strings.HasSuffix(segment, "...}") {
+			return nil
+		}
+		if variable(segment) {
+			values = append(values, parts[i])
+		}
+	}
+	return values
 }
 
 // decode turns the escaped segments into text.

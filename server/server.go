@@ -53,6 +53,7 @@ type Server struct {
 	prefix   string // of the request ids that the server makes
 	requests atomic.Uint64
 	buffers  buffers
+	vectors  vectorPool
 	answered *requestMetrics
 	load     load
 	refusals refusals
@@ -205,6 +206,7 @@ func (c *call) finish() {
 	c.settle()
 	c.s.answered.observe(c.pattern, c.route, c.status, time.Since(c.start))
 	defer c.release()
+	c.deliver()
 	if c.quiet {
 		return
 	}

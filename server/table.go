@@ -109,21 +109,23 @@ func (t *table) end() {
 
 // parts are the pieces of the finished answer.
 func (t *table) parts() [][]byte {
-	var parts [][]byte
-	for i, c := range t.columns {
-		begin := `,"` + c.name + `":`
-		if i == 0 {
-			begin = "{" + begin[1:]
-		}
+	parts := make([][]byte, 0, 2*len(t.columns)+1)
+	frame := t.c.buffer() // what stands around the columns
+	b, from := append(*frame, '{'), 0
+	for _, c := range t.columns {
+		b = append(append(append(b, '"'), c.name...), `":`...)
 		if c.buf == nil {
-			parts = append(parts, []byte(begin+"null"))
+			b = append(b, "null,"...)
 			continue
 		}
 		if t.nested {
 			*c.buf = closeList(*c.buf)
 		}
-		parts = append(parts, []byte(begin), *c.buf)
+		parts = append(parts, b[from:len(b):len(b)], *c.buf)
+		from = len(b)
+		b = append(b, ',')
 	}
-	end := appendList([]byte(`,"include":`), t.include.names, appendText)
-	return append(parts, append(end, '}'))
+	b = append(appendList(append(b, `"include":`...), t.include.names, appendText), '}')
+	*frame = b
+	return append(parts, b[from:])
 }
