@@ -23,7 +23,7 @@ type handle struct {
 	met   degraded
 	times expiryCache
 
-	users   atomic.Int64    // one more than read in it; 0: it is not open
+	users   atomic.Int64    // 0: it is not open; 1: it is, and nobody reads in it; n+1: n do
 	touched atomic.Bool     // acquired since the hand came by
 	reader  *segment.Reader // for users, and for who makes users 0 or no longer 0
 	opening chan struct{}   // closed when who is opening it has done so or not; guarded by readerCache.mu
@@ -48,11 +48,11 @@ type readerCache struct {
 	fs   vfs.FS
 	keys seal.Keys
 	max  int
-	n    atomic.Int64 // of open
+	n    atomic.Int64 // len(open), for who does not hold mu
 
 	mu   sync.Mutex
 	open []*handle
-	hand int // in open, where the next search for one to be closed begins
+	hand int // in open, where the next search for one to be closed begins; at most its length
 }
 
 func newReaderCache(fs vfs.FS, max int) *readerCache {
@@ -103,7 +103,8 @@ func (rc *readerCache) openHandle(h *handle) error {
 		return err
 	}
 	h.reader = r
-	rc.open = append(rc.open, h)
+	rc.open = slices.Insert(rc.open, rc.hand, h)
+	rc.hand++ // which comes to the new one last
 	rc.n.Add(1)
 	h.users.Store(1)
 	return nil
@@ -112,7 +113,8 @@ func (rc *readerCache) openHandle(h *handle) error {
 func (rc *readerCache) release(h *handle) {
 	h.met.look(h.reader) // who holds it keeps it open
 	// Of who opens one and looks for another that is unused, and who makes this
-	// one unused and looks at how many are open, one sees what the other did.
+	// one unused and looks at how many are open, one sees what the other did; and
+	// who touches what the other looks at comes here after him.
 	if n := h.users.Add(-1); (n == 1 || mutant.On(mutant.HandleClosedInUse)) && rc.opened() > rc.max {
 		rc.mu.Lock()
 		defer rc.mu.Unlock()
@@ -129,10 +131,11 @@ func (rc *readerCache) evict() {
 			rc.hand = 0
 		}
 		h := rc.open[rc.hand]
-		if h.touched.Load() {
-			h.touched.Store(false)
-		} else if done, _ := rc.closeAt(rc.hand); done {
-			continue // the next one has its place
+		unused := h.users.Load() == 1 || mutant.On(mutant.HandleClosedInUse)
+		if unused && !h.touched.Swap(false) {
+			if done, _ := rc.closeAt(rc.hand); done {
+				continue // the next one has its place
+			}
 		}
 		rc.hand++
 	}
@@ -150,6 +153,9 @@ func (rc *readerCache) closeAt(i int) (done bool, err error) {
 	err = h.reader.Close()
 	h.reader = nil
 	rc.open = slices.Delete(rc.open, i, i+1)
+	if i < rc.hand {
+		rc.hand--
+	}
 	rc.n.Add(-1)
 	return true, err
 }

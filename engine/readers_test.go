@@ -10,10 +10,10 @@ import (
 // are others.
 func TestSegmentsSpared(t *testing.T) {
 	ctx := t.Context()
-	db, _ := newDB(t, Options{OpenSegments: 2})
+	db, _ := newDB(t, Options{OpenSegments: 3})
 	db.jobs.stop() // nobody else opens any
 	var all []*Collection
-	for i := range 4 {
+	for i := range 5 {
 		c := newCollection(t, db, fmt.Sprint(i))
 		check(t, c.Add(ctx, rec("a", 1)))
 		check(t, db.Flush(ctx))
@@ -24,11 +24,10 @@ func TestSegmentsSpared(t *testing.T) {
 		read int
 		open string
 	}{
-		{0, "0"}, {1, "01"}, {1, "01"}, {0, "01"},
-		{2, "12"},            // all were touched: the first
-		{1, "12"}, {3, "13"}, // 2 was not touched again
-		{0, "03"}, {3, "03"}, // 1 was not, since
-		{2, "23"},
+		{0, "0"}, {1, "01"}, {2, "012"}, {1, "012"},
+		{3, "123"},             // all were touched: the one that was opened first
+		{1, "123"}, {4, "134"}, // 2 was not touched again
+		{4, "134"}, {0, "034"}, // 1 was not, since
 	} {
 		if n, err := all[step.read].Query(ctx, []float32{1}, 1, nil); len(n) != 1 || err != nil {
 			t.Fatalf("collection %d: %v, %v", step.read, n, err)

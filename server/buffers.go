@@ -20,7 +20,7 @@ type buffers struct {
 	bytes int // capacity of these
 }
 
-// vectors are memory for the embeddings of a query, which nobody keeps.
+// vectors are memory for the embeddings of a query, for as long as its request.
 type vectors struct {
 	one []float32 // while it is read
 	all []float32 // those that were read, and room for more

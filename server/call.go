@@ -376,18 +376,23 @@ func (c *call) fail(err error) {
 	c.write(e.status)
 }
 
-func (c *call) write(status int) {
-	size := 0
-	for _, p := range c.parts {
-		size += len(p)
-	}
-	// A client that takes the answer too slowly is cut off; the error of a
-	// write is the connection's end and nobody is left to tell.
+// answering prepares for an answer with a body of so many bytes. A client that takes it
+// too slowly is cut off; the error of a write is the connection's end and nobody is
+// left to tell.
+func (c *call) answering(size int) {
 	allowed := c.s.timeouts.Write + time.Duration(size/slowestReader)*time.Second
 	if err := http.NewResponseController(c.w).SetWriteDeadline(time.Now().Add(allowed)); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		c.cause = err
 	}
 	c.dropBody()
+}
+
+func (c *call) write(status int) {
+	size := 0
+	for _, p := range c.parts {
+		size += len(p)
+	}
+	c.answering(size)
 	h := c.w.Header()
 	h.Set("Content-Type", cmp.Or(c.media, "application/json"))
 	h.Set("Content-Length", strconv.Itoa(size))
@@ -406,11 +411,11 @@ func (c *call) write(status int) {
 	}
 }
 
-// deliver sends what the connection has kept of the answer, so that nobody waits for
-// what comes after it, the line of the log. The frame that ends an answer in HTTP/2 would
-// have to go alone.
+// deliver sends what the connection has kept of the answer, which has a status, so that
+// nobody waits for what comes after it, the line of the log. In HTTP/2, where the frame
+// that ends an answer would have to go alone, it waits.
 func (c *call) deliver() {
-	if c.status == 0 || c.r.ProtoMajor != 1 {
+	if c.r.ProtoMajor != 1 {
 		return
 	}
 	if err := http.NewResponseController(c.w).Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) && c.cause == nil {

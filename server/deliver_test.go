@@ -33,18 +33,22 @@ func TestAnswerBeforeLog(t *testing.T) {
 	}
 	defer db.Close()
 	log := stuck{slog.NewTextHandler(io.Discard, nil), make(chan struct{})}
-	r := &rig{Server: New(Config{Store: EngineStore(db), Log: slog.New(log)}), t: t}
+	r := &rig{Server: New(Config{Store: EngineStore(db), Log: slog.New(log), CORSOrigins: []string{"http://a.example"}}), t: t}
 	address, stop := r.serve()
 	free := sync.OnceFunc(func() { close(log.may) })
 	t.Cleanup(free)
 	conn := dial(t, address)
 	in := bufio.NewReader(conn)
-	for _, request := range []string{
+	requests := []string{
 		"GET /api/v2/version HTTP/1.1\r\nHost: localhost\r\n\r\n",
 		"GET /api/v2/nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n",
 		"POST /api/v2/tenants HTTP/1.1\r\nHost: localhost\r\nContent-Length: 15\r\n\r\n{\"name\":\"here\"}",
+		"OPTIONS /api/v2/version HTTP/1.1\r\nHost: localhost\r\nOrigin: http://a.example\r\nAccess-Control-Request-Method: GET\r\n\r\n",
 		"HEAD /api/v2/version HTTP/1.1\r\nHost: localhost\r\n\r\n",
-	} {
+		"GET /api/v2/version HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
+		"PUT /api/v2/version HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nnot", // its body does not arrive
+	}
+	for _, request := range requests {
 		if _, err := io.WriteString(conn, request); err != nil {
 			t.Fatal(err)
 		}

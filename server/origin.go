@@ -32,7 +32,7 @@ func (s *Server) cors(c *call) bool {
 		return false
 	}
 	h.Set("Content-Length", "0")
-	c.dropBody()
+	c.answering(0)
 	c.status = http.StatusOK
 	c.w.WriteHeader(http.StatusOK)
 	return true

@@ -99,6 +99,7 @@ func routes() []route {
 type pattern struct {
 	text     string
 	segments []string
+	any      bool // its last segment stands for any path
 	methods  map[string]*route
 	allow    string
 }
@@ -114,7 +115,7 @@ func newRouter(table []route) *router {
 		r := &table[i]
 		p := byText[r.pattern]
 		if p == nil {
-			p = &pattern{text: r.pattern, segments: strings.Split(r.pattern, "/")[1:], methods: map[string]*route{}}
+			p = &pattern{text: r.pattern, segments: strings.Split(r.pattern, "/")[1:], any: strings.HasSuffix(r.pattern, "...}"), methods: map[string]*route{}}
 			byText[r.pattern] = p
 			rt.patterns = append(rt.patterns, p)
 		}
@@ -172,7 +173,7 @@ func (rt *router) find(path string) (*pattern, []string) {
 func (p *pattern) match(parts []string) bool {
 	for i, segment := range p.segments {
 		switch {
-		case strings.HasSuffix(segment, "...}"):
+		case p.any && i == len(p.segments)-1:
 			return len(parts) > i && parts[i] != ""
 		case i >= len(parts):
 			return false
@@ -190,11 +191,11 @@ func (p *pattern) match(parts []string) bool {
 // values are what the variables stand for in a path that matches; of one that ends in
 // any path, nothing.
 func (p *pattern) values(parts []string) []string {
+	if p.any {
+		return nil
+	}
 	var values []string
 	for i, segment := range p.segments {
-		if strings.HasSuffix(segment, "...}") {
-			return nil
-		}
 		if variable(segment) {
 			values = append(values, parts[i])
 		}

@@ -139,7 +139,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if c.route == nil {
-		c.dropBody()
+		c.answering(0)
 		c.status = noRoute(w, p)
 		return
 	}
@@ -191,20 +191,22 @@ func (c *call) run(values []string) (err error) {
 	return nil
 }
 
-// finish is the last station of every request: it answers a panic, writes the
-// line of the access log and gives buffers back.
+// finish is the last station of every request: it answers a panic, lets the answer go,
+// writes the line of the access log and gives buffers back.
 func (c *call) finish() {
 	if v := recover(); v != nil {
 		if v == http.ErrAbortHandler {
 			panic(v)
 		}
+		c.lent = nil // helpers that nobody has waited for may read there
 		c.s.log.Error("panic", "request_id", c.id, "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
 		if c.status == 0 {
 			c.fail(c.audited(&apiError{status: http.StatusInternalServerError, kind: kindInternal, message: "internal error, request " + c.id}))
 		}
 	}
 	c.settle()
-	c.s.answered.observe(c.pattern, c.route, c.status, time.Since(c.start))
+	took := time.Since(c.start)
+	c.s.answered.observe(c.pattern, c.route, c.status, took)
 	defer c.release()
 	c.deliver()
 	if c.quiet {
@@ -223,7 +225,7 @@ func (c *call) finish() {
 	}
 	attrs := append(make([]slog.Attr, 0, 12), // room for all: this is done for every request
 		slog.String("method", c.r.Method), slog.String("route", pattern), slog.String("action", action),
-		slog.Int("status", c.status), slog.Duration("duration", time.Since(c.start)),
+		slog.Int("status", c.status), slog.Duration("duration", took),
 		slog.Int("bytes_in", len(c.body)), slog.Int("bytes_out", c.sent), slog.String("request_id", c.id),
 	)
 	if c.who != nil && c.who.Name != "" {

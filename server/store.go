@@ -60,7 +60,8 @@ type Collection interface {
 }
 
 // Records are those of a collection that somebody may meet: all, or with an
-// *engine.Guarded those of his rule. Routes about records get nothing else.
+// *engine.Guarded those of his rule. Routes about records get nothing else. Nobody
+// keeps the vectors of a query: their memory is lent again.
 type Records interface {
 	Info() engine.Info
 	Add(ctx context.Context, recs ...engine.Record) error

@@ -3,6 +3,7 @@
     make bench-peers                                    everything
     bench/peers/run.py --sets A,wordnet --peers ours,hnswlib,faiss --rounds 11
     bench/peers/run.py --quick                          20,000 rows, 3 rounds: whether all of it works
+    bench/peers/run.py --add --sets A --peers ours,usearch   keeps what was measured of A, and adds usearch
     bench/peers/run.py --report                         tables and plots of what was measured before
 
 One process for each peer, pinned to one core; the driver is on another. Indexes stay built while rounds go A, B, C, A, B, C; ratios are medians
@@ -74,6 +75,7 @@ def arguments() -> argparse.Namespace:
     p.add_argument("--file", action="append", default=[], metavar="NAME=PATH", help="an fvecs, npy or ann-benchmarks HDF5 file as a set")
     p.add_argument("--filters", default="A,lsa384", metavar="SETS", help="sets that are asked with filters too (default A,lsa384)")
     p.add_argument("--quick", action="store_true", help=f"{QUICK_ROWS:,} rows, 3 rounds")
+    p.add_argument("--add", action="store_true", help="keep the results that are there, and add the peers that they lack; ratios are to the chromad of a peer's own run")
     p.add_argument("--report", action="store_true", help="only tables and plots, of the results that are there")
     p.add_argument("--no-report", action="store_true", help="only results; docs stay as they are")
     p.add_argument("--no-install", action="store_true")
@@ -127,11 +129,24 @@ def one(name: str, peers: list, args, limits: measure.Limits) -> dict:
     return run.out
 
 
+def added(old: dict, new: dict) -> dict:
+    """Results of a set with the peers of a later run that they lack."""
+    if old["sums"] != new["sums"]:
+        raise SystemExit(f"{new['set']}: the data are others than those of the results that are there; move them away first")
+    lacking = {name: peer for name, peer in new["peers"].items() if "error" in old["peers"].get(name, {"error": ""})}
+    at = f" at {new['context']['commit']}" if new["context"]["commit"] != old["context"]["commit"] else ""
+    out = {**new, **old, "peers": {**old["peers"], **lacking}}
+    out["command"] = f"{old['command']} and, for {', '.join(lacking)}, {new['command']}{at}"
+    return out
+
+
 def save(args, name: str, out: dict) -> None:
     args.results.mkdir(parents=True, exist_ok=True)
     out["context"] = report.context()
     out["command"] = " ".join(["bench/peers/run.py", *(w for w in sys.argv[1:] if w not in ("--no-report", "--no-install"))])
     path = args.results / f"{name}.json"
+    if args.add and "peers" in out and path.exists():
+        out = added(json.loads(path.read_text()), out)
     temporary = path.with_suffix(".new")
     temporary.write_text(json.dumps(out, indent=1))
     os.replace(temporary, path)
