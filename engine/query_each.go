@@ -20,7 +20,8 @@ var errTooMuch = errors.New("more than is held at a time")
 // the first vector, nearest first, then those of the next. However many there
 // are, few of them are in memory at a time. What see returns, if it is not nil,
 // ends the query and is returned. What the Match holds is see's to keep, the Match
-// itself is used again once see has returned.
+// itself is used again once see has returned. The vectors are the caller's again when
+// QueryEach returns.
 func (c *Collection) QueryEach(ctx context.Context, vectors [][]float32, k int, opts *QueryOptions, see func(vector int, m *Match) error) error {
 	w := c.db.worker()
 	defer c.db.retire(w)

@@ -162,10 +162,7 @@ func (c *call) tooLarge() error {
 
 func isJSON(h http.Header) bool {
 	values := h.Values("Content-Type")
-	if len(values) == 0 {
-		return true
-	}
-	if len(values) == 1 && values[0] == "application/json" { // what clients send
+	if len(values) == 0 || len(values) == 1 && values[0] == "application/json" { // what clients send
 		return true
 	}
 	t, _, err := mime.ParseMediaType(values[0])

@@ -130,13 +130,14 @@ def one(name: str, peers: list, args, limits: measure.Limits) -> dict:
 
 
 def added(old: dict, new: dict) -> dict:
-    """Results of a set with the peers of a later run that they lack."""
+    """Results of a set with what they lack of a later run: peers, or all that was asked with filters."""
     if old["sums"] != new["sums"]:
         raise SystemExit(f"{new['set']}: the data are others than those of the results that are there; move them away first")
     lacking = {name: peer for name, peer in new["peers"].items() if "error" in old["peers"].get(name, {"error": ""})}
     at = f" at {new['context']['commit']}" if new["context"]["commit"] != old["context"]["commit"] else ""
     out = {**new, **old, "peers": {**old["peers"], **lacking}}
-    out["command"] = f"{old['command']} and, for {', '.join(lacking)}, {new['command']}{at}"
+    if taken := [*lacking, *(["filters"] if "filtered" in new and "filtered" not in old else [])]:
+        out["command"] = f"{old['command']} and, for {', '.join(taken)}, {new['command']}{at}"
     return out
 
 
