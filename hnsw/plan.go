@@ -71,14 +71,25 @@ func (g *Graph) walkCost(width int) int {
 // widthFor is how many rows the first walk keeps, 0 when comparing all allowed
 // ones costs less.
 func (g *Graph) widthFor(q *Query, k, ef, matches int) int {
+	if q.Subset.inLumps() {
+		if width := g.lumpsWidth(q, k, ef, matches); width > 0 || q.Subset.packed() {
+			return width
+		}
+	}
 	width := ef
 	if q.Allowed != nil {
-		width += 2 * k * (g.rows - matches) / matches
+		width = g.sweepWidth(k, ef, matches)
 	}
 	if !g.affords(q, width, matches) || q.Allowed == nil && g.walkCost(width) == matches {
 		return 0
 	}
 	return width
+}
+
+// sweepWidth is how many rows a walk has to keep for enough allowed ones to be among them
+// if these lie anywhere.
+func (g *Graph) sweepWidth(k, ef, matches int) int {
+	return ef + 2*k*(g.rows-matches)/matches
 }
 
 // affords reports whether a walk that keeps width rows costs no more than
@@ -95,7 +106,8 @@ func (g *Graph) affords(q *Query, width, matches int) bool {
 // nearest allowed rows lie within the region that was walked through, however
 // the filter has to do with the query. When they are not, the share of
 // allowed rows near the query says how wide the next walk has to be, unless a
-// walk over allowed rows only gives an answer first.
+// walk over allowed rows only gives an answer first: one that begins at those of
+// lumps, or where so many are allowed that it finds its way from anywhere.
 func (g *Graph) follow(s *Scratch, q *Query, k, ef, width, matches int) bool {
 	allowed := q.Allowed
 	if allowed == nil && width > 0 {
@@ -103,7 +115,10 @@ func (g *Graph) follow(s *Scratch, q *Query, k, ef, width, matches int) bool {
 		g.walk(s, ef, max(ef, min(k+k/spare, widest)))
 		return s.pool.n >= k
 	}
-	subgraph := g.mayWalkSubgraph(s, matches)
+	subgraph, beside, keep := g.mayWalkSubgraph(s, matches), q.Subset.inLumps(), ef
+	if beside {
+		keep = min(ef+k, width)
+	}
 	for width > 0 && g.affords(q, width, matches) && s.err == nil {
 		s.trace.Plan = "sweep"
 		g.walk(s, width, width)
@@ -112,14 +127,20 @@ func (g *Graph) follow(s *Scratch, q *Query, k, ef, width, matches int) bool {
 		if found >= k+k/2 {
 			return true
 		}
-		if subgraph && g.subgraph(s, allowed, ef) {
-			return true
+		if subgraph || beside && found > 0 {
+			if g.subgraph(s, allowed, keep) {
+				return true
+			}
+			subgraph, beside = false, false
 		}
-		subgraph = false
-		if found == 0 {
-			break // what is allowed is far away, in one direction or in all
+		switch wide := g.sweepWidth(k, ef, matches); {
+		case found > 0:
+			width *= max(2, 2*k/found)
+		case width < wide:
+			width = wide
+		default:
+			return false // what is allowed is far away, in one direction or in all
 		}
-		width *= max(2, 2*k/found)
 	}
 	return false
 }

@@ -14,6 +14,12 @@ const (
 	// way, and where nearly all are, what is missing is what is near the query.
 	subgraphFrom = 3
 	subgraphTo   = 4
+	// It costs so many codes that a scan compares in the time, and for each row that it keeps.
+	subgraphFixed = 1200
+	subgraphCodes = 80
+	// Fewer than one link in insideLeast that leads to an allowed row, of all that it met, are
+	// too few for it to have found its way.
+	insideLeast = 5
 	// subgraphSeeds is how many places it begins from, beside those that are known.
 	subgraphSeeds = 16
 	// shellSpread is how much farther the last row of its pool must be than the
@@ -25,10 +31,16 @@ const (
 )
 
 // mayWalkSubgraph reports whether a walk over so many allowed rows only is worth
-// trying. Distances by inner product do not say what lies on a shell. From one
-// tight group to the next it may be that no way leads over allowed rows.
+// trying wherever a query is, if they lie anywhere.
 func (g *Graph) mayWalkSubgraph(s *Scratch, matches int) bool {
-	return matches >= g.rows/subgraphFrom && matches <= g.rows-g.rows/subgraphTo && s.vectors.Metric != kernel.IP && !g.grouped
+	return matches >= g.rows/subgraphFrom && g.mayWalkAmong(matches, s.vectors.Metric)
+}
+
+// mayWalkAmong reports whether a walk over so many allowed rows only may be an answer.
+// Distances by inner product do not say what lies on a shell. From one
+// tight group to the next it may be that no way leads over allowed rows.
+func (g *Graph) mayWalkAmong(matches int, m kernel.Metric) bool {
+	return matches <= g.rows-g.rows/subgraphTo && m != kernel.IP && !g.grouped && len(g.links) > 0
 }
 
 // subgraph walks over allowed rows only, from those in the pool and from some
@@ -48,8 +60,10 @@ func (g *Graph) subgraph(s *Scratch, allowed []uint64, ef int) bool {
 	s.sample(allowed)
 	s.hops[0].Gather(s.rows)
 	s.offer(&s.hops[0])
+	s.met, s.inside = 0, 0
 	g.approach(s, ef, allowed)
-	return p.n == ef && !g.shell(s) // fewer are all of a part that nothing leads out of
+	// Fewer rows are all of a part that nothing leads out of.
+	return p.n == ef && s.inside*insideLeast >= s.met && !g.shell(s)
 }
 
 // shell reports whether the rows of the pool are all about as far.
@@ -101,6 +115,8 @@ func (g *Graph) bridge(s *Scratch, h *kernel.Hop, links []uint32, allowed []uint
 			s.rows = append(s.rows, r)
 		}
 	}
+	s.met += len(links)
+	s.inside += inside
 	if inside >= g.m {
 		return
 	}

@@ -15,6 +15,7 @@ import (
 type Subset struct {
 	allowed []uint64
 	matches int
+	lumped  bool // they lie together, see Graph.lumped
 	// rows are those of the graph that the copies are of, ascending; none when
 	// they are too many for copies.
 	rows    []uint32
@@ -28,12 +29,12 @@ const (
 	// packedVectors is how many bytes of vectors are copied: as much as a
 	// processor has near.
 	packedVectors = 2 << 20
-	// The copy of a code takes packedFixed and its numbers of the time that
-	// packedNumbers stand for: that of a code here and there, which grows with the numbers
-	// too. One of a vector takes packedVector, where searches walk over vectors.
-	packedNumbers = 3200
-	packedFixed   = 512
-	packedVector  = 1280
+	// In the time of a code here and there, packedNear bytes of copies are gone through where
+	// all of them are no more than a processor has near, and packedFar of what is beyond that.
+	packedNear = 640
+	packedFar  = 320
+	// Where searches walk over vectors, a copy of one takes so much of the time of one.
+	packedVector = 0.4
 )
 
 // Subset copies what searches read of the rows in a set, where that takes at most
@@ -45,6 +46,7 @@ func (g *Graph) Subset(v Vectors, allowed []uint64, vectors bool, most int) (*Su
 	}
 	allowed = slices.Clone(trim(allowed, g.rows))
 	u := &Subset{allowed: allowed, matches: count(allowed, g.rows)}
+	u.lumped = g.lumped(allowed, u.matches, v.Metric)
 	row := v.Dim * 4
 	if v.Bytes.Data != nil {
 		row = v.Bytes.Stride
@@ -130,11 +132,13 @@ func (q *Query) cost(matches int) int {
 	if !q.Subset.packed() {
 		return matches
 	}
-	numbers := packedVector
-	if codec := q.Subset.graph.codec; codec != nil {
-		numbers = min(packedFixed+codec.Width(), packedVector)
+	codec := q.Subset.graph.codec
+	if codec == nil {
+		return int(packedVector * float64(matches))
 	}
-	return int(int64(matches) * int64(numbers) / packedNumbers)
+	bytes := kernel.PanelBytes(matches, codec.Stride())
+	near := min(bytes, packedVectors)
+	return near/packedNear + (bytes-near)/packedFar
 }
 
 // inPacked collects the best rows of a subset by its copies.
@@ -164,9 +168,9 @@ func (s *Scratch) named(rows []uint32) []uint32 {
 	if s.names == nil {
 		return rows
 	}
-	s.inside = s.inside[:0]
+	s.within = s.within[:0]
 	for _, r := range rows {
-		s.inside = append(s.inside, s.names[r])
+		s.within = append(s.within, s.names[r])
 	}
-	return s.inside
+	return s.within
 }
