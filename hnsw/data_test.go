@@ -99,7 +99,7 @@ func subgraphOnly(g *Graph, v Vectors, q []float32, k, ef int, allowed []uint64,
 	s.best.reset(k)
 	g.walk(s, ef+20, ef+20)
 	s.pool.keep(allowed)
-	g.subgraph(s, allowed, ef)
+	g.subgraph(s, allowed, k, ef)
 	if g.plain {
 		s.collect()
 	} else {

@@ -13,7 +13,6 @@ import (
 var (
 	benchRows = flag.Int("rows", 50000, "rows of BenchmarkFilter")
 	benchDim  = flag.Int("dim", 128, "numbers of a row of BenchmarkFilter")
-	benchSub  = flag.Bool("subsets", false, "BenchmarkFilter asks for the rows of subsets")
 )
 
 // BenchmarkFilter prints time, recall and plan for every metric, kind of
@@ -21,9 +20,6 @@ var (
 // with it:
 //
 //	go test ./hnsw -run xxx -bench Filter -rows 200000 -benchtime 100x
-//
-// With -subsets it asks as for conditions that come again; those in subset.go and lumps.go
-// were fitted with that.
 //
 // Rows are allowed by lot, or are those nearest to another row (region), on
 // one side of a plane (side), or farthest from the query (far).
@@ -75,33 +71,22 @@ func BenchmarkFilter(b *testing.B) {
 }
 
 func benchFilter(b *testing.B, g *Graph, v Vectors, held [][]float32, name string, allowed func(i int) []uint64) {
-	queries := make([]Query, len(held))
-	for i := range queries {
-		queries[i] = Query{Vector: held[i], K: 10, EF: 100, Allowed: allowed(i)}
-		if *benchSub {
-			u, err := g.Subset(v, queries[i].Allowed, true, 1<<30)
-			if err != nil {
-				b.Fatal(err)
-			}
-			queries[i].Allowed, queries[i].Subset = nil, u
-		}
+	sets := make([][]uint64, len(held))
+	for i := range sets {
+		sets[i] = allowed(i)
 	}
 	b.Run(name, func(b *testing.B) {
 		var s Scratch
 		dst := make([]Neighbor, 0, 10)
 		scored, reranked, i := 0, 0, 0
 		for b.Loop() {
-			dst = all(g.Search(dst[:0], v, queries[i%len(held)], &s))
+			at := i % len(held)
+			dst = all(g.Search(dst[:0], v, Query{Vector: held[at], K: 10, EF: 100, Allowed: sets[at]}, &s))
 			scored += s.Trace().Scored
 			reranked += s.Trace().Reranked
 			i++
 		}
-		asked := 0
-		find := func(g *Graph, v Vectors, _ []float32, _, _ int, _ []uint64, s *Scratch) []Neighbor {
-			asked++
-			return all(g.Search(nil, v, queries[asked-1], s))
-		}
-		b.ReportMetric(recall(b, find, g, v, held, 10, 100, allowed), "recall")
+		b.ReportMetric(recall(b, search, g, v, held, 10, 100, func(i int) []uint64 { return sets[i] }), "recall")
 		b.ReportMetric(float64(scored)/float64(i), "codes/op")
 		b.ReportMetric(float64(reranked)/float64(i), "vectors/op")
 	})

@@ -14,25 +14,26 @@ const (
 	// lumpsLeast is the fewest rows that are looked at for that. Fewer are soon compared.
 	lumpsLeast = 4096
 	// lumpsSample is of how many rows the links are followed.
-	lumpsSample = 1024
+	lumpsSample = 256
 	// Of rows in lumps at least one link in subgraphFrom leads to another, and one in lumpsFrom
 	// of those that would not if they lay anywhere.
 	lumpsFrom = 4
 )
 
-// lumped reports whether the rows of a set, so many, lie together: it looks where the links of
-// some that are spread over all of them lead.
-func (g *Graph) lumped(allowed []uint64, matches int, m kernel.Metric) bool {
+// together reports whether the rows of a set, so many, lie in lumps: it follows the links of
+// some that are spread over all of them.
+func (g *Graph) together(allowed []uint64, matches int, m kernel.Metric) bool {
 	if matches < lumpsLeast || !g.mayWalkAmong(matches, m) {
 		return false
 	}
-	seen, links, inside := 0, 0, 0
-	for w, word := range allowed {
-		for ; word != 0; word &= word - 1 {
-			row := w<<6 + bits.TrailingZeros64(word)
-			if seen++; row >= g.rows || seen*lumpsSample/matches == (seen-1)*lumpsSample/matches {
-				continue
-			}
+	links, inside, seen := 0, 0, 0
+	for w, next := 0, 0; w < len(allowed); w++ {
+		n := bits.OnesCount64(allowed[w])
+		if seen += n; seen <= next {
+			continue
+		}
+		next = seen + matches/lumpsSample
+		if row := w<<6 + bits.TrailingZeros64(allowed[w]); row < g.rows {
 			of := g.neighbours(0, uint32(row))
 			links += len(of)
 			inside += among(of, allowed)
@@ -42,8 +43,8 @@ func (g *Graph) lumped(allowed []uint64, matches int, m kernel.Metric) bool {
 	return found >= 1./subgraphFrom && found-share >= (1-share)/lumpsFrom
 }
 
-// inLumps reports whether the rows lie together.
-func (u *Subset) inLumps() bool { return u != nil && u.lumped }
+// lumped reports whether the rows that a query may find lie in lumps.
+func (q *Query) lumped() bool { return q.Subset != nil && q.Subset.lumped }
 
 // among counts the rows that are in a set.
 func among(rows []uint32, set []uint64) int {
@@ -60,7 +61,7 @@ func among(rows []uint32, set []uint64) int {
 // the lumps, beside them or far from them; 0 when it and a walk over allowed rows would cost
 // more than comparing all of these.
 func (g *Graph) lumpsWidth(q *Query, k, ef, matches int) int {
-	if width := ef + k; width <= widest && g.walkCost(width)+subgraphFixed+subgraphCodes*width <= q.cost(matches) {
+	if width := ef + k; q.lumped() && width <= widest && g.walkCost(width)+subgraphFixed+subgraphCodes*width <= q.cost(matches) {
 		return width
 	}
 	return 0

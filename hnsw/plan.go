@@ -69,12 +69,11 @@ func (g *Graph) walkCost(width int) int {
 }
 
 // widthFor is how many rows the first walk keeps, 0 when comparing all allowed
-// ones costs less.
+// ones costs less. Of rows in lumps the copies are then compared, if there are any: a walk as
+// wide as for rows that lie anywhere would be for nothing half of the time.
 func (g *Graph) widthFor(q *Query, k, ef, matches int) int {
-	if q.Subset.inLumps() {
-		if width := g.lumpsWidth(q, k, ef, matches); width > 0 || q.Subset.packed() {
-			return width
-		}
+	if width := g.lumpsWidth(q, k, ef, matches); width > 0 || q.lumped() && q.Subset.packed() {
+		return width
 	}
 	width := ef
 	if q.Allowed != nil {
@@ -106,8 +105,8 @@ func (g *Graph) affords(q *Query, width, matches int) bool {
 // nearest allowed rows lie within the region that was walked through, however
 // the filter has to do with the query. When they are not, the share of
 // allowed rows near the query says how wide the next walk has to be, unless a
-// walk over allowed rows only gives an answer first: one that begins at those of
-// lumps, or where so many are allowed that it finds its way from anywhere.
+// walk over allowed rows only gives an answer first: in lumps from those that were
+// found, or from anywhere where so many are allowed that it does not lose its way.
 func (g *Graph) follow(s *Scratch, q *Query, k, ef, width, matches int) bool {
 	allowed := q.Allowed
 	if allowed == nil && width > 0 {
@@ -115,9 +114,10 @@ func (g *Graph) follow(s *Scratch, q *Query, k, ef, width, matches int) bool {
 		g.walk(s, ef, max(ef, min(k+k/spare, widest)))
 		return s.pool.n >= k
 	}
-	subgraph, beside, keep := g.mayWalkSubgraph(s, matches), q.Subset.inLumps(), ef
+	wide := g.sweepWidth(k, ef, matches)
+	beside, anywhere, keep := q.lumped() && width < wide, g.mayWalkSubgraph(s, matches), ef
 	if beside {
-		keep = min(ef+k, width)
+		keep += k
 	}
 	for width > 0 && g.affords(q, width, matches) && s.err == nil {
 		s.trace.Plan = "sweep"
@@ -127,20 +127,20 @@ func (g *Graph) follow(s *Scratch, q *Query, k, ef, width, matches int) bool {
 		if found >= k+k/2 {
 			return true
 		}
-		if subgraph || beside && found > 0 {
-			if g.subgraph(s, allowed, keep) {
+		if beside && found > 0 || anywhere && width >= wide {
+			if g.subgraph(s, allowed, k, keep) {
 				return true
 			}
-			subgraph, beside = false, false
+			beside, anywhere = false, false
 		}
-		switch wide := g.sweepWidth(k, ef, matches); {
-		case found > 0:
-			width *= max(2, 2*k/found)
-		case width < wide:
-			width = wide
-		default:
-			return false // what is allowed is far away, in one direction or in all
+		next := wide
+		if found > 0 {
+			next = max(wide, width*max(2, 2*k/found))
 		}
+		if next <= width {
+			break // what is allowed is far away, in one direction or in all
+		}
+		width = next
 	}
 	return false
 }

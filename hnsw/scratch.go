@@ -31,9 +31,7 @@ type Scratch struct {
 	scorer    scorer
 	vectors   Vectors  // what scorer scores, during a search
 	names     []uint32 // of the rows that are searched, those of vectors; nil: the same
-	within    []uint32 // room for some of those
-	met       int      // links of the rows that a walk over allowed rows expanded
-	inside    int      // and those of them that lead to allowed rows
+	inside    []uint32 // room for some of those
 	ctx       context.Context
 	likely    func([]uint32) // of the query
 	plain     bool           // the walk compares vectors

@@ -17,9 +17,6 @@ const (
 	// It costs so many codes that a scan compares in the time, and for each row that it keeps.
 	subgraphFixed = 1200
 	subgraphCodes = 80
-	// Fewer than one link in insideLeast that leads to an allowed row, of all that it met, are
-	// too few for it to have found its way.
-	insideLeast = 5
 	// subgraphSeeds is how many places it begins from, beside those that are known.
 	subgraphSeeds = 16
 	// shellSpread is how much farther the last row of its pool must be than the
@@ -31,7 +28,7 @@ const (
 )
 
 // mayWalkSubgraph reports whether a walk over so many allowed rows only is worth
-// trying wherever a query is, if they lie anywhere.
+// trying wherever a query is.
 func (g *Graph) mayWalkSubgraph(s *Scratch, matches int) bool {
 	return matches >= g.rows/subgraphFrom && g.mayWalkAmong(matches, s.vectors.Metric)
 }
@@ -44,11 +41,12 @@ func (g *Graph) mayWalkAmong(matches int, m kernel.Metric) bool {
 }
 
 // subgraph walks over allowed rows only, from those in the pool and from some
-// that are spread over all of them, and reports whether the pool is an answer.
+// that are spread over all of them, and reports whether the pool is an answer
+// of k rows.
 // Of a row that has few links to allowed rows it takes those of the others that
 // it leads to (ACORN-1: Patel et al., "ACORN: Performant and Predicate-Agnostic
 // Search Over Vector Embeddings and Structured Data", 2024, section 5).
-func (g *Graph) subgraph(s *Scratch, allowed []uint64, ef int) bool {
+func (g *Graph) subgraph(s *Scratch, allowed []uint64, k, ef int) bool {
 	s.trace.Plan = "subgraph"
 	p := &s.pool
 	p.limit, p.n = ef, min(p.n, ef) // the walk before was as wide at least
@@ -60,10 +58,20 @@ func (g *Graph) subgraph(s *Scratch, allowed []uint64, ef int) bool {
 	s.sample(allowed)
 	s.hops[0].Gather(s.rows)
 	s.offer(&s.hops[0])
-	s.met, s.inside = 0, 0
 	g.approach(s, ef, allowed)
 	// Fewer rows are all of a part that nothing leads out of.
-	return p.n == ef && s.inside*insideLeast >= s.met && !g.shell(s)
+	return p.n == ef && !g.astray(p.keys[:min(k, ef)], allowed) && !g.shell(s)
+}
+
+// astray reports whether a row of an answer lies alone: where no link of it leads to an
+// allowed row, none may have led to others that are near.
+func (g *Graph) astray(keys []uint64, allowed []uint64) bool {
+	for _, key := range keys {
+		if among(g.neighbours(0, nodeOf(key)), allowed) == 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // shell reports whether the rows of the pool are all about as far.
@@ -115,8 +123,6 @@ func (g *Graph) bridge(s *Scratch, h *kernel.Hop, links []uint32, allowed []uint
 			s.rows = append(s.rows, r)
 		}
 	}
-	s.met += len(links)
-	s.inside += inside
 	if inside >= g.m {
 		return
 	}

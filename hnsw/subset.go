@@ -15,7 +15,7 @@ import (
 type Subset struct {
 	allowed []uint64
 	matches int
-	lumped  bool // they lie together, see Graph.lumped
+	lumped  bool // they lie together, see Graph.together
 	// rows are those of the graph that the copies are of, ascending; none when
 	// they are too many for copies.
 	rows    []uint32
@@ -46,7 +46,7 @@ func (g *Graph) Subset(v Vectors, allowed []uint64, vectors bool, most int) (*Su
 	}
 	allowed = slices.Clone(trim(allowed, g.rows))
 	u := &Subset{allowed: allowed, matches: count(allowed, g.rows)}
-	u.lumped = g.lumped(allowed, u.matches, v.Metric)
+	u.lumped = g.together(allowed, u.matches, v.Metric)
 	row := v.Dim * 4
 	if v.Bytes.Data != nil {
 		row = v.Bytes.Stride
@@ -138,7 +138,7 @@ func (q *Query) cost(matches int) int {
 	}
 	bytes := kernel.PanelBytes(matches, codec.Stride())
 	near := min(bytes, packedVectors)
-	return near/packedNear + (bytes-near)/packedFar
+	return min(matches, near/packedNear+(bytes-near)/packedFar)
 }
 
 // inPacked collects the best rows of a subset by its copies.
@@ -168,9 +168,9 @@ func (s *Scratch) named(rows []uint32) []uint32 {
 	if s.names == nil {
 		return rows
 	}
-	s.within = s.within[:0]
+	s.inside = s.inside[:0]
 	for _, r := range rows {
-		s.within = append(s.within, s.names[r])
+		s.inside = append(s.inside, s.names[r])
 	}
-	return s.within
+	return s.inside
 }
