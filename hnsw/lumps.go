@@ -46,17 +46,6 @@ func (g *Graph) together(allowed []uint64, matches int, m kernel.Metric) bool {
 // lumped reports whether the rows that a query may find lie in lumps.
 func (q *Query) lumped() bool { return q.Subset != nil && q.Subset.lumped }
 
-// among counts the rows that are in a set.
-func among(rows []uint32, set []uint64) int {
-	n := 0
-	for _, r := range rows {
-		if has(set, r) {
-			n++
-		}
-	}
-	return n
-}
-
 // lumpsWidth is how many rows a walk keeps that is to find out whether a query is among
 // the lumps, beside them or far from them; 0 when it and a walk over allowed rows would cost
 // more than comparing all of these.

@@ -75,10 +75,7 @@ func (g *Graph) widthFor(q *Query, k, ef, matches int) int {
 	if width := g.lumpsWidth(q, k, ef, matches); width > 0 || q.lumped() && q.Subset.packed() {
 		return width
 	}
-	width := ef
-	if q.Allowed != nil {
-		width = g.sweepWidth(k, ef, matches)
-	}
+	width := g.sweepWidth(k, ef, matches)
 	if !g.affords(q, width, matches) || q.Allowed == nil && g.walkCost(width) == matches {
 		return 0
 	}
@@ -86,7 +83,7 @@ func (g *Graph) widthFor(q *Query, k, ef, matches int) int {
 }
 
 // sweepWidth is how many rows a walk has to keep for enough allowed ones to be among them
-// if these lie anywhere.
+// if these lie anywhere; ef where all are allowed.
 func (g *Graph) sweepWidth(k, ef, matches int) int {
 	return ef + 2*k*(g.rows-matches)/matches
 }
@@ -169,4 +166,15 @@ func count(set []uint64, rows int) int {
 func has(set []uint64, row uint32) bool {
 	w := int(row >> 6)
 	return w < len(set) && set[w]>>(row&63)&1 != 0
+}
+
+// among counts the rows that are in a set.
+func among(rows []uint32, set []uint64) int {
+	n := 0
+	for _, r := range rows {
+		if has(set, r) {
+			n++
+		}
+	}
+	return n
 }

@@ -42,7 +42,7 @@ func (g *Graph) mayWalkAmong(matches int, m kernel.Metric) bool {
 
 // subgraph walks over allowed rows only, from those in the pool and from some
 // that are spread over all of them, and reports whether the pool is an answer
-// of k rows.
+// of k rows, at most ef.
 // Of a row that has few links to allowed rows it takes those of the others that
 // it leads to (ACORN-1: Patel et al., "ACORN: Performant and Predicate-Agnostic
 // Search Over Vector Embeddings and Structured Data", 2024, section 5).
@@ -60,7 +60,7 @@ func (g *Graph) subgraph(s *Scratch, allowed []uint64, k, ef int) bool {
 	s.offer(&s.hops[0])
 	g.approach(s, ef, allowed)
 	// Fewer rows are all of a part that nothing leads out of.
-	return p.n == ef && !g.astray(p.keys[:min(k, ef)], allowed) && !g.shell(s)
+	return p.n == ef && !g.astray(p.keys[:k], allowed) && !g.shell(s)
 }
 
 // astray reports whether a row of an answer lies alone: where no link of it leads to an
