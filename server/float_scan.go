@@ -9,7 +9,8 @@ import (
 
 // quickFloat reads the float32 that begins at i, correctly rounded, when it is
 // of the common kind, and returns where it ends: 0 when it is not, or is
-// none at all, and parseNumber has to say. Eight digits are read at a time.
+// none at all, and parseNumber has to say. Eight digits are read at a time. What
+// reaches to the end of b is not of the common kind: a body may be cut off there.
 //
 // The common kind is -?d+(.d+)?(e±d+)? with at most 19 digits that count, whose
 // float64 lies far enough from where two float32 meet.
@@ -106,7 +107,7 @@ func eightDigits(x uint64) uint64 {
 	return ((x&mask)*(100+1000000<<32) + (x>>16&mask)*(1+10000<<32)) >> 32
 }
 
-// quickExponent reads the exponent behind an e, of at most three digits.
+// quickExponent reads the exponent behind an e, of at most three digits, with something behind it.
 func quickExponent(b []byte, i int) (e, end int) {
 	minus := i < len(b) && b[i] == '-'
 	if minus || i < len(b) && b[i] == '+' {
@@ -118,7 +119,7 @@ func quickExponent(b []byte, i int) (e, end int) {
 			return 0, 0
 		}
 	}
-	if i == first {
+	if i == first || i == len(b) {
 		return 0, 0
 	}
 	if minus {

@@ -148,6 +148,31 @@ func TestReadsRefused(t *testing.T) {
 	r.want(200, "1", "GET", c+"/count?read_level=index_only", "")
 }
 
+// TestBodiesCutOff: whatever byte of a body is the last to arrive, the answer says
+// that this is no JSON, and nothing was written.
+func TestBodiesCutOff(t *testing.T) {
+	r := newRig(t, Config{}, nil)
+	c := r.collection(`{"name":"docs"}`)
+	numbers := `[1,-2.5, 3e4,-4E-2,5.5e+1,0,1e-60,0.1234567890123456789,-0.125e-3]`
+	records := `{"ids":["x"],"embeddings":[` + numbers + `],"metadatas":[{"a":-1,"b":2.5e-3,"c":true,"d":[1,2e2],"é\u00e9":1}],"documents":["d\ud83d\ude00"],"uris":[null]}`
+	filter := `"where":{"$and":[{"k":{"$in":[1,-2e1]}},{"s":{"$ne":"x"}}]},"where_document":{"$not_contains":"y"},"include":["uris"]`
+	for _, request := range []struct{ route, body string }{
+		{"add", records},
+		{"upsert", records},
+		{"update", records},
+		{"add", `{"ids":["x"],"embeddings":["` + packed(1, 2) + `"]}`},
+		{"get", `{"ids":["x"],"limit":1,"offset":2,` + filter + `}`},
+		{"query", `{"query_embeddings":[` + numbers + `],"n_results":3,` + filter + `}`},
+		{"delete", `{"ids":["x"],` + filter + `}`},
+		{"search", `{"searches":[{"filter":{"k":1.5e1},"rank":{"$knn":{"query":` + numbers + `,"limit":3}},"limit":{"limit":5},"select":{"keys":["#score"]}}]}`},
+	} {
+		for n := range len(request.body) {
+			r.want(400, notJSON, "POST", c+"/"+request.route, request.body[:n])
+		}
+	}
+	r.want(200, "0", "GET", c+"/count", "")
+}
+
 // The limits stop a request while it is read.
 func TestLimits(t *testing.T) {
 	r := newRig(t, Config{Limits: Limits{BodyBytes: 10_000, Records: 10, IDs: 20, Queries: 5, Dimension: 8, ListValues: 30}}, nil)

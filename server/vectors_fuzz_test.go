@@ -23,8 +23,13 @@ func FuzzVectors(f *testing.F) {
 		f.Add([]byte(in))
 	}
 	limits := Limits{}.withDefaults()
+	f.Add([]byte("[3,-4e-2"))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		data := append(append([]byte("["), in...), ']')
+		cut := &recordReader{scanner: &scanner{data: data[:len(data)-1]}, body: &writeBody{}, limits: &limits}
+		if cut.embeddings(); cut.err == nil && !bytes.Contains(in, []byte("]")) {
+			t.Errorf("%s is taken without its end", in)
+		}
 		r := &recordReader{scanner: &scanner{data: data}, body: &writeBody{}, limits: &limits}
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
