@@ -40,6 +40,8 @@ type Options struct {
 	// that. Hot parts that do not fit are read where they are mapped, 5 to 20 %
 	// slower; encrypted ones are loaded all the same. Decrypted blocks are
 	// forgotten and decrypted again. What runs at the moment may pass the bound.
+	// Mapped files do not count, but as many as would fit into the bound too are read
+	// in large pages.
 	// 0: twice MemoryLimit, beside it.
 	SegmentMemory int64
 	// OpenSegments bounds how many segment files are open at a time. 0: 1,000.

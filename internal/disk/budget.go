@@ -17,6 +17,10 @@ type Budget struct {
 	max  int64
 	used atomic.Int64
 
+	fillMu  sync.Mutex
+	filled  int64   // bytes of mapped files that are read in large pages, not counted as used
+	waiting []*File // those that there was no room for
+
 	mu    sync.Mutex // held by who evicts; who holds it waits for nobody
 	files []*File
 	hand  int // the file where eviction goes on
@@ -51,6 +55,43 @@ func (b *Budget) slack() int64 { return min(b.max/16, 32<<20) }
 
 // room reports whether n bytes more fit without an eviction.
 func (b *Budget) room(n int64) bool { return b == nil || b.used.Load()+n <= b.max-b.slack() }
+
+// fill lets a mapped file be read in large pages, as soon as all that is read so fits
+// into what the budget has. A vector that is not in memory then brings its
+// neighbours, which are asked for soon; where there is no room for them they
+// would push out others, and the disk would read 2 MiB for each vector.
+func (b *Budget) fill(f *File) {
+	if b == nil {
+		f.mapping.Fill()
+		return
+	}
+	b.fillMu.Lock()
+	defer b.fillMu.Unlock()
+	if !b.fits(f) {
+		b.waiting = append(b.waiting, f)
+	}
+}
+
+// fits fills f if there is room. fillMu is held.
+func (b *Budget) fits(f *File) bool {
+	n := int64(len(f.data))
+	if b.filled+n > b.max-b.used.Load() {
+		return false
+	}
+	b.filled += n
+	f.filled = n
+	f.mapping.Fill()
+	return true
+}
+
+// empty gives back what f was filled with, to those that wait. f is still mapped.
+func (b *Budget) empty(f *File) {
+	b.fillMu.Lock()
+	defer b.fillMu.Unlock()
+	b.filled -= f.filled
+	f.filled = 0
+	b.waiting = slices.DeleteFunc(b.waiting, func(w *File) bool { return w == f || b.fits(w) })
+}
 
 // add makes a file one of those that may lose memory.
 func (b *Budget) add(f *File) {

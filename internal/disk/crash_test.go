@@ -18,7 +18,7 @@ import (
 
 // large is a file of several writes.
 func large() []part {
-	return []part{{1, 4096, slices.Repeat([]byte("0123456789abcdef"), 40_000)}, {2, 64, []byte("short")}}
+	return []part{{1, 4096, slices.Repeat([]byte("0123456789abcdef"), 320_000)}, {2, 64, []byte("short")}}
 }
 
 func TestWriteTrace(t *testing.T) {
@@ -29,7 +29,7 @@ func TestWriteTrace(t *testing.T) {
 	tmp := "tmp/" + header().File.String()
 	want := []string{
 		"mkdir tmp", "syncdir .", "mkdir seg", "syncdir .",
-		"create " + tmp, "write " + tmp + " 262272", "write " + tmp + " 262144", "write " + tmp + " 117152",
+		"create " + tmp, "write " + tmp + " 2097152", "write " + tmp + " 2097152", "write " + tmp + " 936008",
 		"sync " + tmp, "rename " + tmp + " seg/1", "syncdir seg", "syncdir tmp",
 	}
 	if got := fsys.Trace(); !slices.Equal(got, want) {
@@ -175,7 +175,7 @@ func TestLyingWrites(t *testing.T) {
 			fsys := faultfs.New(uint64(k))
 			h := header()
 			h.File = id(8)
-			other, err := disk.WriteFile(fsys, "other", h, seal.Plain(), writeTo([]part{{1, 4096, make([]byte, 640_000)}}))
+			other, err := disk.WriteFile(fsys, "other", h, seal.Plain(), writeTo([]part{{1, 4096, make([]byte, 5_120_000)}}))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -44,6 +44,7 @@ type File struct {
 	hold     sync.RWMutex // held for reading by who reads decrypted memory that may be evicted
 	shared   *Budget      // nil: unlimited
 	budget   *Budget      // shared if the file is sealed, and so may have to evict
+	filled   int64        // bytes that shared lets be read in large pages, under its fillMu
 	resident atomic.Int64 // bytes in memory of our own that shared counts
 	loose    atomic.Int64 // of them in sections that may be evicted
 	closed   bool         // under hold
@@ -232,8 +233,15 @@ func (f *File) Encrypted() bool { return f.sealer.Overhead() > 0 }
 // budget. Of a sealed file sections of the kinds given lose theirs when it is
 // short: what they hand out is valid until Free only. Share comes before
 // anything else is done with the file.
+//
+// A file in the clear that is not small is read in large pages, as soon as the budget has
+// room for all of it.
 func (f *File) Share(b *Budget, evictable ...uint16) {
-	if f.shared = b; b == nil || !f.Encrypted() {
+	f.shared = b
+	if !f.Encrypted() && len(f.data) >= largeSection {
+		b.fill(f)
+	}
+	if b == nil || !f.Encrypted() {
 		return
 	}
 	f.budget = b
@@ -307,6 +315,9 @@ func (f *File) Close() error {
 		return nil
 	}
 	f.closed = true
+	if f.shared != nil {
+		f.shared.empty(f)
+	}
 	err := f.mapping.Close()
 	for _, s := range f.sections {
 		err = errors.Join(err, s.close())

@@ -395,6 +395,63 @@ func TestWriteFileNeverReplaces(t *testing.T) {
 	f.Close()
 }
 
+// writes notes where each write ended.
+type writes struct {
+	vfs.File
+	at   int64
+	ends []int64
+}
+
+func (w *writes) Write(p []byte) (int, error) {
+	n, err := w.File.Write(p)
+	w.at += int64(n)
+	w.ends = append(w.ends, w.at)
+	return n, err
+}
+
+// TestWrites: what is written in one call ends where a large page does, whatever the
+// sizes of blocks and pieces, so that the system can keep it in one.
+func TestWrites(t *testing.T) {
+	const page = 2 << 20
+	for name, keys := range sealers(t) {
+		t.Run(name, func(t *testing.T) {
+			f, err := tempFS(t).Create("f")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			noted := &writes{File: f}
+			w, err := disk.NewWriter(noted, header(), keys)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for kind, block := range []int{64, 24 << 10, 64 << 10} {
+				if err := w.Section(uint16(kind+1), block); err != nil {
+					t.Fatal(err)
+				}
+				for _, n := range []int{1, 3<<20 + 100, 70_000} {
+					if _, err := w.Write(make([]byte, n)); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			info, err := w.Finish()
+			if err != nil {
+				t.Fatal(err)
+			}
+			last := len(noted.ends) - 1
+			if noted.ends[last] != info.Length || info.Length < 9<<20 {
+				t.Fatalf("%d bytes of %d were written", noted.ends[last], info.Length)
+			}
+			for i, end := range noted.ends[:last] {
+				if end != int64(i+1)*page {
+					t.Errorf("write %d ends at %d", i, end)
+				}
+			}
+		})
+	}
+}
+
 func TestMapSection(t *testing.T) {
 	fsys := tempFS(t)
 	ps := parts(1)

@@ -69,6 +69,7 @@ func (m *image) Map(name string, size int64) (vfs.Mapping, error) {
 type memory []byte
 
 func (m memory) Bytes() []byte { return m }
+func (m memory) Fill()         {}
 func (m memory) Close() error  { return nil }
 
 // readWhole copies a file into memory that may have sections.

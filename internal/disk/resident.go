@@ -4,7 +4,7 @@ import "github.com/chromad/chromad/internal/vfs"
 
 // Resident is all of the section, verified, in memory of the process's own
 // where that pays and fits: own says so. Such bytes lie in large pages, which
-// those of a mapped file do not get, cannot fault when the file is truncated,
+// those of a mapped file get when all goes well, cannot fault when the file is truncated,
 // and are valid until File.Close. What is small, and what the budget has no
 // room for, is Bytes. Each call makes a copy of its own, so there is one.
 func (s *Section) Resident() (b []byte, own bool, err error) {

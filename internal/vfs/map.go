@@ -67,10 +67,6 @@ func (m *Memory) Part(from, to int) *Memory { return &Memory{mapping{m.b[from:to
 // The address space stays; what is read there afterwards means nothing.
 func (m *Memory) Forget(from, to int) { forget(m.b[from:to]) }
 
-// Fill tells the system that all of the memory will be in use, so that it may
-// take large pages. Without it, a byte takes one small page.
-func (m *Memory) Fill() { largePages(m.b) }
-
 // Join asks for large pages in the place of the small ones from from to to,
 // all of which are in use. It copies them.
 func (m *Memory) Join(from, to int) {
@@ -86,6 +82,9 @@ func PageSize() int { return os.Getpagesize() }
 type mapping struct{ b mmap.MMap }
 
 func (m *mapping) Bytes() []byte { return m.b }
+
+// Fill implements Mapping. Without it, a byte of Memory takes one small page.
+func (m *mapping) Fill() { largePages(m.b) }
 
 // Close is harmless when called again.
 func (m *mapping) Close() error {

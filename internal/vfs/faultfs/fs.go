@@ -366,6 +366,7 @@ type mapping struct {
 }
 
 func (m *mapping) Bytes() []byte { return m.b }
+func (m *mapping) Fill()         {}
 
 func (m *mapping) Close() error {
 	m.fs.mu.Lock()
