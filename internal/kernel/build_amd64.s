@@ -37,15 +37,15 @@ TEXT ·codes8AVX2(SB), NOSPLIT, $0-56
 	MOVL         $0x80808080, DX
 	VMOVD        DX, X3
 	VPBROADCASTD X3, Y3
+	XORQ         DX, DX
 	MOVQ         y_len+8(FP), SI
-	MOVQ         SI, DX
-	ANDQ         $-8, DX
-	XORQ         BX, BX
-	CMPQ         BX, DX
+	MOVQ         SI, BX
+	ANDQ         $-8, BX
+	CMPQ         DX, BX
 	JGE          rest
 
 next:
-	VMOVUPS      (AX)(BX*4), Y4
+	VMOVUPS      (AX)(DX*4), Y4
 	VMULPS       Y0, Y4, Y4
 	VMAXPS       Y1, Y4, Y4
 	VMINPS       Y2, Y4, Y4
@@ -54,19 +54,19 @@ next:
 	VPACKSSDW    X5, X4, X4
 	VPACKSSWB    X4, X4, X4
 	VPXOR        X3, X4, X4
-	VMOVQ        X4, (CX)(BX*1)
-	ADDQ         $0x08, BX
-	CMPQ         BX, DX
+	VMOVQ        X4, (CX)(DX*1)
+	ADDQ         $0x08, DX
+	CMPQ         DX, BX
 	JLT          next
 
 rest:
-	SUBQ         BX, SI
+	SUBQ         DX, SI
 	JZ           done
-	LEAQ         firstLanes<>+0(SB), DX
+	LEAQ         firstLanes<>+0(SB), BX
 	MOVQ         SI, DI
 	NEGQ         DI
-	VMOVUPS      32(DX)(DI*4), Y4
-	VMASKMOVPS   (AX)(BX*4), Y4, Y4
+	VMOVUPS      32(BX)(DI*4), Y4
+	VMASKMOVPS   (AX)(DX*4), Y4, Y4
 	VMULPS       Y0, Y4, Y4
 	VMAXPS       Y1, Y4, Y4
 	VMINPS       Y2, Y4, Y4
@@ -76,7 +76,7 @@ rest:
 	VPACKSSWB    X4, X4, X4
 	VPXOR        X3, X4, X4
 	VMOVQ        X4, AX
-	LEAQ         (CX)(BX*1), CX
+	LEAQ         (CX)(DX*1), CX
 
 byte:
 	MOVB AL, (CX)
@@ -94,34 +94,34 @@ done:
 TEXT ·keys8AVX2(SB), NOSPLIT, $0-48
 	MOVQ dot_base+0(FP), AX
 	MOVQ norm_base+24(FP), CX
+	XORQ DX, DX
 	MOVQ dot_len+8(FP), SI
-	MOVQ SI, DX
-	ANDQ $-8, DX
-	XORQ BX, BX
-	CMPQ BX, DX
+	MOVQ SI, BX
+	ANDQ $-8, BX
+	CMPQ DX, BX
 	JGE  rest
 
 next:
-	VMOVUPS (AX)(BX*4), Y0
+	VMOVUPS (AX)(DX*4), Y0
 	VPADDD  Y0, Y0, Y0
-	VMOVUPS (CX)(BX*4), Y1
+	VMOVUPS (CX)(DX*4), Y1
 	VPSUBD  Y0, Y1, Y1
-	VMOVUPS Y1, (AX)(BX*4)
-	ADDQ    $0x08, BX
-	CMPQ    BX, DX
+	VMOVUPS Y1, (AX)(DX*4)
+	ADDQ    $0x08, DX
+	CMPQ    DX, BX
 	JLT     next
 
 rest:
-	SUBQ       BX, SI
+	SUBQ       DX, SI
 	JZ         done
-	LEAQ       firstLanes<>+0(SB), DX
+	LEAQ       firstLanes<>+0(SB), BX
 	NEGQ       SI
-	VMOVUPS    32(DX)(SI*4), Y0
-	VMASKMOVPS (AX)(BX*4), Y0, Y1
+	VMOVUPS    32(BX)(SI*4), Y0
+	VMASKMOVPS (AX)(DX*4), Y0, Y1
 	VPADDD     Y1, Y1, Y1
-	VMASKMOVPS (CX)(BX*4), Y0, Y2
+	VMASKMOVPS (CX)(DX*4), Y0, Y2
 	VPSUBD     Y1, Y2, Y2
-	VMASKMOVPS Y2, Y0, (AX)(BX*4)
+	VMASKMOVPS Y2, Y0, (AX)(DX*4)
 
 done:
 	VZEROUPPER
@@ -461,40 +461,40 @@ TEXT ·codes8AVX512(SB), NOSPLIT, $0-56
 	MOVL         $0x80808080, DX
 	VMOVD        DX, X3
 	VPBROADCASTD X3, Z3
+	XORQ         DX, DX
 	MOVQ         y_len+8(FP), SI
-	MOVQ         SI, DX
-	ANDQ         $-16, DX
-	XORQ         BX, BX
-	CMPQ         BX, DX
+	MOVQ         SI, BX
+	ANDQ         $-16, BX
+	CMPQ         DX, BX
 	JGE          rest
 
 next:
-	VMOVUPS   (AX)(BX*4), Z4
+	VMOVUPS   (AX)(DX*4), Z4
 	VMULPS    Z0, Z4, Z4
 	VMAXPS    Z1, Z4, Z4
 	VMINPS    Z2, Z4, Z4
 	VCVTPS2DQ Z4, Z4
 	VPMOVDB   Z4, X4
 	VPXORD    X3, X4, X4
-	VMOVDQU   X4, (CX)(BX*1)
-	ADDQ      $0x10, BX
-	CMPQ      BX, DX
+	VMOVDQU   X4, (CX)(DX*1)
+	ADDQ      $0x10, DX
+	CMPQ      DX, BX
 	JLT       next
 
 rest:
-	SUBQ      BX, SI
+	SUBQ      DX, SI
 	JZ        done
-	MOVL      $0x0000ffff, DX
-	BZHIL     SI, DX, DX
-	KMOVW     DX, K1
-	VMOVUPS.Z (AX)(BX*4), K1, Z4
+	MOVL      $0x0000ffff, BX
+	BZHIL     SI, BX, BX
+	KMOVW     BX, K1
+	VMOVUPS.Z (AX)(DX*4), K1, Z4
 	VMULPS    Z0, Z4, Z4
 	VMAXPS    Z1, Z4, Z4
 	VMINPS    Z2, Z4, Z4
 	VCVTPS2DQ Z4, Z4
 	VPMOVDB   Z4, X4
 	VPXORD    X3, X4, X4
-	VMOVDQU8  X4, K1, (CX)(BX*1)
+	VMOVDQU8  X4, K1, (CX)(DX*1)
 
 done:
 	VZEROUPPER
@@ -505,34 +505,34 @@ done:
 TEXT ·keys8AVX512(SB), NOSPLIT, $0-48
 	MOVQ dot_base+0(FP), AX
 	MOVQ norm_base+24(FP), CX
+	XORQ DX, DX
 	MOVQ dot_len+8(FP), SI
-	MOVQ SI, DX
-	ANDQ $-16, DX
-	XORQ BX, BX
-	CMPQ BX, DX
+	MOVQ SI, BX
+	ANDQ $-16, BX
+	CMPQ DX, BX
 	JGE  rest
 
 next:
-	VMOVUPS (AX)(BX*4), Z0
+	VMOVUPS (AX)(DX*4), Z0
 	VPADDD  Z0, Z0, Z0
-	VMOVUPS (CX)(BX*4), Z1
+	VMOVUPS (CX)(DX*4), Z1
 	VPSUBD  Z0, Z1, Z1
-	VMOVUPS Z1, (AX)(BX*4)
-	ADDQ    $0x10, BX
-	CMPQ    BX, DX
+	VMOVUPS Z1, (AX)(DX*4)
+	ADDQ    $0x10, DX
+	CMPQ    DX, BX
 	JLT     next
 
 rest:
-	SUBQ      BX, SI
+	SUBQ      DX, SI
 	JZ        done
-	MOVL      $0x0000ffff, DX
-	BZHIL     SI, DX, DX
-	KMOVW     DX, K1
-	VMOVUPS.Z (AX)(BX*4), K1, Z0
+	MOVL      $0x0000ffff, BX
+	BZHIL     SI, BX, BX
+	KMOVW     BX, K1
+	VMOVUPS.Z (AX)(DX*4), K1, Z0
 	VPADDD    Z0, Z0, Z0
-	VMOVUPS.Z (CX)(BX*4), K1, Z1
+	VMOVUPS.Z (CX)(DX*4), K1, Z1
 	VPSUBD    Z0, Z1, Z1
-	VMOVUPS   Z1, K1, (AX)(BX*4)
+	VMOVUPS   Z1, K1, (AX)(DX*4)
 
 done:
 	VZEROUPPER
@@ -1037,30 +1037,30 @@ TEXT ·countBelowAVX2(SB), NOSPLIT, $0-40
 	MOVQ         d_base+0(FP), AX
 	VBROADCASTSS below+24(FP), Y0
 	XORQ         CX, CX
+	XORQ         DX, DX
 	MOVQ         d_len+8(FP), SI
-	MOVQ         SI, DX
-	ANDQ         $-8, DX
-	XORQ         BX, BX
-	CMPQ         BX, DX
+	MOVQ         SI, BX
+	ANDQ         $-8, BX
+	CMPQ         DX, BX
 	JGE          rest
 
 next:
-	VMOVUPS   (AX)(BX*4), Y1
+	VMOVUPS   (AX)(DX*4), Y1
 	VPCMPGTD  Y1, Y0, Y1
 	VMOVMSKPS Y1, DI
 	POPCNTL   DI, DI
 	ADDQ      DI, CX
-	ADDQ      $0x08, BX
-	CMPQ      BX, DX
+	ADDQ      $0x08, DX
+	CMPQ      DX, BX
 	JLT       next
 
 rest:
-	SUBQ       BX, SI
+	SUBQ       DX, SI
 	JZ         done
-	LEAQ       firstLanes<>+0(SB), DX
+	LEAQ       firstLanes<>+0(SB), BX
 	NEGQ       SI
-	VMOVUPS    32(DX)(SI*4), Y1
-	VMASKMOVPS (AX)(BX*4), Y1, Y2
+	VMOVUPS    32(BX)(SI*4), Y1
+	VMASKMOVPS (AX)(DX*4), Y1, Y2
 	VPCMPGTD   Y2, Y0, Y0
 	VPAND      Y1, Y0, Y0
 	VMOVMSKPS  Y0, AX
@@ -1185,30 +1185,30 @@ TEXT ·countBelowAVX512(SB), NOSPLIT, $0-40
 	MOVQ         d_base+0(FP), AX
 	VBROADCASTSS below+24(FP), Z0
 	XORQ         CX, CX
+	XORQ         DX, DX
 	MOVQ         d_len+8(FP), SI
-	MOVQ         SI, DX
-	ANDQ         $-16, DX
-	XORQ         BX, BX
-	CMPQ         BX, DX
+	MOVQ         SI, BX
+	ANDQ         $-16, BX
+	CMPQ         DX, BX
 	JGE          rest
 
 next:
-	VMOVUPS (AX)(BX*4), Z1
+	VMOVUPS (AX)(DX*4), Z1
 	VPCMPD  $0x01, Z0, Z1, K1
 	KMOVW   K1, DI
 	POPCNTL DI, DI
 	ADDQ    DI, CX
-	ADDQ    $0x10, BX
-	CMPQ    BX, DX
+	ADDQ    $0x10, DX
+	CMPQ    DX, BX
 	JLT     next
 
 rest:
-	SUBQ      BX, SI
+	SUBQ      DX, SI
 	JZ        done
-	MOVL      $0x0000ffff, DX
-	BZHIL     SI, DX, DX
-	KMOVW     DX, K1
-	VMOVUPS.Z (AX)(BX*4), K1, Z1
+	MOVL      $0x0000ffff, BX
+	BZHIL     SI, BX, BX
+	KMOVW     BX, K1
+	VMOVUPS.Z (AX)(DX*4), K1, Z1
 	VPCMPD    $0x01, Z0, Z1, K1, K1
 	KMOVW     K1, AX
 	POPCNTL   AX, AX
@@ -1228,16 +1228,16 @@ TEXT ·belowAVX512(SB), NOSPLIT, $0-112
 	MOVQ         outD_base+56(FP), DX
 	MOVQ         outAt_base+80(FP), BX
 	XORQ         SI, SI
+	XORQ         DI, DI
 	MOVQ         d_len+8(FP), R9
-	MOVQ         R9, DI
-	ANDQ         $-16, DI
-	XORQ         R8, R8
-	CMPQ         R8, DI
+	MOVQ         R9, R8
+	ANDQ         $-16, R8
+	CMPQ         DI, R8
 	JGE          rest
 
 next:
-	VMOVUPS       (AX)(R8*4), Z1
-	VPMOVZXWD     (CX)(R8*2), Z2
+	VMOVUPS       (AX)(DI*4), Z1
+	VPMOVZXWD     (CX)(DI*2), Z2
 	VPCMPD        $0x01, Z0, Z1, K1
 	KMOVW         K1, R10
 	POPCNTL       R10, R10
@@ -1246,18 +1246,18 @@ next:
 	VPCOMPRESSD.Z Z2, K1, Z2
 	VPMOVDW       Z2, (BX)(SI*2)
 	ADDQ          R10, SI
-	ADDQ          $0x10, R8
-	CMPQ          R8, DI
+	ADDQ          $0x10, DI
+	CMPQ          DI, R8
 	JLT           next
 
 rest:
-	SUBQ          R8, R9
+	SUBQ          DI, R9
 	JZ            done
-	MOVL          $0x0000ffff, DI
-	BZHIL         R9, DI, DI
-	KMOVW         DI, K1
-	VMOVUPS.Z     (AX)(R8*4), K1, Z1
-	VPMOVZXWD.Z   (CX)(R8*2), K1, Z2
+	MOVL          $0x0000ffff, R8
+	BZHIL         R9, R8, R8
+	KMOVW         R8, K1
+	VMOVUPS.Z     (AX)(DI*4), K1, Z1
+	VPMOVZXWD.Z   (CX)(DI*2), K1, Z2
 	VPCMPD        $0x01, Z0, Z1, K1, K2
 	KMOVW         K2, AX
 	POPCNTL       AX, AX
@@ -1282,18 +1282,18 @@ TEXT ·pruneAVX512(SB), NOSPLIT, $0-112
 	VBROADCASTSS bias+96(FP), Z0
 	VPXORD       Z1, Z1, Z1
 	XORQ         SI, SI
+	XORQ         DI, DI
 	MOVQ         d_len+8(FP), R9
-	MOVQ         R9, DI
-	ANDQ         $-16, DI
-	XORQ         R8, R8
-	CMPQ         R8, DI
+	MOVQ         R9, R8
+	ANDQ         $-16, R8
+	CMPQ         DI, R8
 	JGE          rest
 
 next:
-	VMOVUPS       (AX)(R8*4), Z2
-	VMOVUPS       (CX)(R8*4), Z3
-	VMOVUPS       (DX)(R8*4), Z4
-	VMOVUPS       (BX)(R8*4), Z5
+	VMOVUPS       (AX)(DI*4), Z2
+	VMOVUPS       (CX)(DI*4), Z3
+	VMOVUPS       (DX)(DI*4), Z4
+	VMOVUPS       (BX)(DI*4), Z5
 	VPADDD        Z4, Z4, Z4
 	VPADDD        Z3, Z0, Z6
 	VPSUBD        Z4, Z6, Z6
@@ -1308,20 +1308,20 @@ next:
 	VPCOMPRESSD.Z Z5, K1, Z5
 	VMOVUPS       Z5, (BX)(SI*4)
 	ADDQ          R10, SI
-	ADDQ          $0x10, R8
-	CMPQ          R8, DI
+	ADDQ          $0x10, DI
+	CMPQ          DI, R8
 	JLT           next
 
 rest:
-	SUBQ          R8, R9
+	SUBQ          DI, R9
 	JZ            done
-	MOVL          $0x0000ffff, DI
-	BZHIL         R9, DI, DI
-	KMOVW         DI, K1
-	VMOVUPS.Z     (AX)(R8*4), K1, Z2
-	VMOVUPS.Z     (CX)(R8*4), K1, Z3
-	VMOVUPS.Z     (DX)(R8*4), K1, Z4
-	VMOVUPS.Z     (BX)(R8*4), K1, Z5
+	MOVL          $0x0000ffff, R8
+	BZHIL         R9, R8, R8
+	KMOVW         R8, K1
+	VMOVUPS.Z     (AX)(DI*4), K1, Z2
+	VMOVUPS.Z     (CX)(DI*4), K1, Z3
+	VMOVUPS.Z     (DX)(DI*4), K1, Z4
+	VMOVUPS.Z     (BX)(DI*4), K1, Z5
 	VPADDD        Z4, Z4, Z4
 	VPADDD        Z3, Z0, Z0
 	VPSUBD        Z4, Z0, Z0

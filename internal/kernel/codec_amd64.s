@@ -78,7 +78,31 @@ DATA bitPlaces<>+16(SB)/4, $0x0000001b
 DATA bitPlaces<>+20(SB)/4, $0x0000001a
 DATA bitPlaces<>+24(SB)/4, $0x00000019
 DATA bitPlaces<>+28(SB)/4, $0x00000018
-GLOBL bitPlaces<>(SB), RODATA|NOPTR, $32
+DATA bitPlaces<>+32(SB)/4, $0x00000017
+DATA bitPlaces<>+36(SB)/4, $0x00000016
+DATA bitPlaces<>+40(SB)/4, $0x00000015
+DATA bitPlaces<>+44(SB)/4, $0x00000014
+DATA bitPlaces<>+48(SB)/4, $0x00000013
+DATA bitPlaces<>+52(SB)/4, $0x00000012
+DATA bitPlaces<>+56(SB)/4, $0x00000011
+DATA bitPlaces<>+60(SB)/4, $0x00000010
+DATA bitPlaces<>+64(SB)/4, $0x0000000f
+DATA bitPlaces<>+68(SB)/4, $0x0000000e
+DATA bitPlaces<>+72(SB)/4, $0x0000000d
+DATA bitPlaces<>+76(SB)/4, $0x0000000c
+DATA bitPlaces<>+80(SB)/4, $0x0000000b
+DATA bitPlaces<>+84(SB)/4, $0x0000000a
+DATA bitPlaces<>+88(SB)/4, $0x00000009
+DATA bitPlaces<>+92(SB)/4, $0x00000008
+DATA bitPlaces<>+96(SB)/4, $0x00000007
+DATA bitPlaces<>+100(SB)/4, $0x00000006
+DATA bitPlaces<>+104(SB)/4, $0x00000005
+DATA bitPlaces<>+108(SB)/4, $0x00000004
+DATA bitPlaces<>+112(SB)/4, $0x00000003
+DATA bitPlaces<>+116(SB)/4, $0x00000002
+DATA bitPlaces<>+120(SB)/4, $0x00000001
+DATA bitPlaces<>+124(SB)/4, $0x00000000
+GLOBL bitPlaces<>(SB), RODATA|NOPTR, $128
 
 DATA firstLanes<>+0(SB)/4, $0xffffffff
 DATA firstLanes<>+4(SB)/4, $0xffffffff
@@ -106,41 +130,73 @@ TEXT ·flipAVX2(SB), NOSPLIT, $0-48
 	MOVL         $0x80000000, DX
 	VMOVD        DX, X0
 	VPBROADCASTD X0, Y0
+	XORQ         DX, DX
 	VMOVDQU      bitPlaces<>+0(SB), Y1
-	MOVQ         x_len+8(FP), SI
-	MOVQ         SI, DX
-	ANDQ         $-8, DX
-	XORQ         BX, BX
-	CMPQ         BX, DX
-	JGE          rest
+	VMOVDQU      bitPlaces<>+32(SB), Y2
+	VMOVDQU      bitPlaces<>+64(SB), Y3
+	VMOVDQU      bitPlaces<>+96(SB), Y4
+	MOVQ         x_len+8(FP), BX
+	ANDQ         $-32, BX
+	JMP          word
+
+words:
+	MOVQ         DX, SI
+	SHRQ         $0x03, SI
+	VPBROADCASTD (CX)(SI*1), Y5
+	VPSLLVD      Y1, Y5, Y6
+	VPAND        Y0, Y6, Y6
+	VPXOR        (AX)(DX*4), Y6, Y6
+	VMOVDQU      Y6, (AX)(DX*4)
+	VPSLLVD      Y2, Y5, Y6
+	VPAND        Y0, Y6, Y6
+	VPXOR        32(AX)(DX*4), Y6, Y6
+	VMOVDQU      Y6, 32(AX)(DX*4)
+	VPSLLVD      Y3, Y5, Y6
+	VPAND        Y0, Y6, Y6
+	VPXOR        64(AX)(DX*4), Y6, Y6
+	VMOVDQU      Y6, 64(AX)(DX*4)
+	VPSLLVD      Y4, Y5, Y5
+	VPAND        Y0, Y5, Y5
+	VPXOR        96(AX)(DX*4), Y5, Y5
+	VMOVDQU      Y5, 96(AX)(DX*4)
+	ADDQ         $0x20, DX
+
+word:
+	CMPQ DX, BX
+	JLT  words
+	MOVQ x_len+8(FP), SI
+	MOVQ SI, BX
+	ANDQ $-8, BX
+	CMPQ DX, BX
+	JGE  rest
 
 next:
-	MOVQ         BX, DI
+	MOVQ         DX, DI
 	SHRQ         $0x03, DI
-	VMOVUPS      (AX)(BX*4), Y2
+	VMOVUPS      (AX)(DX*4), Y2
 	VPBROADCASTB (CX)(DI*1), Y3
 	VPSLLVD      Y1, Y3, Y3
 	VPAND        Y0, Y3, Y3
 	VPXOR        Y3, Y2, Y2
-	VMOVUPS      Y2, (AX)(BX*4)
-	ADDQ         $0x08, BX
-	CMPQ         BX, DX
+	VMOVUPS      Y2, (AX)(DX*4)
+	ADDQ         $0x08, DX
+	CMPQ         DX, BX
 	JLT          next
 
 rest:
-	SUBQ         BX, SI
+	SUBQ         DX, SI
 	JZ           done
-	LEAQ         firstLanes<>+0(SB), DX
+	LEAQ         firstLanes<>+0(SB), BX
 	NEGQ         SI
-	VMOVUPS      32(DX)(SI*4), Y2
-	MOVQ         BX, DX
-	SHRQ         $0x03, DX
-	VMASKMOVPS   (AX)(BX*4), Y2, Y3
-	VPBROADCASTB (CX)(DX*1), Y4
+	VMOVUPS      32(BX)(SI*4), Y2
+	MOVQ         DX, BX
+	SHRQ         $0x03, BX
+	VMASKMOVPS   (AX)(DX*4), Y2, Y3
+	VPBROADCASTB (CX)(BX*1), Y4
 	VPSLLVD      Y1, Y4, Y4
 	VPAND        Y0, Y4, Y4
 	VPXOR        Y4, Y3, Y3
-	VMASKMOVPS   Y3, Y2, (AX)(BX*4)
+	VMASKMOVPS   Y3, Y2, (AX)(DX*4)
 
 done:
 	VZEROUPPER
@@ -499,40 +555,40 @@ TEXT ·foldAVX2(SB), NOSPLIT, $0-48
 	MOVL         $0x3f3504f3, DX
 	VMOVD        DX, X0
 	VPBROADCASTD X0, Y0
+	XORQ         DX, DX
 	MOVQ         a_len+8(FP), SI
-	MOVQ         SI, DX
-	ANDQ         $-8, DX
-	XORQ         BX, BX
-	CMPQ         BX, DX
+	MOVQ         SI, BX
+	ANDQ         $-8, BX
+	CMPQ         DX, BX
 	JGE          rest
 
 next:
-	VMOVUPS (AX)(BX*4), Y1
-	VMOVUPS (CX)(BX*4), Y2
+	VMOVUPS (AX)(DX*4), Y1
+	VMOVUPS (CX)(DX*4), Y2
 	VADDPS  Y2, Y1, Y3
 	VSUBPS  Y2, Y1, Y1
 	VMULPS  Y0, Y3, Y3
 	VMULPS  Y0, Y1, Y1
-	VMOVUPS Y3, (AX)(BX*4)
-	VMOVUPS Y1, (CX)(BX*4)
-	ADDQ    $0x08, BX
-	CMPQ    BX, DX
+	VMOVUPS Y3, (AX)(DX*4)
+	VMOVUPS Y1, (CX)(DX*4)
+	ADDQ    $0x08, DX
+	CMPQ    DX, BX
 	JLT     next
 
 rest:
-	SUBQ       BX, SI
+	SUBQ       DX, SI
 	JZ         done
-	LEAQ       firstLanes<>+0(SB), DX
+	LEAQ       firstLanes<>+0(SB), BX
 	NEGQ       SI
-	VMOVUPS    32(DX)(SI*4), Y1
-	VMASKMOVPS (AX)(BX*4), Y1, Y2
-	VMASKMOVPS (CX)(BX*4), Y1, Y3
+	VMOVUPS    32(BX)(SI*4), Y1
+	VMASKMOVPS (AX)(DX*4), Y1, Y2
+	VMASKMOVPS (CX)(DX*4), Y1, Y3
 	VADDPS     Y3, Y2, Y4
 	VSUBPS     Y3, Y2, Y2
 	VMULPS     Y0, Y4, Y4
 	VMULPS     Y0, Y2, Y2
-	VMASKMOVPS Y4, Y1, (AX)(BX*4)
-	VMASKMOVPS Y2, Y1, (CX)(BX*4)
+	VMASKMOVPS Y4, Y1, (AX)(DX*4)
+	VMASKMOVPS Y2, Y1, (CX)(DX*4)
 
 done:
 	VZEROUPPER
@@ -544,30 +600,30 @@ TEXT ·scaleAVX2(SB), NOSPLIT, $0-52
 	MOVQ         dst_base+0(FP), AX
 	MOVQ         x_base+24(FP), CX
 	VBROADCASTSS factor+48(FP), Y0
+	XORQ         DX, DX
 	MOVQ         x_len+32(FP), SI
-	MOVQ         SI, DX
-	ANDQ         $-8, DX
-	XORQ         BX, BX
-	CMPQ         BX, DX
+	MOVQ         SI, BX
+	ANDQ         $-8, BX
+	CMPQ         DX, BX
 	JGE          rest
 
 next:
-	VMOVUPS (CX)(BX*4), Y1
+	VMOVUPS (CX)(DX*4), Y1
 	VMULPS  Y0, Y1, Y1
-	VMOVUPS Y1, (AX)(BX*4)
-	ADDQ    $0x08, BX
-	CMPQ    BX, DX
+	VMOVUPS Y1, (AX)(DX*4)
+	ADDQ    $0x08, DX
+	CMPQ    DX, BX
 	JLT     next
 
 rest:
-	SUBQ       BX, SI
+	SUBQ       DX, SI
 	JZ         done
-	LEAQ       firstLanes<>+0(SB), DX
+	LEAQ       firstLanes<>+0(SB), BX
 	NEGQ       SI
-	VMOVUPS    32(DX)(SI*4), Y1
-	VMASKMOVPS (CX)(BX*4), Y1, Y2
+	VMOVUPS    32(BX)(SI*4), Y1
+	VMASKMOVPS (CX)(DX*4), Y1, Y2
 	VMULPS     Y0, Y2, Y2
-	VMASKMOVPS Y2, Y1, (AX)(BX*4)
+	VMASKMOVPS Y2, Y1, (AX)(DX*4)
 
 done:
 	VZEROUPPER
@@ -578,32 +634,32 @@ done:
 TEXT ·subtractAVX2(SB), NOSPLIT, $0-48
 	MOVQ dst_base+0(FP), AX
 	MOVQ x_base+24(FP), CX
+	XORQ DX, DX
 	MOVQ x_len+32(FP), SI
-	MOVQ SI, DX
-	ANDQ $-8, DX
-	XORQ BX, BX
-	CMPQ BX, DX
+	MOVQ SI, BX
+	ANDQ $-8, BX
+	CMPQ DX, BX
 	JGE  rest
 
 next:
-	VMOVUPS (AX)(BX*4), Y0
-	VMOVUPS (CX)(BX*4), Y1
+	VMOVUPS (AX)(DX*4), Y0
+	VMOVUPS (CX)(DX*4), Y1
 	VSUBPS  Y1, Y0, Y0
-	VMOVUPS Y0, (AX)(BX*4)
-	ADDQ    $0x08, BX
-	CMPQ    BX, DX
+	VMOVUPS Y0, (AX)(DX*4)
+	ADDQ    $0x08, DX
+	CMPQ    DX, BX
 	JLT     next
 
 rest:
-	SUBQ       BX, SI
+	SUBQ       DX, SI
 	JZ         done
-	LEAQ       firstLanes<>+0(SB), DX
+	LEAQ       firstLanes<>+0(SB), BX
 	NEGQ       SI
-	VMOVUPS    32(DX)(SI*4), Y0
-	VMASKMOVPS (AX)(BX*4), Y0, Y1
-	VMASKMOVPS (CX)(BX*4), Y0, Y2
+	VMOVUPS    32(BX)(SI*4), Y0
+	VMASKMOVPS (AX)(DX*4), Y0, Y1
+	VMASKMOVPS (CX)(DX*4), Y0, Y2
 	VSUBPS     Y2, Y1, Y1
-	VMASKMOVPS Y1, Y0, (AX)(BX*4)
+	VMASKMOVPS Y1, Y0, (AX)(DX*4)
 
 done:
 	VZEROUPPER
@@ -617,28 +673,28 @@ TEXT ·largestAVX2(SB), NOSPLIT, $0-28
 	MOVL         $0x7fffffff, CX
 	VMOVD        CX, X1
 	VPBROADCASTD X1, Y1
+	XORQ         CX, CX
 	MOVQ         x_len+8(FP), BX
-	MOVQ         BX, CX
-	ANDQ         $-8, CX
-	XORQ         DX, DX
-	CMPQ         DX, CX
+	MOVQ         BX, DX
+	ANDQ         $-8, DX
+	CMPQ         CX, DX
 	JGE          rest
 
 next:
-	VMOVUPS (AX)(DX*4), Y2
+	VMOVUPS (AX)(CX*4), Y2
 	VPAND   Y1, Y2, Y2
 	VMAXPS  Y2, Y0, Y0
-	ADDQ    $0x08, DX
-	CMPQ    DX, CX
+	ADDQ    $0x08, CX
+	CMPQ    CX, DX
 	JLT     next
 
 rest:
-	SUBQ       DX, BX
+	SUBQ       CX, BX
 	JZ         done
-	LEAQ       firstLanes<>+0(SB), CX
+	LEAQ       firstLanes<>+0(SB), DX
 	NEGQ       BX
-	VMOVUPS    32(CX)(BX*4), Y2
-	VMASKMOVPS (AX)(DX*4), Y2, Y2
+	VMOVUPS    32(DX)(BX*4), Y2
+	VMASKMOVPS (AX)(CX*4), Y2, Y2
 	VPAND      Y1, Y2, Y2
 	VMAXPS     Y2, Y0, Y0
 
@@ -665,15 +721,15 @@ TEXT ·quantize8AVX2(SB), NOSPLIT, $0-56
 	MOVL         $0x42fe0000, DX
 	VMOVD        DX, X2
 	VPBROADCASTD X2, Y2
+	XORQ         DX, DX
 	MOVQ         x_len+8(FP), SI
-	MOVQ         SI, DX
-	ANDQ         $-8, DX
-	XORQ         BX, BX
-	CMPQ         BX, DX
+	MOVQ         SI, BX
+	ANDQ         $-8, BX
+	CMPQ         DX, BX
 	JGE          rest
 
 next:
-	VMOVUPS      (AX)(BX*4), Y3
+	VMOVUPS      (AX)(DX*4), Y3
 	VMULPS       Y0, Y3, Y3
 	VMAXPS       Y1, Y3, Y3
 	VMINPS       Y2, Y3, Y3
@@ -681,19 +737,19 @@ next:
 	VEXTRACTI128 $0x01, Y3, X4
 	VPACKSSDW    X4, X3, X3
 	VPACKSSWB    X3, X3, X3
-	VMOVQ        X3, (CX)(BX*1)
-	ADDQ         $0x08, BX
-	CMPQ         BX, DX
+	VMOVQ        X3, (CX)(DX*1)
+	ADDQ         $0x08, DX
+	CMPQ         DX, BX
 	JLT          next
 
 rest:
-	SUBQ         BX, SI
+	SUBQ         DX, SI
 	JZ           done
-	LEAQ         firstLanes<>+0(SB), DX
+	LEAQ         firstLanes<>+0(SB), BX
 	MOVQ         SI, DI
 	NEGQ         DI
-	VMOVUPS      32(DX)(DI*4), Y3
-	VMASKMOVPS   (AX)(BX*4), Y3, Y3
+	VMOVUPS      32(BX)(DI*4), Y3
+	VMASKMOVPS   (AX)(DX*4), Y3, Y3
 	VMULPS       Y0, Y3, Y3
 	VMAXPS       Y1, Y3, Y3
 	VMINPS       Y2, Y3, Y3
@@ -702,7 +758,7 @@ rest:
 	VPACKSSDW    X0, X3, X3
 	VPACKSSWB    X3, X3, X3
 	VMOVQ        X3, AX
-	LEAQ         (CX)(BX*1), CX
+	LEAQ         (CX)(DX*1), CX
 
 byte:
 	MOVB AL, (CX)
@@ -725,15 +781,15 @@ TEXT ·asBytesAVX2(SB), NOSPLIT, $0-60
 	MOVL         $0xffffff00, DX
 	VMOVD        DX, X2
 	VPBROADCASTD X2, Y2
+	XORQ         DX, DX
 	MOVQ         x_len+8(FP), SI
-	MOVQ         SI, DX
-	ANDQ         $-8, DX
-	XORQ         BX, BX
-	CMPQ         BX, DX
+	MOVQ         SI, BX
+	ANDQ         $-8, BX
+	CMPQ         DX, BX
 	JGE          rest
 
 next:
-	VMOVUPS      (AX)(BX*4), Y3
+	VMOVUPS      (AX)(DX*4), Y3
 	VCVTTPS2DQ   Y3, Y4
 	VCVTDQ2PS    Y4, Y5
 	VPXOR        Y3, Y5, Y5
@@ -744,19 +800,19 @@ next:
 	VEXTRACTI128 $0x01, Y4, X3
 	VPACKSSDW    X3, X4, X4
 	VPACKUSWB    X4, X4, X4
-	VMOVQ        X4, (CX)(BX*1)
-	ADDQ         $0x08, BX
-	CMPQ         BX, DX
+	VMOVQ        X4, (CX)(DX*1)
+	ADDQ         $0x08, DX
+	CMPQ         DX, BX
 	JLT          next
 
 rest:
-	SUBQ         BX, SI
+	SUBQ         DX, SI
 	JZ           done
-	LEAQ         firstLanes<>+0(SB), DX
+	LEAQ         firstLanes<>+0(SB), BX
 	MOVQ         SI, DI
 	NEGQ         DI
-	VMOVUPS      32(DX)(DI*4), Y3
-	VMASKMOVPS   (AX)(BX*4), Y3, Y3
+	VMOVUPS      32(BX)(DI*4), Y3
+	VMASKMOVPS   (AX)(DX*4), Y3, Y3
 	VCVTTPS2DQ   Y3, Y4
 	VCVTDQ2PS    Y4, Y5
 	VPXOR        Y3, Y5, Y5
@@ -768,7 +824,7 @@ rest:
 	VPACKSSDW    X0, X4, X4
 	VPACKUSWB    X4, X4, X4
 	VMOVQ        X4, AX
-	LEAQ         (CX)(BX*1), CX
+	LEAQ         (CX)(DX*1), CX
 
 byte:
 	MOVB AL, (CX)
@@ -3548,36 +3604,36 @@ TEXT ·flipAVX512(SB), NOSPLIT, $0-48
 	MOVL         $0x80000000, DX
 	VMOVD        DX, X0
 	VPBROADCASTD X0, Z0
+	XORQ         DX, DX
 	MOVQ         x_len+8(FP), SI
-	MOVQ         SI, DX
-	ANDQ         $-16, DX
-	XORQ         BX, BX
-	CMPQ         BX, DX
+	MOVQ         SI, BX
+	ANDQ         $-16, BX
+	CMPQ         DX, BX
 	JGE          rest
 
 next:
-	MOVQ    BX, DI
+	MOVQ    DX, DI
 	SHRQ    $0x03, DI
-	VMOVUPS (AX)(BX*4), Z1
+	VMOVUPS (AX)(DX*4), Z1
 	KMOVW   (CX)(DI*1), K1
 	VPXORD  Z0, Z1, K1, Z1
-	VMOVUPS Z1, (AX)(BX*4)
-	ADDQ    $0x10, BX
-	CMPQ    BX, DX
+	VMOVUPS Z1, (AX)(DX*4)
+	ADDQ    $0x10, DX
+	CMPQ    DX, BX
 	JLT     next
 
 rest:
-	SUBQ      BX, SI
+	SUBQ      DX, SI
 	JZ        done
-	MOVL      $0x0000ffff, DX
-	BZHIL     SI, DX, DX
-	KMOVW     DX, K1
-	MOVQ      BX, DX
-	SHRQ      $0x03, DX
-	VMOVUPS.Z (AX)(BX*4), K1, Z1
-	KMOVW     (CX)(DX*1), K2
+	MOVL      $0x0000ffff, BX
+	BZHIL     SI, BX, BX
+	KMOVW     BX, K1
+	MOVQ      DX, BX
+	SHRQ      $0x03, BX
+	VMOVUPS.Z (AX)(DX*4), K1, Z1
+	KMOVW     (CX)(BX*1), K2
 	VPXORD    Z0, Z1, K2, Z1
-	VMOVUPS   Z1, K1, (AX)(BX*4)
+	VMOVUPS   Z1, K1, (AX)(DX*4)
 
 done:
 	VZEROUPPER
@@ -3967,40 +4023,40 @@ TEXT ·foldAVX512(SB), NOSPLIT, $0-48
 	MOVL         $0x3f3504f3, DX
 	VMOVD        DX, X0
 	VPBROADCASTD X0, Z0
+	XORQ         DX, DX
 	MOVQ         a_len+8(FP), SI
-	MOVQ         SI, DX
-	ANDQ         $-16, DX
-	XORQ         BX, BX
-	CMPQ         BX, DX
+	MOVQ         SI, BX
+	ANDQ         $-16, BX
+	CMPQ         DX, BX
 	JGE          rest
 
 next:
-	VMOVUPS (AX)(BX*4), Z1
-	VMOVUPS (CX)(BX*4), Z2
+	VMOVUPS (AX)(DX*4), Z1
+	VMOVUPS (CX)(DX*4), Z2
 	VADDPS  Z2, Z1, Z3
 	VSUBPS  Z2, Z1, Z1
 	VMULPS  Z0, Z3, Z3
 	VMULPS  Z0, Z1, Z1
-	VMOVUPS Z3, (AX)(BX*4)
-	VMOVUPS Z1, (CX)(BX*4)
-	ADDQ    $0x10, BX
-	CMPQ    BX, DX
+	VMOVUPS Z3, (AX)(DX*4)
+	VMOVUPS Z1, (CX)(DX*4)
+	ADDQ    $0x10, DX
+	CMPQ    DX, BX
 	JLT     next
 
 rest:
-	SUBQ      BX, SI
+	SUBQ      DX, SI
 	JZ        done
-	MOVL      $0x0000ffff, DX
-	BZHIL     SI, DX, DX
-	KMOVW     DX, K1
-	VMOVUPS.Z (AX)(BX*4), K1, Z1
-	VMOVUPS.Z (CX)(BX*4), K1, Z2
+	MOVL      $0x0000ffff, BX
+	BZHIL     SI, BX, BX
+	KMOVW     BX, K1
+	VMOVUPS.Z (AX)(DX*4), K1, Z1
+	VMOVUPS.Z (CX)(DX*4), K1, Z2
 	VADDPS    Z2, Z1, Z3
 	VSUBPS    Z2, Z1, Z1
 	VMULPS    Z0, Z3, Z3
 	VMULPS    Z0, Z1, Z1
-	VMOVUPS   Z3, K1, (AX)(BX*4)
-	VMOVUPS   Z1, K1, (CX)(BX*4)
+	VMOVUPS   Z3, K1, (AX)(DX*4)
+	VMOVUPS   Z1, K1, (CX)(DX*4)
 
 done:
 	VZEROUPPER
@@ -4012,30 +4068,30 @@ TEXT ·scaleAVX512(SB), NOSPLIT, $0-52
 	MOVQ         dst_base+0(FP), AX
 	MOVQ         x_base+24(FP), CX
 	VBROADCASTSS factor+48(FP), Z0
+	XORQ         DX, DX
 	MOVQ         x_len+32(FP), SI
-	MOVQ         SI, DX
-	ANDQ         $-16, DX
-	XORQ         BX, BX
-	CMPQ         BX, DX
+	MOVQ         SI, BX
+	ANDQ         $-16, BX
+	CMPQ         DX, BX
 	JGE          rest
 
 next:
-	VMOVUPS (CX)(BX*4), Z1
+	VMOVUPS (CX)(DX*4), Z1
 	VMULPS  Z0, Z1, Z1
-	VMOVUPS Z1, (AX)(BX*4)
-	ADDQ    $0x10, BX
-	CMPQ    BX, DX
+	VMOVUPS Z1, (AX)(DX*4)
+	ADDQ    $0x10, DX
+	CMPQ    DX, BX
 	JLT     next
 
 rest:
-	SUBQ      BX, SI
+	SUBQ      DX, SI
 	JZ        done
-	MOVL      $0x0000ffff, DX
-	BZHIL     SI, DX, DX
-	KMOVW     DX, K1
-	VMOVUPS.Z (CX)(BX*4), K1, Z1
+	MOVL      $0x0000ffff, BX
+	BZHIL     SI, BX, BX
+	KMOVW     BX, K1
+	VMOVUPS.Z (CX)(DX*4), K1, Z1
 	VMULPS    Z0, Z1, Z1
-	VMOVUPS   Z1, K1, (AX)(BX*4)
+	VMOVUPS   Z1, K1, (AX)(DX*4)
 
 done:
 	VZEROUPPER
@@ -4046,32 +4102,32 @@ done:
 TEXT ·subtractAVX512(SB), NOSPLIT, $0-48
 	MOVQ dst_base+0(FP), AX
 	MOVQ x_base+24(FP), CX
+	XORQ DX, DX
 	MOVQ x_len+32(FP), SI
-	MOVQ SI, DX
-	ANDQ $-16, DX
-	XORQ BX, BX
-	CMPQ BX, DX
+	MOVQ SI, BX
+	ANDQ $-16, BX
+	CMPQ DX, BX
 	JGE  rest
 
 next:
-	VMOVUPS (AX)(BX*4), Z0
-	VMOVUPS (CX)(BX*4), Z1
+	VMOVUPS (AX)(DX*4), Z0
+	VMOVUPS (CX)(DX*4), Z1
 	VSUBPS  Z1, Z0, Z0
-	VMOVUPS Z0, (AX)(BX*4)
-	ADDQ    $0x10, BX
-	CMPQ    BX, DX
+	VMOVUPS Z0, (AX)(DX*4)
+	ADDQ    $0x10, DX
+	CMPQ    DX, BX
 	JLT     next
 
 rest:
-	SUBQ      BX, SI
+	SUBQ      DX, SI
 	JZ        done
-	MOVL      $0x0000ffff, DX
-	BZHIL     SI, DX, DX
-	KMOVW     DX, K1
-	VMOVUPS.Z (AX)(BX*4), K1, Z0
-	VMOVUPS.Z (CX)(BX*4), K1, Z1
+	MOVL      $0x0000ffff, BX
+	BZHIL     SI, BX, BX
+	KMOVW     BX, K1
+	VMOVUPS.Z (AX)(DX*4), K1, Z0
+	VMOVUPS.Z (CX)(DX*4), K1, Z1
 	VSUBPS    Z1, Z0, Z0
-	VMOVUPS   Z0, K1, (AX)(BX*4)
+	VMOVUPS   Z0, K1, (AX)(DX*4)
 
 done:
 	VZEROUPPER
@@ -4085,28 +4141,28 @@ TEXT ·largestAVX512(SB), NOSPLIT, $0-28
 	MOVL         $0x7fffffff, CX
 	VMOVD        CX, X1
 	VPBROADCASTD X1, Z1
+	XORQ         CX, CX
 	MOVQ         x_len+8(FP), BX
-	MOVQ         BX, CX
-	ANDQ         $-16, CX
-	XORQ         DX, DX
-	CMPQ         DX, CX
+	MOVQ         BX, DX
+	ANDQ         $-16, DX
+	CMPQ         CX, DX
 	JGE          rest
 
 next:
-	VMOVUPS (AX)(DX*4), Z2
+	VMOVUPS (AX)(CX*4), Z2
 	VPANDD  Z1, Z2, Z2
 	VMAXPS  Z2, Z0, Z0
-	ADDQ    $0x10, DX
-	CMPQ    DX, CX
+	ADDQ    $0x10, CX
+	CMPQ    CX, DX
 	JLT     next
 
 rest:
-	SUBQ      DX, BX
+	SUBQ      CX, BX
 	JZ        done
-	MOVL      $0x0000ffff, CX
-	BZHIL     BX, CX, CX
-	KMOVW     CX, K1
-	VMOVUPS.Z (AX)(DX*4), K1, Z2
+	MOVL      $0x0000ffff, DX
+	BZHIL     BX, DX, DX
+	KMOVW     DX, K1
+	VMOVUPS.Z (AX)(CX*4), K1, Z2
 	VPANDD    Z1, Z2, Z2
 	VMAXPS    Z2, Z0, Z0
 
@@ -4135,38 +4191,38 @@ TEXT ·quantize8AVX512(SB), NOSPLIT, $0-56
 	MOVL         $0x42fe0000, DX
 	VMOVD        DX, X2
 	VPBROADCASTD X2, Z2
+	XORQ         DX, DX
 	MOVQ         x_len+8(FP), SI
-	MOVQ         SI, DX
-	ANDQ         $-16, DX
-	XORQ         BX, BX
-	CMPQ         BX, DX
+	MOVQ         SI, BX
+	ANDQ         $-16, BX
+	CMPQ         DX, BX
 	JGE          rest
 
 next:
-	VMOVUPS   (AX)(BX*4), Z3
+	VMOVUPS   (AX)(DX*4), Z3
 	VMULPS    Z0, Z3, Z3
 	VMAXPS    Z1, Z3, Z3
 	VMINPS    Z2, Z3, Z3
 	VCVTPS2DQ Z3, Z3
 	VPMOVDB   Z3, X3
-	VMOVDQU   X3, (CX)(BX*1)
-	ADDQ      $0x10, BX
-	CMPQ      BX, DX
+	VMOVDQU   X3, (CX)(DX*1)
+	ADDQ      $0x10, DX
+	CMPQ      DX, BX
 	JLT       next
 
 rest:
-	SUBQ      BX, SI
+	SUBQ      DX, SI
 	JZ        done
-	MOVL      $0x0000ffff, DX
-	BZHIL     SI, DX, DX
-	KMOVW     DX, K1
-	VMOVUPS.Z (AX)(BX*4), K1, Z3
+	MOVL      $0x0000ffff, BX
+	BZHIL     SI, BX, BX
+	KMOVW     BX, K1
+	VMOVUPS.Z (AX)(DX*4), K1, Z3
 	VMULPS    Z0, Z3, Z3
 	VMAXPS    Z1, Z3, Z3
 	VMINPS    Z2, Z3, Z3
 	VCVTPS2DQ Z3, Z3
 	VPMOVDB   Z3, X3
-	VMOVDQU8  X3, K1, (CX)(BX*1)
+	VMOVDQU8  X3, K1, (CX)(DX*1)
 
 done:
 	VZEROUPPER
@@ -4182,15 +4238,15 @@ TEXT ·asBytesAVX512(SB), NOSPLIT, $0-60
 	MOVL         $0xffffff00, DX
 	VMOVD        DX, X2
 	VPBROADCASTD X2, Z2
+	XORQ         DX, DX
 	MOVQ         x_len+8(FP), SI
-	MOVQ         SI, DX
-	ANDQ         $-16, DX
-	XORQ         BX, BX
-	CMPQ         BX, DX
+	MOVQ         SI, BX
+	ANDQ         $-16, BX
+	CMPQ         DX, BX
 	JGE          rest
 
 next:
-	VMOVUPS    (AX)(BX*4), Z3
+	VMOVUPS    (AX)(DX*4), Z3
 	VCVTTPS2DQ Z3, Z4
 	VCVTDQ2PS  Z4, Z5
 	VPXORD     Z3, Z5, Z5
@@ -4199,18 +4255,18 @@ next:
 	VPANDD     Z2, Z4, Z5
 	VPORD      Z5, Z1, Z1
 	VPMOVDB    Z4, X4
-	VMOVDQU    X4, (CX)(BX*1)
-	ADDQ       $0x10, BX
-	CMPQ       BX, DX
+	VMOVDQU    X4, (CX)(DX*1)
+	ADDQ       $0x10, DX
+	CMPQ       DX, BX
 	JLT        next
 
 rest:
-	SUBQ       BX, SI
+	SUBQ       DX, SI
 	JZ         done
-	MOVL       $0x0000ffff, DX
-	BZHIL      SI, DX, DX
-	KMOVW      DX, K1
-	VMOVUPS.Z  (AX)(BX*4), K1, Z3
+	MOVL       $0x0000ffff, BX
+	BZHIL      SI, BX, BX
+	KMOVW      BX, K1
+	VMOVUPS.Z  (AX)(DX*4), K1, Z3
 	VCVTTPS2DQ Z3, Z4
 	VCVTDQ2PS  Z4, Z5
 	VPXORD     Z3, Z5, Z5
@@ -4219,7 +4275,7 @@ rest:
 	VPANDD     Z2, Z4, Z5
 	VPORD      Z5, Z1, Z1
 	VPMOVDB    Z4, X4
-	VMOVDQU8   X4, K1, (CX)(BX*1)
+	VMOVDQU8   X4, K1, (CX)(DX*1)
 
 done:
 	VEXTRACTF64X4 $0x01, Z1, Y0

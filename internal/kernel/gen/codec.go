@@ -88,10 +88,10 @@ func windowTable() operand.Mem {
 	return m
 }
 
-// bitTable holds how far bits 0 to 7 are from the sign bit.
+// bitTable holds how far bits 0 to 31 are from the sign bit.
 func bitTable() operand.Mem {
 	m := GLOBL("bitPlaces", 8|16)
-	for lane := range 8 {
+	for lane := range 32 {
 		DATA(4*lane, operand.U32(31-uint32(lane)))
 	}
 	return m
@@ -160,11 +160,17 @@ type part struct {
 // each runs body for all numbers of a slice. Nothing is read or written
 // behind its end.
 func (i codecISA) each(slice string, window operand.Mem, body func(p part)) {
-	whole, index, n := GP64(), GP64(), GP64()
+	index := GP64()
+	XORQ(index, index)
+	i.eachFrom(index, slice, window, body)
+}
+
+// eachFrom is each from an index on, a multiple of the lanes.
+func (i codecISA) eachFrom(index reg.GPVirtual, slice string, window operand.Mem, body func(p part)) {
+	whole, n := GP64(), GP64()
 	Load(Param(slice).Len(), n)
 	MOVQ(n, whole)
 	ANDQ(operand.I8(int8(-i.lanes)), whole)
-	XORQ(index, index)
 	CMPQ(index, whole)
 	JGE(operand.LabelRef("rest"))
 	Label("next")
@@ -275,11 +281,13 @@ func base(slice string) reg.GPVirtual {
 func (i codecISA) flip(places, window operand.Mem) {
 	i.begin("flip", "func(x []float32, signs []uint64)", "is flip of the form.")
 	x, signs := base("x"), base("signs")
-	sign, place := i.constant(1<<31), i.vec()
+	sign, index := i.constant(1<<31), GP64()
+	XORQ(index, index)
+	var place []reg.VecVirtual
 	if i.lanes == 8 {
-		VMOVDQU(places, place)
+		place = i.flipWords(x, signs, index, sign, places)
 	}
-	i.each("x", window, func(p part) {
+	i.eachFrom(index, "x", window, func(p part) {
 		word := GP64()
 		MOVQ(p.index, word)
 		SHRQ(operand.Imm(3), word)
@@ -291,13 +299,43 @@ func (i codecISA) flip(places, window operand.Mem) {
 		} else {
 			flips := i.vec()
 			VPBROADCASTB(indexed(signs, word, 1, 0), flips)
-			VPSLLVD(place, flips, flips)
+			VPSLLVD(place[0], flips, flips)
 			VPAND(sign, flips, flips)
 			VPXOR(flips, v, v)
 		}
 		p.store(v, x)
 	})
 	end()
+}
+
+// flipWords flips 32 numbers at a time, whose signs are read together, moves index to
+// those that are left, and returns how far their signs are from the sign bit.
+func (i codecISA) flipWords(x, signs, index reg.GPVirtual, sign reg.VecVirtual, places operand.Mem) []reg.VecVirtual {
+	place := []reg.VecVirtual{i.vec(), i.vec(), i.vec(), i.vec()}
+	for k := range place {
+		VMOVDQU(operand.Mem{Symbol: places.Symbol, Base: places.Base, Disp: 32 * k}, place[k])
+	}
+	whole := GP64()
+	Load(Param("x").Len(), whole)
+	ANDQ(operand.I8(-32), whole)
+	JMP(operand.LabelRef("word"))
+	Label("words")
+	word, flips := GP64(), i.vec()
+	MOVQ(index, word)
+	SHRQ(operand.Imm(3), word)
+	VPBROADCASTD(indexed(signs, word, 1, 0), flips)
+	for k := range place {
+		v, at := i.vec(), indexed(x, index, 4, 32*k)
+		VPSLLVD(place[k], flips, v)
+		VPAND(sign, v, v)
+		VPXOR(at, v, v)
+		VMOVDQU(v, at)
+	}
+	ADDQ(operand.Imm(32), index)
+	Label("word")
+	CMPQ(index, whole)
+	JLT(operand.LabelRef("words"))
+	return place
 }
 
 // hadamard takes as many registers as there are, up to eight, through all
