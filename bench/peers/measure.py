@@ -1,5 +1,6 @@
 """What is measured of all peers on one set: build, knobs for a recall, rounds, the curve, filters."""
 
+import contextlib
 import statistics
 import sys
 import time
@@ -266,20 +267,33 @@ def filters(run: Run, names: set[str]) -> None:
         adapter.ask("filter - 0")
 
 
-def merge(run: Run, parts: int = 4) -> None:
-    """Segments joined into one, as the engine does in the background, beside hnswlib's build of all rows. Ours answers from the merged one
-    afterwards, so nothing else comes after this."""
-    for name, adapter in run.each({OURS}):
-        try:
-            took = adapter.ask(f"merge {parts}", run.limits.build)
-        except Broken as e:
-            run.drop(name, e)
-            return
-        question = Question(run, name)
-        recalls = {ef: question.recall(ef) for ef in (50, 100)}
-        run.out["merge"] = {"parts": parts, **took, "recall": recalls}
-        other = run.out["peers"].get(BASELINE, {}).get("build")
-        say(f"{run.set.name}: {parts} segments merged in {took['cpu']:.1f} s of CPU" + (f", hnswlib builds all in {other['cpu']:.1f} s" if other else ""))
+def merge(run: Run, parts: int = 4, times: int = 3) -> None:
+    """Segments joined into one, as the engine does in the background, and hnswlib's build of all rows: in turn, each in a fresh process, for
+    minutes later a machine may be another one. The median of the ratios counts."""
+    if OURS not in run.adapters or BASELINE not in run.adapters:
+        return
+    merges, builds, recalls = [], [], {}
+    try:
+        for _ in range(times):
+            with contextlib.closing(Adapter(peer_of(run, OURS), run.set, run.core)) as ours:
+                ours.ask_ready()
+                merges.append(ours.ask(f"merge {parts}", run.limits.build))
+                question = Question(run, OURS)
+                question.adapter = ours
+                recalls = recalls or {ef: question.recall(ef) for ef in (50, 100)}
+            with contextlib.closing(Adapter(peer_of(run, BASELINE), run.set, run.core)) as other:
+                builds.append(other.build(run.limits.build))
+    except Broken as e:
+        run.out.setdefault("faults", []).append(f"{run.set.name}: merge: {e}")
+        return
+    median = lambda of, what: statistics.median(x[what] for x in of)
+    run.out["merge"] = {
+        "parts": parts, "recall": recalls, "rounds": [[m["cpu"], b["cpu"]] for m, b in zip(merges, builds)],
+        "cpu": median(merges, "cpu"), "wall": median(merges, "wall"), "baseline": median(builds, "cpu"),
+        "ratio": statistics.median(b["cpu"] / m["cpu"] for m, b in zip(merges, builds)),
+    }  # fmt: skip
+    m = run.out["merge"]
+    say(f"{run.set.name}: {parts} segments merged in {m['cpu']:.1f} s of CPU, hnswlib builds all in {m['baseline']:.1f} s: {m['ratio']:.2f}")
 
 
 def peer_of(run: Run, name: str) -> Peer:
