@@ -19,14 +19,19 @@ func Build(ctx context.Context, v Vectors, p Params) (*Graph, error) {
 
 // build makes the graph of a builder that is prepared.
 func (b *builder) build() (*Graph, error) {
+	b.begin()
+	return b.finish(nil)
+}
+
+// begin makes a graph without links.
+func (b *builder) begin() {
 	levels := make([]uint8, b.v.Rows)
 	b.drawLevels(b.rows, levels)
 	b.g = newGraph(levels, b.p.M)
 	b.g.uneven = b.uneven
-	return b.finish(nil)
 }
 
-// A builder is one run of Build or Extend, or builds a tight group of one.
+// A builder is one run of Build or Join, or builds a tight group of one.
 type builder struct {
 	ctx     context.Context
 	v       Vectors // without data in the builder of a group, which has a view
@@ -40,6 +45,8 @@ type builder struct {
 	rows    []uint32 // those with a place in the graph, that hang below no other
 	points  *transform
 	grid    *grid
+	part    []uint8  // of each row, which part it has links from, from 1 on; 0: none
+	linked  int      // rows that have links from a part
 	depth   int      // of how many groups it builds the inside
 	coarse  float32  // inverse step of the builder around it, if any
 	heads   []uint32 // of the groups around
@@ -60,7 +67,7 @@ type worker struct {
 	octet  octet
 	sieve  sieve
 	lists  [][]uint64
-	seen   []uint64 // a bit for each node of a level; none is set
+	seen   []uint8 // of each node of a level; all are 0
 	keys   []uint64
 	rows   []uint32
 	dots   []int32

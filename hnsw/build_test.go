@@ -119,6 +119,16 @@ func TestTraps(t *testing.T) {
 	}
 }
 
+// part is a part of a graph that is there.
+func part(g *Graph, rows []uint32) Part {
+	return Part{Rows: rows, Graph: func() (*Graph, error) { return g, nil }}
+}
+
+// extend is Join of one part.
+func extend(t *testing.T, g *Graph, rows []uint32, v Vectors, p Params) (*Graph, error) {
+	return Join(t.Context(), []Part{part(g, rows)}, v, p)
+}
+
 func TestExtend(t *testing.T) {
 	const n, dim = 6000, 16
 	rows, queries := split(clustered(24, n+100, dim), 100)
@@ -145,12 +155,12 @@ func TestExtend(t *testing.T) {
 				kept = append(kept, rows[c.base:]...)
 				base := mustBuild(t, matrix(m, rows[:c.base], dim, 0), Params{EFConstruction: 100})
 				v := matrix(m, kept, dim, 0)
-				g, err := Extend(t.Context(), base, old, v, Params{EFConstruction: 100, Workers: 2})
+				g, err := extend(t, base, old, v, Params{EFConstruction: 100, Workers: 2})
 				if err != nil {
 					t.Fatal(err)
 				}
 				mustReach(t, g)
-				alone, err := Extend(t.Context(), base, old, v, Params{EFConstruction: 100, Workers: 1})
+				alone, err := extend(t, base, old, v, Params{EFConstruction: 100, Workers: 1})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -191,7 +201,7 @@ func TestExtendDropsAll(t *testing.T) {
 			}
 		}
 		v := matrix(0, kept, dim, 0)
-		g, err := Extend(t.Context(), base, old, v, Params{EFConstruction: 20})
+		g, err := extend(t, base, old, v, Params{EFConstruction: 20})
 		if err != nil || g.Rows() != left || g.M() != 4 {
 			t.Fatalf("%d left: %v", left, err)
 		}
@@ -226,7 +236,7 @@ func TestBadInput(t *testing.T) {
 		"outside": {0, 1, 2, 3, 4, 5, 6, 7, 8, 10},
 		"twice":   {0, 1, 2, 3, 4, 5, 6, 7, 8, 8},
 	} {
-		if _, err := Extend(t.Context(), g, old, ok, Params{}); err == nil {
+		if _, err := extend(t, g, old, ok, Params{}); err == nil {
 			t.Errorf("extend %s: no error", name)
 		}
 	}
@@ -293,7 +303,7 @@ func TestExtendPreparesOnce(t *testing.T) {
 		p := Params{Workers: 2, Guard: func(work func()) { begun.Add(1); work() }}
 		want, _ := mustBuild(t, v, p).AppendBinary(nil)
 		built := begun.Swap(0)
-		g, err := Extend(t.Context(), base, old, v, p)
+		g, err := extend(t, base, old, v, p)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -3,6 +3,7 @@ package hnsw
 import (
 	"math"
 	"slices"
+	"sort"
 
 	"github.com/chromad/chromad/internal/kernel"
 )
@@ -29,7 +30,7 @@ type bulk struct {
 
 	groupOf []uint32 // fan of each node, that of the nearest leader first
 	first   []int    // one more than groups: where the members of a group begin
-	member  []uint32 // places in nodes, ascending in each group
+	member  []uint32 // places in nodes, in each group by part, then ascending
 	from    int      // the part of the nodes that is being linked
 	to      int
 	found   []uint16 // room for most of each node of the part in each of its groups: places in the group
@@ -60,6 +61,9 @@ func nearOf(p Params) int {
 // others only; nil stands for true.
 func (b *builder) bulkLink(level int, nodes []uint32, asks []bool) error {
 	k := &bulk{builder: b, level: level, nodes: nodes, rows: nodes, asks: asks, fan: fan, near: nearOf(b.p)}
+	if b.parted(level) && b.linked >= len(nodes)/10*9 {
+		k.fan = joinedFan
+	}
 	if level > 0 {
 		k.rows = make([]uint32, len(nodes))
 		for i, n := range nodes {
@@ -120,23 +124,65 @@ func (k *bulk) compareGroup(w *worker, group uint32) {
 		return
 	}
 	w.panel.fill(k.grid, w.rows, k.width, k.norm)
-	for i := 0; i < len(w.asking); i += octetRows {
-		if i%64 == 0 && k.ctx.Err() != nil {
+	for i, asking := 0, w.asking; len(asking) > 0; i++ {
+		if i%8 == 0 && k.ctx.Err() != nil {
 			return
 		}
-		some := w.asking[i:min(i+octetRows, len(w.asking))]
+		some, near, most := asking[:min(octetRows, len(asking))], k.near, k.most
+		// Rows from to end are known. Whole packs of them, from skip to on, are not looked at.
+		from, end := k.know(w.rows, some[0])
+		skip, on := packsOf(from, end)
+		if on > skip {
+			some = some[:sort.SearchInts(some, end)] // one part after the other
+			near = max(near*(len(members)-(end-from))/len(members), min(near, k.p.M/2))
+			most = near + near/4
+		}
+		for n, at := range some {
+			if at < end {
+				continue
+			}
+			if skip, on := packsOf(k.know(w.rows, at)); on > skip {
+				some = some[:n]
+				break
+			}
+		}
+		asking = asking[len(some):]
 		w.list = w.list[:0]
 		for _, at := range some {
 			w.list = append(w.list, w.rows[at])
 		}
 		w.octet.aim(k.grid, w.list, k.width)
-		w.octet.score(&w.panel, 0, 0, w.panel.size)
+		w.octet.room(w.panel.size - (on - skip))
+		w.octet.score(&w.panel, 0, 0, 0, skip)
+		w.octet.score(&w.panel, 0, skip, on, w.panel.size)
 		for j, at := range some {
-			keys := w.octet.of(j)[:len(members)]
-			keys[at] = math.MaxInt32
-			k.store(members[at], group, w.sieve.nearest(keys, k.near, k.most))
+			keys := w.octet.of(j)[:len(members)-(on-skip)]
+			if on > skip {
+				for i := from; i < end-(on-skip); i++ {
+					keys[i] = math.MaxInt32 // it is among them
+				}
+			} else {
+				keys[at] = math.MaxInt32
+			}
+			places := w.sieve.nearest(keys, near, most)
+			for n, place := range places {
+				if int(place) >= skip {
+					places[n] = place + uint16(on-skip)
+				}
+			}
+			k.store(members[at], group, places)
 		}
 	}
+}
+
+// packsOf is where the whole packs lie among the rows from to end of a panel: at 0, and none, where
+// there is not one.
+func packsOf(from, end int) (first, limit int) {
+	first, limit = (from+packRows-1)/packRows*packRows, end/packRows*packRows
+	if first >= limit {
+		return 0, 0
+	}
+	return first, limit
 }
 
 // store writes the nearest of a node in a group.
@@ -163,7 +209,7 @@ type panel struct {
 
 // fill takes the first coordinates of rows, so many and their norms.
 func (p *panel) fill(g *grid, rows []uint32, width int, norm []int32) {
-	p.size = (len(rows) + 31) &^ 31
+	p.size = (len(rows) + packRows - 1) / packRows * packRows
 	p.bytes = slices.Grow(p.bytes[:0], p.size*width)[:p.size*width]
 	p.norm = slices.Grow(p.norm[:0], p.size)[:p.size]
 	kernel.Pack8(p.bytes, g.codes, g.stride, width, rows)
@@ -172,8 +218,10 @@ func (p *panel) fill(g *grid, rows []uint32, width int, norm []int32) {
 	}
 }
 
-// octetRows is how many rows kernel.Dot8x8 compares with a panel.
-const octetRows = 8
+const (
+	octetRows = 8  // rows that kernel.Dot8x8 compares with a panel
+	packRows  = 32 // of a panel that it takes together
+)
 
 // An octet compares rows, eight at a time, with those of a panel.
 type octet struct {
@@ -181,6 +229,12 @@ type octet struct {
 	queries []int8
 	keys    []int32
 	width   int // keys of each of the eight
+}
+
+// room makes room for so many keys of each of the eight.
+func (q *octet) room(width int) {
+	q.width = width
+	q.keys = slices.Grow(q.keys[:0], octetRows*width)[:octetRows*width]
 }
 
 // aim takes the first coordinates of rows as queries.
@@ -194,14 +248,15 @@ func (q *octet) aim(g *grid, rows []uint32, width int) {
 }
 
 // score compares the eight queries from the i-th on with the rows from to end
-// of the panel, both multiples of 32. The keys are their distances but for
-// what is the same for all rows, the query's bias.
-func (q *octet) score(p *panel, i, from, end int) {
-	q.width = end - from
-	q.keys = slices.Grow(q.keys[:0], octetRows*q.width)[:octetRows*q.width]
-	kernel.Dot8x8(q.queries[i*q.stride:], q.stride, p.bytes[from*q.stride:end*q.stride], q.keys, q.width)
+// of the panel, both multiples of packRows, and puts the keys to the place at and on. They are
+// distances but for what is the same for all rows, the query's bias.
+func (q *octet) score(p *panel, i, at, from, end int) {
+	if from == end {
+		return
+	}
+	kernel.Dot8x8(q.queries[i*q.stride:], q.stride, p.bytes[from*q.stride:end*q.stride], q.keys[at:], q.width)
 	for j := range octetRows {
-		kernel.Keys8(q.of(j), p.norm[from:end])
+		kernel.Keys8(q.of(j)[at:at+end-from], p.norm[from:end])
 	}
 }
 

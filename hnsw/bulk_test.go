@@ -279,7 +279,7 @@ func TestChurn(t *testing.T) {
 		r.Shuffle(len(rest), func(i, j int) { rest[i], rest[j] = rest[j], rest[i] })
 		order = slices.Concat(stay, rest, gone)
 		var err error
-		if g, err = Extend(t.Context(), g, old, vectors(), Params{Seed: uint64(round)}); err != nil {
+		if g, err = extend(t, g, old, vectors(), Params{Seed: uint64(round)}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -315,7 +315,7 @@ func TestExtendSameBytes(t *testing.T) {
 	v := matrix(kernel.L2, rows, dim, 0)
 	var first []byte
 	for _, workers := range []int{1, 2, 5} {
-		g, err := Extend(t.Context(), base, old, v, Params{Workers: workers})
+		g, err := extend(t, base, old, v, Params{Workers: workers})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -114,7 +114,8 @@ func (k *bulk) nearestLeaders(w *worker, places []uint32, p *panel, leaders, mos
 	for from := 0; from < leaders; from += assignBlock {
 		end := min(from+assignBlock, p.size)
 		for i := 0; i < len(places); i += octetRows {
-			w.octet.score(p, i, from, end)
+			w.octet.room(end - from)
+			w.octet.score(p, i, 0, from, end)
 			for j := range min(octetRows, len(places)-i) {
 				keys := w.octet.of(j)[:min(end, leaders)-from]
 				w.lists[i+j] = w.sieve.merge(w.lists[i+j], keys, from, most)
@@ -134,9 +135,20 @@ func (k *bulk) layOut(groups int) error {
 	}
 	k.member = make([]uint32, len(k.groupOf))
 	next := slices.Clone(k.first)
-	for i, g := range k.groupOf {
-		k.member[next[g]] = uint32(i / k.fan)
-		next[g]++
+	add := func(place uint32) {
+		for _, g := range k.groupOf[int(place)*k.fan:][:k.fan] {
+			k.member[next[g]] = place
+			next[g]++
+		}
+	}
+	if k.parted(k.level) {
+		for _, place := range k.byPart() {
+			add(place)
+		}
+		return k.ctx.Err()
+	}
+	for place := range k.nodes {
+		add(uint32(place))
 	}
 	return k.ctx.Err()
 }
@@ -187,7 +199,9 @@ func (k *bulk) splitGroup(group uint32, members []uint32, next int) (int, error)
 	}
 	if slices.Max(sizes) > len(members)/8*7 {
 		for i := range to {
-			to[i] = uint32(i * count / len(members))
+			if to[i] = uint32(i * count / len(members)); k.parted(k.level) {
+				to[i] = uint32(i % count) // of all parts, or they would not meet
+			}
 		}
 	}
 	for i, m := range members {

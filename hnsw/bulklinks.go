@@ -16,6 +16,12 @@ func (k *bulk) linkOut() error {
 		}
 		w.list = k.candidates(w, i, w.list[:0])
 		w.aim(k.grid, k.rows[i])
+		if k.parted(k.level) { // among the links that it has too, where one found again is as if it were equal
+			w.list = append(w.list, k.g.neighbours(0, k.nodes[i])...)
+			w.chosen = k.choose(w, k.level, w.list, most, w.chosen[:0])
+			k.g.setNeighbours(0, k.nodes[i], w.chosen)
+			return
+		}
 		w.chosen = k.choose(w, k.level, w.list, most, w.chosen[:0])
 		k.linkBack(w, k.level, k.nodes[i], w.chosen) // it may have links already
 	})
@@ -24,8 +30,8 @@ func (k *bulk) linkOut() error {
 // candidates appends the i-th node's candidates, each once. No branch depends
 // on whether one was there before: nobody could predict it.
 func (k *bulk) candidates(w *worker, i int, list []uint32) []uint32 {
-	if words := (len(k.nodes) + 63) / 64; len(w.seen) < words {
-		w.seen = make([]uint64, words)
+	if len(w.seen) < len(k.nodes) {
+		w.seen = make([]uint8, len(k.nodes))
 	}
 	list = slices.Grow(list, k.fan*k.most)
 	room, seen, nodes := list[:cap(list)], w.seen, k.nodes
@@ -37,15 +43,14 @@ func (k *bulk) candidates(w *worker, i int, list []uint32) []uint32 {
 				break
 			}
 			place := members[m]
-			word, bit := &seen[place>>6], place&63
 			room[n] = place
-			n += int(^*word >> bit & 1)
-			*word |= 1 << bit
+			n += int(1 - seen[place])
+			seen[place] = 1
 		}
 	}
 	list = room[:n]
 	for at, place := range list {
-		seen[place>>6] = 0
+		seen[place] = 0
 		list[at] = nodes[place]
 	}
 	for _, m := range k.above(k.nodes[i]) {

@@ -3,7 +3,7 @@
 // search using Hierarchical Navigable Small World graphs", arXiv 1603.09320)
 // over vectors that somebody else holds.
 //
-// A graph is made once, by Build or by Extend from an older one, and never
+// A graph is made once, by Build or by Join from older ones, and never
 // changes afterwards: searches take no lock. Its bytes depend on the vectors
 // and the parameters alone, not on the number of workers. AppendBinary writes
 // it and Decode reads it back without copying; docs/format/graph.md draws the

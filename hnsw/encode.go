@@ -122,7 +122,7 @@ func (g *Graph) AppendBinary(b []byte) ([]byte, error) {
 // graph uses b instead of copying it, where b begins at a multiple of four
 // and the processor is little endian: b must live as long as the graph. Should
 // it change, which a file can, answers become poor, and a search stays within
-// its memory and ends all the same. Extend does not: it asks for bytes that
+// its memory and ends all the same. Join does not: it asks for bytes that
 // nobody else can write to.
 func Decode(b []byte, rows int) (*Graph, error) {
 	g, err := decode(b, rows)

@@ -187,7 +187,7 @@ func FuzzDecode(f *testing.F) {
 		old := []uint32{0, 1, NoRow, 2, 3, 4, NoRow, 5, 6}
 		w := v
 		w.Rows = 8
-		if _, err := Extend(t.Context(), g, old, w, Params{Workers: 1}); err != nil {
+		if _, err := extend(t, g, old, w, Params{Workers: 1}); err != nil {
 			t.Fatal(err)
 		}
 	})

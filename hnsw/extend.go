@@ -1,67 +1,8 @@
 package hnsw
 
-import (
-	"context"
-	"fmt"
-	"math"
-	"slices"
-)
+import "slices"
 
-// NoRow stands for a row that was dropped.
-const NoRow = math.MaxUint32
-
-// Extend builds the graph of v from that of fewer or other rows: old[r] is
-// the row in v of base's row r, or NoRow when it was dropped. The links of
-// base are kept, rows that had links to dropped ones take over those of the
-// dropped, and only the rows of v that are not in base, or lost a third of their
-// links, look for neighbours among all. When base gives less than two thirds of
-// v's rows, was built with another M or has tight groups, Extend is Build: that costs
-// some twice as much then, and rows of base look for neighbours too.
-func Extend(ctx context.Context, base *Graph, old []uint32, v Vectors, p Params) (*Graph, error) {
-	kept, err := checkMap(base, old, v.Rows)
-	if err != nil {
-		return nil, err
-	}
-	if p.M == 0 {
-		p.M = base.m
-	}
-	if kept == 0 || kept < 2*(v.Rows-kept) || p.M != base.m || base.grouped {
-		return Build(ctx, v, p)
-	}
-	b, err := newBuilder(ctx, v, p)
-	if err != nil {
-		return nil, err
-	}
-	if b.uneven != base.uneven {
-		return b.build()
-	}
-	e := extension{builder: b, base: base, old: old}
-	if err := e.keep(); err != nil {
-		return nil, err
-	}
-	return b.finish(e.asks)
-}
-
-// checkMap returns the number of rows that old keeps.
-func checkMap(base *Graph, old []uint32, rows int) (int, error) {
-	if len(old) != base.rows {
-		return 0, fmt.Errorf("extend: a map of %d rows for a graph of %d", len(old), base.rows)
-	}
-	seen := make([]uint64, (min(int64(max(rows, 0)), maxRows)+63)/64)
-	kept := 0
-	for r, to := range old {
-		if to == NoRow {
-			continue
-		}
-		if int64(to) >= int64(rows) || has(seen, to) {
-			return 0, fmt.Errorf("extend: row %d becomes row %d of %d, or a second one does", r, to, rows)
-		}
-		seen[to>>6] |= 1 << (to & 63)
-		kept++
-	}
-	return kept, nil
-}
-
+// An extension keeps the links of a graph that gives most of the rows.
 type extension struct {
 	*builder
 	base *Graph

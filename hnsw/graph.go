@@ -8,7 +8,7 @@ import (
 	"github.com/chromad/chromad/internal/quant"
 )
 
-// Graph is the immutable result of Build, Extend or Decode.
+// Graph is the immutable result of Build, Join or Decode.
 //
 // The arrays of a decoded graph may lie in a file that others can write to.
 // They are checked when it is decoded, and may have changed since: a search

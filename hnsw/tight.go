@@ -84,6 +84,7 @@ func (b *builder) regroup() error {
 	}
 	b.g = newGraph(levels, b.p.M)
 	b.g.uneven, b.g.grouped = b.uneven, true
+	b.part, b.linked = nil, 0
 	if err := b.link(nil); err != nil {
 		return err
 	}

@@ -218,7 +218,7 @@ func TestTightAlike(t *testing.T) {
 		}
 		more, _ := tightRows(88, n/10, dim, n/10, 150, 0.001)
 		next := matrix(m, append(kept, more...), dim, 0)
-		e, err := Extend(t.Context(), g, old, next, Params{})
+		e, err := extend(t, g, old, next, Params{})
 		if err != nil {
 			t.Fatal(err)
 		}

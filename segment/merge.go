@@ -26,8 +26,8 @@ type Input struct {
 // before anything is written. The inputs stay open meanwhile. Two live rows of one order or one id are
 // disk.ErrCorrupt: the inputs are not of one state of the collection.
 //
-// The largest graph among the inputs is extended, which is cheaper than
-// building one.
+// Links of the graphs among the inputs are kept, or tell what is near (hnsw.Join), which is
+// cheaper than building a graph.
 func Merge(ctx context.Context, fs vfs.FS, keys seal.Keys, spec Spec, in []Input) (Info, error) {
 	m, err := newMerger(spec, in)
 	if err != nil {
@@ -73,16 +73,15 @@ func (b *builder) reserve(n int) error {
 type merger struct {
 	sources []*source
 	live    int
-	base    *source // whose graph is extended; nil: none is worth it
 }
 
 // source is an input and how far it has been read.
 type source struct {
 	Input
 	live  int
-	row   uint32 // next live row, Rows at the end
-	order uint64 // its order
-	moved []uint32
+	row   uint32   // next live row, Rows at the end
+	order uint64   // its order
+	moved []uint32 // of each row, what it became; nil: its graph is of no use
 }
 
 func newMerger(spec Spec, in []Input) (*merger, error) {
@@ -98,30 +97,24 @@ func newMerger(spec Spec, in []Input) (*merger, error) {
 		}
 		m.sources = append(m.sources, s)
 		m.live += s.live
-		// A graph that has lost most of its rows is no shortcut.
-		if _, ok := r.file.Section(sectionGraph); ok && s.live > int(r.rows)/2 && (m.base == nil || s.live > m.base.live) {
-			m.base = s
-		}
 	}
 	switch {
 	case m.live == 0:
 		return nil, ErrEmpty
 	case m.live > maxRows:
 		return nil, fmt.Errorf("%d rows, more than %d", m.live, maxRows)
-	case m.live < spec.graphMin():
-		m.base = nil
+	}
+	for _, s := range m.sources {
+		// A graph that has lost most of its rows is no shortcut.
+		if _, ok := s.Reader.file.Section(sectionGraph); ok && s.live > int(s.Reader.rows)/2 && m.live >= spec.graphMin() {
+			s.moved = slices.Repeat([]uint32{hnsw.NoRow}, int(s.Reader.rows))
+		}
 	}
 	return m, nil
 }
 
 // rows adds all live rows to b.
 func (m *merger) rows(ctx context.Context, b *builder) error {
-	if m.base != nil {
-		m.base.moved = make([]uint32, m.base.Reader.rows)
-		for i := range m.base.moved {
-			m.base.moved[i] = hnsw.NoRow
-		}
-	}
 	for _, s := range m.sources {
 		if err := s.seek(0); err != nil {
 			return err
@@ -197,20 +190,22 @@ func (s *source) copyTo(b *builder) error {
 
 // graph of the merged vectors.
 func (m *merger) graph(ctx context.Context, v hnsw.Vectors, p hnsw.Params) (*hnsw.Graph, error) {
-	if m.base != nil {
-		base, err := m.base.Reader.ownGraph()
-		if err == nil {
-			return hnsw.Extend(ctx, base, m.base.moved, v, p)
+	var parts []hnsw.Part
+	for _, s := range m.sources {
+		if s.moved != nil {
+			parts = append(parts, hnsw.Part{Rows: s.moved, Graph: func() (*hnsw.Graph, error) {
+				g, err := s.Reader.ownGraph()
+				if errors.Is(err, disk.ErrCorrupt) {
+					return nil, nil // no loss: it can be made again from the vectors
+				}
+				return g, err
+			}})
 		}
-		if !errors.Is(err, disk.ErrCorrupt) {
-			return nil, err
-		}
-		// A damaged graph is no loss: it can be made again from the vectors.
 	}
-	return hnsw.Build(ctx, v, p)
+	return hnsw.Join(ctx, parts, v, p)
 }
 
-// ownGraph is the graph in memory that no guard covers: those who extend it
+// ownGraph is the graph in memory that no guard covers: those who join it to others
 // read it on goroutines of their own. What searches use is such memory
 // already, or its bytes are copied.
 func (r *Reader) ownGraph() (g *hnsw.Graph, err error) {
