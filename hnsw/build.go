@@ -65,6 +65,7 @@ type worker struct {
 	point  []float32
 	panel  panel
 	octet  octet
+	across []uint16 // see comparePairs
 	sieve  sieve
 	lists  [][]uint64
 	seen   []uint8 // of each node of a level; all are 0

@@ -27,10 +27,12 @@ type bulk struct {
 	asks  []bool   // which of nodes look for links; nil: all
 	width int      // coordinates by which the nodes of a group are compared
 	norm  []int32  // of these, of every row
+	bias  []int32  // the same
 
 	groupOf []uint32 // fan of each node, that of the nearest leader first
 	first   []int    // one more than groups: where the members of a group begin
 	member  []uint32 // places in nodes, in each group by part, then ascending
+	rank    []uint8  // of each of member, which of its groups this is
 	from    int      // the part of the nodes that is being linked
 	to      int
 	found   []uint16 // room for most of each node of the part in each of its groups: places in the group
@@ -90,7 +92,7 @@ func (b *builder) bulkLink(level int, nodes []uint32, asks []bool) error {
 			return err
 		}
 	}
-	k.found, k.groupOf, k.member, k.first = nil, nil, nil, nil
+	k.found, k.groupOf, k.member, k.rank, k.first = nil, nil, nil, nil, nil
 	return k.linkIn()
 }
 
@@ -112,7 +114,8 @@ func (k *bulk) worth(tenths int) int {
 }
 
 func (k *bulk) compareGroup(w *worker, group uint32) {
-	members := k.member[k.first[group]:k.first[group+1]]
+	first := k.first[group]
+	members := k.member[first:k.first[group+1]]
 	w.rows, w.asking = w.rows[:0], w.asking[:0]
 	for i, m := range members {
 		w.rows = append(w.rows, k.rows[m])
@@ -124,6 +127,10 @@ func (k *bulk) compareGroup(w *worker, group uint32) {
 		return
 	}
 	w.panel.fill(k.grid, w.rows, k.width, k.norm)
+	if len(w.asking) == len(members) && !k.parted(k.level) {
+		k.comparePairs(w, first)
+		return
+	}
 	for i, asking := 0, w.asking; len(asking) > 0; i++ {
 		if i%8 == 0 && k.ctx.Err() != nil {
 			return
@@ -152,7 +159,7 @@ func (k *bulk) compareGroup(w *worker, group uint32) {
 			w.list = append(w.list, w.rows[at])
 		}
 		w.octet.aim(k.grid, w.list, k.width)
-		w.octet.room(w.panel.size - (on - skip))
+		w.octet.room(octetRows, w.panel.size-(on-skip))
 		w.octet.score(&w.panel, 0, 0, 0, skip)
 		w.octet.score(&w.panel, 0, skip, on, w.panel.size)
 		for j, at := range some {
@@ -170,7 +177,7 @@ func (k *bulk) compareGroup(w *worker, group uint32) {
 					places[n] = place + uint16(on-skip)
 				}
 			}
-			k.store(members[at], group, places)
+			k.store(first+at, places)
 		}
 	}
 }
@@ -185,10 +192,9 @@ func packsOf(from, end int) (first, limit int) {
 	return first, limit
 }
 
-// store writes the nearest of a node in a group.
-func (k *bulk) store(node, group uint32, places []uint16) {
-	rank := slices.Index(k.groupOf[int(node)*k.fan:][:k.fan], group)
-	list := k.foundBy(int(node), rank)
+// store writes the nearest of the i-th of all members, in its group.
+func (k *bulk) store(i int, places []uint16) {
+	list := k.foundBy(int(k.member[i]), int(k.rank[i]))
 	if n := copy(list, places); n < len(list) {
 		list[n] = noMember
 	}
@@ -228,13 +234,13 @@ type octet struct {
 	stride  int // coordinates that are compared
 	queries []int8
 	keys    []int32
-	width   int // keys of each of the eight
+	width   int // keys of each row
 }
 
-// room makes room for so many keys of each of the eight.
-func (q *octet) room(width int) {
+// room makes room for so many keys of each of so many rows, a multiple of octetRows.
+func (q *octet) room(rows, width int) {
 	q.width = width
-	q.keys = slices.Grow(q.keys[:0], octetRows*width)[:octetRows*width]
+	q.keys = slices.Grow(q.keys[:0], rows*width)[:rows*width]
 }
 
 // aim takes the first coordinates of rows as queries.

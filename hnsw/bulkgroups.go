@@ -114,7 +114,7 @@ func (k *bulk) nearestLeaders(w *worker, places []uint32, p *panel, leaders, mos
 	for from := 0; from < leaders; from += assignBlock {
 		end := min(from+assignBlock, p.size)
 		for i := 0; i < len(places); i += octetRows {
-			w.octet.room(end - from)
+			w.octet.room(octetRows, end-from)
 			w.octet.score(p, i, 0, from, end)
 			for j := range min(octetRows, len(places)-i) {
 				keys := w.octet.of(j)[:min(end, leaders)-from]
@@ -124,7 +124,7 @@ func (k *bulk) nearestLeaders(w *worker, places []uint32, p *panel, leaders, mos
 	}
 }
 
-// layOut lists the members of groups by groupOf.
+// layOut lists the members of groups, and which of its groups that is of each, by groupOf.
 func (k *bulk) layOut(groups int) error {
 	k.first = make([]int, groups+1)
 	for _, g := range k.groupOf {
@@ -133,11 +133,11 @@ func (k *bulk) layOut(groups int) error {
 	for g := range groups {
 		k.first[g+1] += k.first[g]
 	}
-	k.member = make([]uint32, len(k.groupOf))
+	k.member, k.rank = make([]uint32, len(k.groupOf)), make([]uint8, len(k.groupOf))
 	next := slices.Clone(k.first)
 	add := func(place uint32) {
-		for _, g := range k.groupOf[int(place)*k.fan:][:k.fan] {
-			k.member[next[g]] = place
+		for rank, g := range k.groupOf[int(place)*k.fan:][:k.fan] {
+			k.member[next[g]], k.rank[next[g]] = place, uint8(rank)
 			next[g]++
 		}
 	}

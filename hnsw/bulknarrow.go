@@ -23,7 +23,6 @@ type probe struct {
 	node uint32   // its row
 	rows []uint32 // of the others in the group
 	best []int    // places of those that are nearest
-	norm []int32  // of the coordinates so far, of rows
 }
 
 // narrow sets by how many coordinates the nodes of a group are compared: the
@@ -31,7 +30,7 @@ type probe struct {
 // its group gives it. Isotropic noise needs all of them, data much fewer.
 func (k *bulk) narrow() error {
 	g, w := k.grid, k.workers[0]
-	k.width, k.norm = g.stride, g.norm
+	k.width, k.norm, k.bias = g.stride, g.norm, g.bias
 	if len(k.nodes) < narrowFrom || g.stride*narrowMost/100 < narrowStep {
 		return nil
 	}
@@ -39,25 +38,28 @@ func (k *bulk) narrow() error {
 	for i := range probes {
 		probes[i] = k.probe(w, i*len(k.nodes)/narrowRows)
 	}
+	norm, bias := make([]int32, len(g.norm)), make([]int32, len(g.bias))
 	for width := narrowStep; width <= g.stride*narrowMost/100; width += narrowStep {
+		err := k.each(len(k.rows), func(w *worker, i int) {
+			r := k.rows[i]
+			squares, sum := w.sumsOf(g.code(r)[width-narrowStep : width])
+			norm[r] += squares
+			bias[r] += squares + 256*sum
+		})
+		if err != nil {
+			return err
+		}
 		found, all := 0, 0
 		for i := range probes {
-			found += k.hits(w, &probes[i], width)
+			found += k.hits(w, &probes[i], norm, width)
 			all += len(probes[i].best)
 		}
 		if found*1000 >= all*narrowShare {
-			return k.narrowTo(width)
+			k.width, k.norm, k.bias = width, norm, bias
+			break
 		}
 	}
 	return k.ctx.Err()
-}
-
-func (k *bulk) narrowTo(width int) error {
-	k.width, k.norm = width, make([]int32, len(k.grid.norm))
-	return k.each(len(k.rows), func(w *worker, i int) {
-		r := k.rows[i]
-		k.norm[r], _ = w.sumsOf(k.grid.code(r)[:width])
-	})
 }
 
 // probe compares the i-th node with its group by all coordinates.
@@ -69,7 +71,6 @@ func (k *bulk) probe(w *worker, i int) probe {
 			p.rows = append(p.rows, k.rows[m])
 		}
 	}
-	p.norm = make([]int32, len(p.rows))
 	w.aim(k.grid, p.node)
 	var keys []uint64
 	for at, d := range w.distances(p.rows) {
@@ -81,19 +82,15 @@ func (k *bulk) probe(w *worker, i int) probe {
 	return p
 }
 
-// hits is how many of the nearest are candidates by the first coordinates. It is
-// called for each step of them in turn.
-func (k *bulk) hits(w *worker, p *probe, width int) int {
+// hits is how many of the nearest are candidates by the first coordinates, whose norms are
+// given.
+func (k *bulk) hits(w *worker, p *probe, norm []int32, width int) int {
 	g := k.grid
-	for i, r := range p.rows {
-		norm, _ := w.sumsOf(g.code(r)[width-narrowStep : width])
-		p.norm[i] += norm
-	}
 	w.aim(g, p.node)
 	d := slices.Grow(w.dots[:0], len(p.rows))[:len(p.rows)]
 	kernel.Dot8Rows(w.query[:width], g.codes, g.stride, p.rows, d)
-	for i := range p.rows {
-		d[i] = p.norm[i] - 2*d[i]
+	for i, r := range p.rows {
+		d[i] = norm[r] - 2*d[i]
 	}
 	w.dots = d
 	n := 0

@@ -46,6 +46,13 @@ func TestNarrow(t *testing.T) {
 			if norm := squares(b.grid.code(row)[:k.width]); norm != k.norm[row] {
 				t.Errorf("%s, %v: norm %d of row %d, want %d", c.name, m, k.norm[row], row, norm)
 			}
+			bias := k.norm[row]
+			for _, u := range b.grid.code(row)[:k.width] {
+				bias += 256 * (int32(u) - 128)
+			}
+			if bias != k.bias[row] {
+				t.Errorf("%s, %v: bias %d of row %d, want %d", c.name, m, k.bias[row], row, bias)
+			}
 		}
 	}
 	v := matrix(kernel.L2, data, dim, 0)

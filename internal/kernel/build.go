@@ -19,13 +19,15 @@ type buildForm struct {
 	dot8x8     func(queries []int8, stride int, packed []byte, out []int32, width int)
 	dot8Rows   func(query []int8, codes []byte, stride int, rows []uint32, out []int32)
 	keys8      func(dot, norm []int32)
+	keys16     func(dot []int32, width int, bias *[8]int32, norm []int32, across []uint16)
+	widen      func(out []int32, width int, in []uint16)
 	countBelow func(d []int32, below int32) int
 	below      func(d []int32, at []uint16, below int32, outD []int32, outAt []uint16) int
 	prune      func(d, norm, dots []int32, rows []uint32, bias int32) int
 }
 
 var buildGeneric = buildForm{codes8Generic, signed8Generic, pack8Generic, dot8x8Generic,
-	dot8RowsGeneric, keys8Generic, countBelowGeneric, belowGeneric, pruneGeneric}
+	dot8RowsGeneric, keys8Generic, keys16Generic, widenGeneric, countBelowGeneric, belowGeneric, pruneGeneric}
 
 // byFours is dot8x8 of a kernel that takes four queries.
 func byFours(four func(queries []int8, stride int, packed []byte, out []int32, width int)) func([]int8, int, []byte, []int32, int) {
@@ -134,6 +136,38 @@ func Keys8(dot, norm []int32) {
 	if norm = norm[:len(dot)]; len(dot) > 0 {
 		active.keys8(dot, norm)
 	}
+}
+
+// keyShift leaves 11 bits of a fraction.
+const keyShift = 12
+
+// Keys16 is Keys8 for eight queries, whose products with the rows begin width apart in dot:
+// it makes keys of bias[i] + norm[j] - 2*dot[i*width+j], which is the square of a distance,
+// and the same whichever of the two is the query. A key has 16 bits, five of the binary
+// exponent and eleven of the fraction, and is 0 for what is less than 1: keys ascend with the
+// distance. Those of query i and row j are put to dot[i*width+j] and to across[32*j+i].
+// len(norm) is a multiple of 32.
+func Keys16(dot []int32, width int, bias *[8]int32, norm []int32, across []uint16) {
+	rows := len(norm)
+	if rows == 0 {
+		return
+	}
+	whole(rows, packRows)
+	atLeast(width, rows)
+	atLeast(len(dot), 7*width+rows)
+	atLeast(len(across), (rows-1)*packRows+8)
+	active.keys16(dot, width, bias, norm, across)
+}
+
+// Widen sets out[j*width+i] to in[32*j+i]. len(in) is a multiple of 32.
+func Widen(out []int32, width int, in []uint16) {
+	if len(in) == 0 {
+		return
+	}
+	whole(len(in), packRows)
+	atLeast(width, packRows)
+	atLeast(len(out), (len(in)/packRows-1)*width+packRows)
+	active.widen(out, width, in)
 }
 
 // CountBelow is how many of d are less than below.

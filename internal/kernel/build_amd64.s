@@ -446,6 +446,169 @@ done:
 	VZEROUPPER
 	RET
 
+// func keys16AVX2(dot []int32, width int, bias *[8]int32, norm []int32, across []uint16)
+// Requires: AVX, AVX2
+TEXT ·keys16AVX2(SB), NOSPLIT, $0-88
+	MOVQ         dot_base+0(FP), AX
+	MOVQ         norm_base+40(FP), CX
+	MOVQ         across_base+64(FP), DX
+	MOVQ         width+24(FP), BX
+	MOVQ         bias+32(FP), SI
+	MOVQ         norm_len+48(FP), DI
+	LEAQ         (CX)(DI*4), DI
+	SHLQ         $0x02, BX
+	MOVL         $0x3f800000, R8
+	VMOVD        R8, X0
+	VPBROADCASTD X0, Y0
+
+rows:
+	VMOVUPS      (CX), Y1
+	MOVQ         AX, R8
+	VMOVUPS      (R8), Y2
+	VPBROADCASTD (SI), Y3
+	VPADDD       Y1, Y3, Y3
+	VPADDD       Y2, Y2, Y2
+	VPSUBD       Y2, Y3, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMAXPS       Y0, Y2, Y2
+	VPSUBD       Y0, Y2, Y2
+	VPSRLD       $0x0c, Y2, Y2
+	VMOVUPS      Y2, (R8)
+	ADDQ         BX, R8
+	VMOVUPS      (R8), Y3
+	VPBROADCASTD 4(SI), Y4
+	VPADDD       Y1, Y4, Y4
+	VPADDD       Y3, Y3, Y3
+	VPSUBD       Y3, Y4, Y3
+	VCVTDQ2PS    Y3, Y3
+	VMAXPS       Y0, Y3, Y3
+	VPSUBD       Y0, Y3, Y3
+	VPSRLD       $0x0c, Y3, Y3
+	VMOVUPS      Y3, (R8)
+	ADDQ         BX, R8
+	VPSLLD       $0x10, Y3, Y3
+	VPOR         Y3, Y2, Y2
+	VMOVUPS      (R8), Y3
+	VPBROADCASTD 8(SI), Y4
+	VPADDD       Y1, Y4, Y4
+	VPADDD       Y3, Y3, Y3
+	VPSUBD       Y3, Y4, Y3
+	VCVTDQ2PS    Y3, Y3
+	VMAXPS       Y0, Y3, Y3
+	VPSUBD       Y0, Y3, Y3
+	VPSRLD       $0x0c, Y3, Y3
+	VMOVUPS      Y3, (R8)
+	ADDQ         BX, R8
+	VMOVUPS      (R8), Y4
+	VPBROADCASTD 12(SI), Y5
+	VPADDD       Y1, Y5, Y5
+	VPADDD       Y4, Y4, Y4
+	VPSUBD       Y4, Y5, Y4
+	VCVTDQ2PS    Y4, Y4
+	VMAXPS       Y0, Y4, Y4
+	VPSUBD       Y0, Y4, Y4
+	VPSRLD       $0x0c, Y4, Y4
+	VMOVUPS      Y4, (R8)
+	ADDQ         BX, R8
+	VPSLLD       $0x10, Y4, Y4
+	VPOR         Y4, Y3, Y3
+	VMOVUPS      (R8), Y4
+	VPBROADCASTD 16(SI), Y5
+	VPADDD       Y1, Y5, Y5
+	VPADDD       Y4, Y4, Y4
+	VPSUBD       Y4, Y5, Y4
+	VCVTDQ2PS    Y4, Y4
+	VMAXPS       Y0, Y4, Y4
+	VPSUBD       Y0, Y4, Y4
+	VPSRLD       $0x0c, Y4, Y4
+	VMOVUPS      Y4, (R8)
+	ADDQ         BX, R8
+	VMOVUPS      (R8), Y5
+	VPBROADCASTD 20(SI), Y6
+	VPADDD       Y1, Y6, Y6
+	VPADDD       Y5, Y5, Y5
+	VPSUBD       Y5, Y6, Y5
+	VCVTDQ2PS    Y5, Y5
+	VMAXPS       Y0, Y5, Y5
+	VPSUBD       Y0, Y5, Y5
+	VPSRLD       $0x0c, Y5, Y5
+	VMOVUPS      Y5, (R8)
+	ADDQ         BX, R8
+	VPSLLD       $0x10, Y5, Y5
+	VPOR         Y5, Y4, Y4
+	VMOVUPS      (R8), Y5
+	VPBROADCASTD 24(SI), Y6
+	VPADDD       Y1, Y6, Y6
+	VPADDD       Y5, Y5, Y5
+	VPSUBD       Y5, Y6, Y5
+	VCVTDQ2PS    Y5, Y5
+	VMAXPS       Y0, Y5, Y5
+	VPSUBD       Y0, Y5, Y5
+	VPSRLD       $0x0c, Y5, Y5
+	VMOVUPS      Y5, (R8)
+	ADDQ         BX, R8
+	VMOVUPS      (R8), Y6
+	VPBROADCASTD 28(SI), Y7
+	VPADDD       Y1, Y7, Y7
+	VPADDD       Y6, Y6, Y6
+	VPSUBD       Y6, Y7, Y6
+	VCVTDQ2PS    Y6, Y6
+	VMAXPS       Y0, Y6, Y6
+	VPSUBD       Y0, Y6, Y6
+	VPSRLD       $0x0c, Y6, Y6
+	VMOVUPS      Y6, (R8)
+	VPSLLD       $0x10, Y6, Y6
+	VPOR         Y6, Y5, Y5
+	VPUNPCKLDQ   Y3, Y2, Y1
+	VPUNPCKHDQ   Y3, Y2, Y2
+	VPUNPCKLDQ   Y5, Y4, Y3
+	VPUNPCKHDQ   Y5, Y4, Y4
+	VPUNPCKLQDQ  Y3, Y1, Y5
+	VPUNPCKHQDQ  Y3, Y1, Y1
+	VPUNPCKLQDQ  Y4, Y2, Y3
+	VPUNPCKHQDQ  Y4, Y2, Y2
+	VMOVDQU      X5, (DX)
+	VMOVDQU      X1, 64(DX)
+	VMOVDQU      X3, 128(DX)
+	VMOVDQU      X2, 192(DX)
+	VEXTRACTI128 $0x01, Y5, 256(DX)
+	VEXTRACTI128 $0x01, Y1, 320(DX)
+	VEXTRACTI128 $0x01, Y3, 384(DX)
+	VEXTRACTI128 $0x01, Y2, 448(DX)
+	ADDQ         $+512, DX
+	ADDQ         $0x20, AX
+	ADDQ         $0x20, CX
+	CMPQ         CX, DI
+	JLT          rows
+	VZEROUPPER
+	RET
+
+// func widenAVX2(out []int32, width int, in []uint16)
+// Requires: AVX, AVX2
+TEXT ·widenAVX2(SB), NOSPLIT, $0-56
+	MOVQ out_base+0(FP), AX
+	MOVQ in_base+32(FP), DX
+	MOVQ width+24(FP), CX
+	MOVQ in_len+40(FP), BX
+	LEAQ (DX)(BX*2), BX
+	SHLQ $0x02, CX
+
+row:
+	VPMOVZXWD (DX), Y0
+	VMOVUPS   Y0, (AX)
+	VPMOVZXWD 16(DX), Y0
+	VMOVUPS   Y0, 32(AX)
+	VPMOVZXWD 32(DX), Y0
+	VMOVUPS   Y0, 64(AX)
+	VPMOVZXWD 48(DX), Y0
+	VMOVUPS   Y0, 96(AX)
+	ADDQ      $0x40, DX
+	ADDQ      CX, AX
+	CMPQ      DX, BX
+	JLT       row
+	VZEROUPPER
+	RET
+
 // func codes8AVX512(y []float32, inverse float32, out []byte)
 // Requires: AVX, AVX512BW, AVX512F, AVX512VL, BMI2
 TEXT ·codes8AVX512(SB), NOSPLIT, $0-56
@@ -752,6 +915,173 @@ bytes:
 	JMP           four
 
 done:
+	VZEROUPPER
+	RET
+
+// func keys16AVX512(dot []int32, width int, bias *[8]int32, norm []int32, across []uint16)
+// Requires: AVX, AVX512F
+TEXT ·keys16AVX512(SB), NOSPLIT, $0-88
+	MOVQ         dot_base+0(FP), AX
+	MOVQ         norm_base+40(FP), CX
+	MOVQ         across_base+64(FP), DX
+	MOVQ         width+24(FP), BX
+	MOVQ         bias+32(FP), SI
+	MOVQ         norm_len+48(FP), DI
+	LEAQ         (CX)(DI*4), DI
+	SHLQ         $0x02, BX
+	MOVL         $0x3f800000, R8
+	VMOVD        R8, X0
+	VPBROADCASTD X0, Z0
+
+rows:
+	VMOVUPS       (CX), Z1
+	MOVQ          AX, R8
+	VMOVUPS       (R8), Z2
+	VPBROADCASTD  (SI), Z3
+	VPADDD        Z1, Z3, Z3
+	VPADDD        Z2, Z2, Z2
+	VPSUBD        Z2, Z3, Z2
+	VCVTDQ2PS     Z2, Z2
+	VMAXPS        Z0, Z2, Z2
+	VPSUBD        Z0, Z2, Z2
+	VPSRLD        $0x0c, Z2, Z2
+	VMOVUPS       Z2, (R8)
+	ADDQ          BX, R8
+	VMOVUPS       (R8), Z3
+	VPBROADCASTD  4(SI), Z4
+	VPADDD        Z1, Z4, Z4
+	VPADDD        Z3, Z3, Z3
+	VPSUBD        Z3, Z4, Z3
+	VCVTDQ2PS     Z3, Z3
+	VMAXPS        Z0, Z3, Z3
+	VPSUBD        Z0, Z3, Z3
+	VPSRLD        $0x0c, Z3, Z3
+	VMOVUPS       Z3, (R8)
+	ADDQ          BX, R8
+	VPSLLD        $0x10, Z3, Z3
+	VPORD         Z3, Z2, Z2
+	VMOVUPS       (R8), Z3
+	VPBROADCASTD  8(SI), Z4
+	VPADDD        Z1, Z4, Z4
+	VPADDD        Z3, Z3, Z3
+	VPSUBD        Z3, Z4, Z3
+	VCVTDQ2PS     Z3, Z3
+	VMAXPS        Z0, Z3, Z3
+	VPSUBD        Z0, Z3, Z3
+	VPSRLD        $0x0c, Z3, Z3
+	VMOVUPS       Z3, (R8)
+	ADDQ          BX, R8
+	VMOVUPS       (R8), Z4
+	VPBROADCASTD  12(SI), Z5
+	VPADDD        Z1, Z5, Z5
+	VPADDD        Z4, Z4, Z4
+	VPSUBD        Z4, Z5, Z4
+	VCVTDQ2PS     Z4, Z4
+	VMAXPS        Z0, Z4, Z4
+	VPSUBD        Z0, Z4, Z4
+	VPSRLD        $0x0c, Z4, Z4
+	VMOVUPS       Z4, (R8)
+	ADDQ          BX, R8
+	VPSLLD        $0x10, Z4, Z4
+	VPORD         Z4, Z3, Z3
+	VMOVUPS       (R8), Z4
+	VPBROADCASTD  16(SI), Z5
+	VPADDD        Z1, Z5, Z5
+	VPADDD        Z4, Z4, Z4
+	VPSUBD        Z4, Z5, Z4
+	VCVTDQ2PS     Z4, Z4
+	VMAXPS        Z0, Z4, Z4
+	VPSUBD        Z0, Z4, Z4
+	VPSRLD        $0x0c, Z4, Z4
+	VMOVUPS       Z4, (R8)
+	ADDQ          BX, R8
+	VMOVUPS       (R8), Z5
+	VPBROADCASTD  20(SI), Z6
+	VPADDD        Z1, Z6, Z6
+	VPADDD        Z5, Z5, Z5
+	VPSUBD        Z5, Z6, Z5
+	VCVTDQ2PS     Z5, Z5
+	VMAXPS        Z0, Z5, Z5
+	VPSUBD        Z0, Z5, Z5
+	VPSRLD        $0x0c, Z5, Z5
+	VMOVUPS       Z5, (R8)
+	ADDQ          BX, R8
+	VPSLLD        $0x10, Z5, Z5
+	VPORD         Z5, Z4, Z4
+	VMOVUPS       (R8), Z5
+	VPBROADCASTD  24(SI), Z6
+	VPADDD        Z1, Z6, Z6
+	VPADDD        Z5, Z5, Z5
+	VPSUBD        Z5, Z6, Z5
+	VCVTDQ2PS     Z5, Z5
+	VMAXPS        Z0, Z5, Z5
+	VPSUBD        Z0, Z5, Z5
+	VPSRLD        $0x0c, Z5, Z5
+	VMOVUPS       Z5, (R8)
+	ADDQ          BX, R8
+	VMOVUPS       (R8), Z6
+	VPBROADCASTD  28(SI), Z7
+	VPADDD        Z1, Z7, Z7
+	VPADDD        Z6, Z6, Z6
+	VPSUBD        Z6, Z7, Z6
+	VCVTDQ2PS     Z6, Z6
+	VMAXPS        Z0, Z6, Z6
+	VPSUBD        Z0, Z6, Z6
+	VPSRLD        $0x0c, Z6, Z6
+	VMOVUPS       Z6, (R8)
+	VPSLLD        $0x10, Z6, Z6
+	VPORD         Z6, Z5, Z5
+	VPUNPCKLDQ    Z3, Z2, Z1
+	VPUNPCKHDQ    Z3, Z2, Z2
+	VPUNPCKLDQ    Z5, Z4, Z3
+	VPUNPCKHDQ    Z5, Z4, Z4
+	VPUNPCKLQDQ   Z3, Z1, Z5
+	VPUNPCKHQDQ   Z3, Z1, Z1
+	VPUNPCKLQDQ   Z4, Z2, Z3
+	VPUNPCKHQDQ   Z4, Z2, Z2
+	VMOVDQU       X5, (DX)
+	VMOVDQU       X1, 64(DX)
+	VMOVDQU       X3, 128(DX)
+	VMOVDQU       X2, 192(DX)
+	VEXTRACTI32X4 $0x01, Z5, 256(DX)
+	VEXTRACTI32X4 $0x01, Z1, 320(DX)
+	VEXTRACTI32X4 $0x01, Z3, 384(DX)
+	VEXTRACTI32X4 $0x01, Z2, 448(DX)
+	VEXTRACTI32X4 $0x02, Z5, 512(DX)
+	VEXTRACTI32X4 $0x02, Z1, 576(DX)
+	VEXTRACTI32X4 $0x02, Z3, 640(DX)
+	VEXTRACTI32X4 $0x02, Z2, 704(DX)
+	VEXTRACTI32X4 $0x03, Z5, 768(DX)
+	VEXTRACTI32X4 $0x03, Z1, 832(DX)
+	VEXTRACTI32X4 $0x03, Z3, 896(DX)
+	VEXTRACTI32X4 $0x03, Z2, 960(DX)
+	ADDQ          $+1024, DX
+	ADDQ          $0x40, AX
+	ADDQ          $0x40, CX
+	CMPQ          CX, DI
+	JLT           rows
+	VZEROUPPER
+	RET
+
+// func widenAVX512(out []int32, width int, in []uint16)
+// Requires: AVX, AVX512F
+TEXT ·widenAVX512(SB), NOSPLIT, $0-56
+	MOVQ out_base+0(FP), AX
+	MOVQ in_base+32(FP), DX
+	MOVQ width+24(FP), CX
+	MOVQ in_len+40(FP), BX
+	LEAQ (DX)(BX*2), BX
+	SHLQ $0x02, CX
+
+row:
+	VPMOVZXWD (DX), Z0
+	VMOVUPS   Z0, (AX)
+	VPMOVZXWD 32(DX), Z0
+	VMOVUPS   Z0, 64(AX)
+	ADDQ      $0x40, DX
+	ADDQ      CX, AX
+	CMPQ      DX, BX
+	JLT       row
 	VZEROUPPER
 	RET
 

@@ -3,8 +3,8 @@
 package kernel
 
 var (
-	buildDot = buildForm{codes8Whole, signed8Whole, pack8NEON, byFours(dot8x4Dot), dot8RowsDot, keys8Whole, countBelowWhole, belowWhole, pruneWhole}
-	buildMul = buildForm{codes8Whole, signed8Whole, pack8NEON, byFours(dot8x4Mul), dot8RowsMul, keys8Whole, countBelowWhole, belowWhole, pruneWhole}
+	buildDot = buildForm{codes8Whole, signed8Whole, pack8NEON, byFours(dot8x4Dot), dot8RowsDot, keys8Whole, keys16Whole, widenWhole, countBelowWhole, belowWhole, pruneWhole}
+	buildMul = buildForm{codes8Whole, signed8Whole, pack8NEON, byFours(dot8x4Mul), dot8RowsMul, keys8Whole, keys16Whole, widenWhole, countBelowWhole, belowWhole, pruneWhole}
 )
 
 // The assembly works on whole registers, plain Go on what is left.
@@ -31,6 +31,14 @@ func keys8Whole(dot, norm []int32) {
 		keys8NEON(&dot[0], &norm[0], n)
 	}
 	keys8Generic(dot[n:], norm[n:])
+}
+
+func keys16Whole(dot []int32, width int, bias *[8]int32, norm []int32, across []uint16) {
+	keys16NEON(&dot[0], width, bias, &norm[0], len(norm), &across[0])
+}
+
+func widenWhole(out []int32, width int, in []uint16) {
+	widenNEON(&out[0], width, &in[0], len(in)/packRows)
 }
 
 func countBelowWhole(d []int32, below int32) int {

@@ -1163,6 +1163,160 @@ keys30:
 	BNE keys30
 	RET
 
+// func keys16NEON(dot *int32, width int, bias *[8]int32, norm *int32, rows int, across *uint16)
+TEXT ·keys16NEON(SB), NOSPLIT, $0-48
+	MOVD dot+0(FP), R0
+	MOVD width+8(FP), R1
+	MOVD bias+16(FP), R2
+	MOVD norm+24(FP), R3
+	MOVD rows+32(FP), R4
+	MOVD across+40(FP), R5
+	LSL $2, R1
+	FLDPQ (R2), (F24, F25)
+	WORD $0x4e040710 // dup v16.4s, v24.s[0]
+	WORD $0x4e0c0711 // dup v17.4s, v24.s[1]
+	WORD $0x4e140712 // dup v18.4s, v24.s[2]
+	WORD $0x4e1c0713 // dup v19.4s, v24.s[3]
+	WORD $0x4e040734 // dup v20.4s, v25.s[0]
+	WORD $0x4e0c0735 // dup v21.4s, v25.s[1]
+	WORD $0x4e140736 // dup v22.4s, v25.s[2]
+	WORD $0x4e1c0737 // dup v23.4s, v25.s[3]
+	MOVD $0x3f800000, R6
+	WORD $0x4e040cdf // dup v31.4s, w6
+
+rows31:
+	FMOVQ.P 16(R3), F30
+	MOVD R0, R6
+	FMOVQ (R6), F24
+	WORD $0x4eb087c0 // add v0.4s, v30.4s, v16.4s
+	WORD $0x4eb88718 // add v24.4s, v24.4s, v24.4s
+	WORD $0x6eb88400 // sub v0.4s, v0.4s, v24.4s
+	WORD $0x4e21d800 // scvtf v0.4s, v0.4s
+	WORD $0x4e3ff400 // fmax v0.4s, v0.4s, v31.4s
+	WORD $0x6ebf8400 // sub v0.4s, v0.4s, v31.4s
+	WORD $0x6f340400 // ushr v0.4s, v0.4s, 12
+	FMOVQ F0, (R6)
+	ADD R1, R6
+	FMOVQ (R6), F24
+	WORD $0x4eb187d9 // add v25.4s, v30.4s, v17.4s
+	WORD $0x4eb88718 // add v24.4s, v24.4s, v24.4s
+	WORD $0x6eb88739 // sub v25.4s, v25.4s, v24.4s
+	WORD $0x4e21db39 // scvtf v25.4s, v25.4s
+	WORD $0x4e3ff739 // fmax v25.4s, v25.4s, v31.4s
+	WORD $0x6ebf8739 // sub v25.4s, v25.4s, v31.4s
+	WORD $0x6f340739 // ushr v25.4s, v25.4s, 12
+	FMOVQ F25, (R6)
+	ADD R1, R6
+	WORD $0x6f305720 // sli v0.4s, v25.4s, 16
+	FMOVQ (R6), F24
+	WORD $0x4eb287c1 // add v1.4s, v30.4s, v18.4s
+	WORD $0x4eb88718 // add v24.4s, v24.4s, v24.4s
+	WORD $0x6eb88421 // sub v1.4s, v1.4s, v24.4s
+	WORD $0x4e21d821 // scvtf v1.4s, v1.4s
+	WORD $0x4e3ff421 // fmax v1.4s, v1.4s, v31.4s
+	WORD $0x6ebf8421 // sub v1.4s, v1.4s, v31.4s
+	WORD $0x6f340421 // ushr v1.4s, v1.4s, 12
+	FMOVQ F1, (R6)
+	ADD R1, R6
+	FMOVQ (R6), F24
+	WORD $0x4eb387d9 // add v25.4s, v30.4s, v19.4s
+	WORD $0x4eb88718 // add v24.4s, v24.4s, v24.4s
+	WORD $0x6eb88739 // sub v25.4s, v25.4s, v24.4s
+	WORD $0x4e21db39 // scvtf v25.4s, v25.4s
+	WORD $0x4e3ff739 // fmax v25.4s, v25.4s, v31.4s
+	WORD $0x6ebf8739 // sub v25.4s, v25.4s, v31.4s
+	WORD $0x6f340739 // ushr v25.4s, v25.4s, 12
+	FMOVQ F25, (R6)
+	ADD R1, R6
+	WORD $0x6f305721 // sli v1.4s, v25.4s, 16
+	FMOVQ (R6), F24
+	WORD $0x4eb487c2 // add v2.4s, v30.4s, v20.4s
+	WORD $0x4eb88718 // add v24.4s, v24.4s, v24.4s
+	WORD $0x6eb88442 // sub v2.4s, v2.4s, v24.4s
+	WORD $0x4e21d842 // scvtf v2.4s, v2.4s
+	WORD $0x4e3ff442 // fmax v2.4s, v2.4s, v31.4s
+	WORD $0x6ebf8442 // sub v2.4s, v2.4s, v31.4s
+	WORD $0x6f340442 // ushr v2.4s, v2.4s, 12
+	FMOVQ F2, (R6)
+	ADD R1, R6
+	FMOVQ (R6), F24
+	WORD $0x4eb587d9 // add v25.4s, v30.4s, v21.4s
+	WORD $0x4eb88718 // add v24.4s, v24.4s, v24.4s
+	WORD $0x6eb88739 // sub v25.4s, v25.4s, v24.4s
+	WORD $0x4e21db39 // scvtf v25.4s, v25.4s
+	WORD $0x4e3ff739 // fmax v25.4s, v25.4s, v31.4s
+	WORD $0x6ebf8739 // sub v25.4s, v25.4s, v31.4s
+	WORD $0x6f340739 // ushr v25.4s, v25.4s, 12
+	FMOVQ F25, (R6)
+	ADD R1, R6
+	WORD $0x6f305722 // sli v2.4s, v25.4s, 16
+	FMOVQ (R6), F24
+	WORD $0x4eb687c3 // add v3.4s, v30.4s, v22.4s
+	WORD $0x4eb88718 // add v24.4s, v24.4s, v24.4s
+	WORD $0x6eb88463 // sub v3.4s, v3.4s, v24.4s
+	WORD $0x4e21d863 // scvtf v3.4s, v3.4s
+	WORD $0x4e3ff463 // fmax v3.4s, v3.4s, v31.4s
+	WORD $0x6ebf8463 // sub v3.4s, v3.4s, v31.4s
+	WORD $0x6f340463 // ushr v3.4s, v3.4s, 12
+	FMOVQ F3, (R6)
+	ADD R1, R6
+	FMOVQ (R6), F24
+	WORD $0x4eb787d9 // add v25.4s, v30.4s, v23.4s
+	WORD $0x4eb88718 // add v24.4s, v24.4s, v24.4s
+	WORD $0x6eb88739 // sub v25.4s, v25.4s, v24.4s
+	WORD $0x4e21db39 // scvtf v25.4s, v25.4s
+	WORD $0x4e3ff739 // fmax v25.4s, v25.4s, v31.4s
+	WORD $0x6ebf8739 // sub v25.4s, v25.4s, v31.4s
+	WORD $0x6f340739 // ushr v25.4s, v25.4s, 12
+	FMOVQ F25, (R6)
+	ADD R1, R6
+	WORD $0x6f305723 // sli v3.4s, v25.4s, 16
+	WORD $0x4e813804 // zip1 v4.4s, v0.4s, v1.4s
+	WORD $0x4e817805 // zip2 v5.4s, v0.4s, v1.4s
+	WORD $0x4e833846 // zip1 v6.4s, v2.4s, v3.4s
+	WORD $0x4e837847 // zip2 v7.4s, v2.4s, v3.4s
+	WORD $0x4ec63880 // zip1 v0.2d, v4.2d, v6.2d
+	WORD $0x4ec67881 // zip2 v1.2d, v4.2d, v6.2d
+	WORD $0x4ec738a2 // zip1 v2.2d, v5.2d, v7.2d
+	WORD $0x4ec778a3 // zip2 v3.2d, v5.2d, v7.2d
+	FMOVQ F0, 0(R5)
+	FMOVQ F1, 64(R5)
+	FMOVQ F2, 128(R5)
+	FMOVQ F3, 192(R5)
+	ADD $256, R5
+	ADD $16, R0
+	SUBS $4, R4, R4
+	BNE rows31
+	RET
+
+// func widenNEON(out *int32, width int, in *uint16, rows int)
+TEXT ·widenNEON(SB), NOSPLIT, $0-32
+	MOVD out+0(FP), R0
+	MOVD width+8(FP), R1
+	MOVD in+16(FP), R2
+	MOVD rows+24(FP), R3
+	LSL $2, R1
+
+row32:
+	FLDPQ.P 32(R2), (F0, F1)
+	WORD $0x2f10a402 // ushll v2.4s, v0.4h, 0
+	WORD $0x6f10a403 // ushll2 v3.4s, v0.8h, 0
+	WORD $0x2f10a424 // ushll v4.4s, v1.4h, 0
+	WORD $0x6f10a425 // ushll2 v5.4s, v1.8h, 0
+	FSTPQ (F2, F3), 0(R0)
+	FSTPQ (F4, F5), 32(R0)
+	FLDPQ.P 32(R2), (F0, F1)
+	WORD $0x2f10a402 // ushll v2.4s, v0.4h, 0
+	WORD $0x6f10a403 // ushll2 v3.4s, v0.8h, 0
+	WORD $0x2f10a424 // ushll v4.4s, v1.4h, 0
+	WORD $0x6f10a425 // ushll2 v5.4s, v1.8h, 0
+	FSTPQ (F2, F3), 64(R0)
+	FSTPQ (F4, F5), 96(R0)
+	ADD R1, R0
+	SUBS $1, R3, R3
+	BNE row32
+	RET
+
 DATA fronts<>+0(SB)/8, $0x0
 DATA fronts<>+8(SB)/8, $0x0
 DATA fronts<>+16(SB)/8, $0x0
@@ -1241,12 +1395,12 @@ TEXT ·countBelowNEON(SB), NOSPLIT, $0-32
 	WORD $0x4e040c5f // dup v31.4s, w2
 	WORD $0x4f000401 // movi v1.4s, 0
 
-numbers31:
+numbers33:
 	FMOVQ.P 16(R0), F0
 	WORD $0x4ea037e0 // cmgt v0.4s, v31.4s, v0.4s
 	WORD $0x6ea08421 // sub v1.4s, v1.4s, v0.4s
 	SUBS $4, R1, R1
-	BNE numbers31
+	BNE numbers33
 	WORD $0x4eb1b821 // addv s1, v1.4s
 	WORD $0x1e260023 // fmov w3, s1
 	MOVD R3, ret+24(FP)
@@ -1265,7 +1419,7 @@ TEXT ·belowNEON(SB), NOSPLIT, $0-56
 	FMOVQ 512(R9), F30
 	MOVD $0, R6
 
-numbers32:
+numbers34:
 	FMOVQ.P 16(R0), F0
 	FMOVD.P 8(R1), F1
 	WORD $0x2f10a421 // ushll v1.4s, v1.4h, 0
@@ -1285,7 +1439,7 @@ numbers32:
 	ADD R12<<1, R4, R4
 	ADD R12, R6
 	SUBS $4, R2, R2
-	BNE numbers32
+	BNE numbers34
 	MOVD R6, ret+48(FP)
 	RET
 
@@ -1306,7 +1460,7 @@ TEXT ·pruneNEON(SB), NOSPLIT, $0-56
 	MOVD R1, R14
 	MOVD R3, R15
 
-numbers33:
+numbers35:
 	FMOVQ.P 16(R0), F0
 	FMOVQ.P 16(R1), F1
 	FMOVQ.P 16(R2), F2
@@ -1334,7 +1488,7 @@ numbers33:
 	ADD R12<<2, R15, R15
 	ADD R12, R6
 	SUBS $4, R4, R4
-	BNE numbers33
+	BNE numbers35
 	MOVD R6, ret+48(FP)
 	RET
 
@@ -1356,7 +1510,7 @@ TEXT ·nearerNEON(SB), NOSPLIT, $0-64
 	WORD $0x4e040c9c // dup v28.4s, w4
 	MOVD $0, R6
 
-keys34:
+keys36:
 	FMOVQ.P 16(R0), F0
 	WORD $0x6ea0e7e2 // fcmgt v2.4s, v31.4s, v0.4s
 	WORD $0x4e3e1c42 // and v2.16b, v2.16b, v30.16b
@@ -1371,6 +1525,6 @@ keys34:
 	ADD R12<<2, R3, R3
 	ADD R12, R6
 	SUBS $4, R1, R1
-	BNE keys34
+	BNE keys36
 	MOVD R6, ret+56(FP)
 	RET

@@ -39,6 +39,9 @@ func BenchmarkBuild(b *testing.B) {
 				continue
 			}
 			run("keys8", rows, func() { f.keys8(out[:rows], norm) })
+			across := make([]uint16, rows*packRows)
+			run("keys16", 8*rows, func() { f.keys16(out, rows, new([8]int32), norm, across) })
+			run("widen", 32*packRows, func() { f.widen(out, packRows, across[:32*packRows]) })
 			at, outAt, some := make([]uint16, rows), make([]uint16, rows), make([]int32, rows)
 			for i := range some {
 				some[i] = r.Int32N(1000)

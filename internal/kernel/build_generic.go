@@ -1,5 +1,7 @@
 package kernel
 
+import "math"
+
 func codes8Generic(y []float32, inverse float32, out []byte) {
 	for i, v := range y {
 		v = min(max(float32(v*inverse), -127), 127)
@@ -62,6 +64,26 @@ func dot8RowsGeneric(query []int8, codes []byte, stride int, rows []uint32, out 
 func keys8Generic(dot, norm []int32) {
 	for i, d := range dot {
 		dot[i] = norm[i] - 2*d
+	}
+}
+
+func keys16Generic(dot []int32, width int, bias *[8]int32, norm []int32, across []uint16) {
+	for i, b := range bias {
+		row := dot[i*width:][:len(norm)]
+		for j, d := range row {
+			key := math.Float32bits(max(1, float32(b+norm[j]-2*d)))
+			key = (key - math.Float32bits(1)) >> keyShift
+			row[j], across[packRows*j+i] = int32(key), uint16(key)
+		}
+	}
+}
+
+func widenGeneric(out []int32, width int, in []uint16) {
+	for first := 0; len(in) > 0; first, in = first+width, in[packRows:] {
+		row := out[first:][:packRows]
+		for i, x := range in[:packRows] {
+			row[i] = int32(x)
+		}
 	}
 }
 

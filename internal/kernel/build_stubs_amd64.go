@@ -24,6 +24,16 @@ func dot8x4AVX2(queries []int8, stride int, packed []byte, out []int32, width in
 //go:noescape
 func dot8FoursAVX2(query []int8, codes []byte, stride int, rows []uint32, out []int32)
 
+// keys16AVX2 is keys16 of the form.
+//
+//go:noescape
+func keys16AVX2(dot []int32, width int, bias *[8]int32, norm []int32, across []uint16)
+
+// widenAVX2 is widen of the form.
+//
+//go:noescape
+func widenAVX2(out []int32, width int, in []uint16)
+
 // codes8AVX512 is codes8 of the form.
 //
 //go:noescape
@@ -43,6 +53,16 @@ func dot8x8AVX512(queries []int8, stride int, packed []byte, out []int32, width 
 //
 //go:noescape
 func dot8FoursAVX512(query []int8, codes []byte, stride int, rows []uint32, out []int32)
+
+// keys16AVX512 is keys16 of the form.
+//
+//go:noescape
+func keys16AVX512(dot []int32, width int, bias *[8]int32, norm []int32, across []uint16)
+
+// widenAVX512 is widen of the form.
+//
+//go:noescape
+func widenAVX512(out []int32, width int, in []uint16)
 
 // countBelowAVX2 is countBelow of the form.
 //

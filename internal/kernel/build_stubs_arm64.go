@@ -39,6 +39,16 @@ func signed8NEON(out *int8, code *byte, n int)
 //go:noescape
 func keys8NEON(dot *int32, norm *int32, n int)
 
+// keys16NEON is the kernel of Keys16.
+//
+//go:noescape
+func keys16NEON(dot *int32, width int, bias *[8]int32, norm *int32, rows int, across *uint16)
+
+// widenNEON is the kernel of Widen.
+//
+//go:noescape
+func widenNEON(out *int32, width int, in *uint16, rows int)
+
 // countBelowNEON is the kernel of CountBelow for a multiple of 4 numbers.
 //
 //go:noescape

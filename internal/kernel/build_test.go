@@ -71,6 +71,54 @@ func TestBuildDistances(t *testing.T) {
 	}
 }
 
+// TestKeys16 holds keys to what they stand for: the same from both ends, ascending with the
+// distance, and apart where distances differ by a two-thousandth.
+func TestKeys16(t *testing.T) {
+	r := rand.New(rand.NewPCG(45, 46))
+	const rows, width = 96, 100
+	dot, want, across := make([]int32, 8*width), make([]int32, 8*width), make([]uint16, (rows-1)*32+8)
+	norm, bias := make([]int32, rows), [8]int32{}
+	for j := range norm {
+		norm[j] = 1<<28 + r.Int32N(1<<27)
+	}
+	for i := range bias {
+		bias[i] = 1<<28 + r.Int32N(1<<27)
+		for j := range rows {
+			d := r.Int32N(math.MaxInt32 >> r.IntN(31)) // the square of a distance
+			d -= (bias[i] + norm[j] - d) & 1
+			dot[i*width+j], want[i*width+j] = (bias[i]+norm[j]-d)/2, d
+		}
+	}
+	Keys16(dot, width, &bias, norm, across)
+	var by [][2]int32 // distance and key
+	for i := range 8 {
+		for j := range rows {
+			key := dot[i*width+j]
+			if uint16(key) != across[32*j+i] || key < 0 || key > math.MaxUint16 {
+				t.Fatalf("query %d, row %d: key %d, and %d across", i, j, key, across[32*j+i])
+			}
+			by = append(by, [2]int32{want[i*width+j], key})
+		}
+		if dot[i*width+rows] != 0 {
+			t.Fatalf("query %d: a key behind those of the rows", i)
+		}
+	}
+	slices.SortFunc(by, func(a, b [2]int32) int { return int(a[0]) - int(b[0]) })
+	for n := range by[1:] {
+		low, high := by[n], by[n+1]
+		if low[1] > high[1] || low[1] == high[1] && high[0] > 1 && float64(high[0]) > 1.0005*float64(low[0])+1 {
+			t.Errorf("distances %d and %d have the keys %d and %d", low[0], high[0], low[1], high[1])
+		}
+	}
+	out := make([]int32, 3*width)
+	Widen(out, width, across[:96])
+	for n := range 96 {
+		if got := out[n/32*width+n%32]; got != int32(across[n]) {
+			t.Fatalf("number %d is %d, want %d", n, got, across[n])
+		}
+	}
+}
+
 // TestSift holds what stays to its definition, written out.
 func TestSift(t *testing.T) {
 	r := rand.New(rand.NewPCG(43, 44))
@@ -168,6 +216,13 @@ func TestBuildOutside(t *testing.T) {
 		"packs out":     func() { Dot8x8(query, 128, packed, out[:255], 32) },
 		"packs stride":  func() { Dot8x8(query, 96, packed[:32*96], out, 32) },
 		"keys":          func() { Keys8(out, out[:255]) },
+		"keys16 rows":   func() { Keys16(out, 32, new([8]int32), out[:31], make([]uint16, 1024)) },
+		"keys16 width":  func() { Keys16(out, 31, new([8]int32), make([]int32, 32), make([]uint16, 1024)) },
+		"keys16 dot":    func() { Keys16(out[:255], 32, new([8]int32), make([]int32, 32), make([]uint16, 1024)) },
+		"keys16 across": func() { Keys16(out, 32, new([8]int32), make([]int32, 32), make([]uint16, 31*32+7)) },
+		"widen in":      func() { Widen(out, 32, make([]uint16, 33)) },
+		"widen width":   func() { Widen(out, 31, make([]uint16, 64)) },
+		"widen out":     func() { Widen(out[:95], 64, make([]uint16, 64)) },
 		"below at":      func() { Below(out, make([]uint16, 255), 0, out, make([]uint16, 256)) },
 		"below out":     func() { Below(out, make([]uint16, 256), 0, out[:255], make([]uint16, 256)) },
 		"below names":   func() { Below(out, make([]uint16, 256), 0, out, make([]uint16, 255)) },

@@ -87,6 +87,50 @@ func TestBuildForms(t *testing.T) {
 	})
 }
 
+// TestKeys16Forms: any numbers, as many rows as packs have.
+func TestKeys16Forms(t *testing.T) {
+	r := rand.New(rand.NewPCG(47, 48))
+	const most = 4 * packRows
+	dot, norm, across := guardedOf[int32](t, 8*most), guardedOf[int32](t, most), guardedOf[uint16](t, most*packRows)
+	against(t, func(want, got form) {
+		for rows := packRows; rows <= most; rows += packRows {
+			for shift := range 32 {
+				var bias [8]int32
+				for i := range bias {
+					bias[i] = int32(r.Uint32()) >> shift
+				}
+				for i := range dot {
+					dot[i] = int32(r.Uint32()) >> shift
+				}
+				for i := range norm {
+					norm[i] = int32(r.Uint32()) >> shift
+				}
+				width := rows + r.IntN((len(dot)-rows)/7-rows+1)
+				dot, norm, across := last(dot, 7*width+rows), last(norm, rows), last(across, (rows-1)*packRows+8)
+				clear(across)
+				keys, other := slices.Clone(dot), slices.Clone(across)
+				want.keys16(keys, width, &bias, norm, other)
+				got.keys16(dot, width, &bias, norm, across)
+				if !slices.Equal(dot, keys) || !slices.Equal(across, other) {
+					t.Fatalf("%s: other keys of %d rows", got.name, rows)
+				}
+				in := last(across, rows*packRows/8)
+				for i := range in {
+					in[i] = uint16(r.Uint32())
+				}
+				lines := len(in) / packRows
+				out := last(dot, (lines-1)*(packRows+1)+packRows)
+				wide := slices.Clone(out)
+				want.widen(wide, packRows+1, in)
+				got.widen(out, packRows+1, in)
+				if !slices.Equal(out, wide) {
+					t.Fatalf("%s: %d numbers widened to others", got.name, len(in))
+				}
+			}
+		}
+	})
+}
+
 // TestSiftForms: what is behind the result has no meaning, in every form.
 func TestSiftForms(t *testing.T) {
 	r := rand.New(rand.NewPCG(29, 30))

@@ -21,6 +21,8 @@ func builds() {
 			i.dot8x4()
 		}
 		i.dot8Rows()
+		i.keys16()
+		i.widen()
 	}
 	sifts(window)
 	signed8(codecISAs[0])

@@ -23,6 +23,8 @@ func builds(p *program) {
 	p.op("BNE %s", loop)
 	p.op("RET")
 	keys8(p)
+	keys16(p)
+	widen(p)
 	sifts(p)
 }
 
@@ -224,6 +226,75 @@ func keys8(p *program) {
 	p.v("sub v0.4s, v1.4s, v0.4s")
 	p.op("FMOVQ.P F0, 16(R0)")
 	p.op("SUBS $4, R2, R2")
+	p.op("BNE %s", loop)
+	p.op("RET")
+}
+
+// keys16 has the queries' biases in V16 to V23, and those of their keys that are for
+// four rows in V0 to V3, two in a register.
+func keys16(p *program) {
+	p.function("keys16NEON", "(dot *int32, width int, bias *[8]int32, norm *int32, rows int, across *uint16)", 48,
+		"is the kernel of Keys16.")
+	p.load("dot R0, width R1, bias R2, norm R3, rows R4, across R5")
+	p.op("LSL $2, R1")
+	p.op("FLDPQ (R2), (F24, F25)")
+	for q := range 8 {
+		p.v("dup v%d.4s, v%d.s[%d]", 16+q, 24+q/4, q%4)
+	}
+	p.op("MOVD $0x3f800000, R6")
+	p.v("dup v31.4s, w6")
+	loop := p.label("rows")
+	p.at(loop)
+	p.op("FMOVQ.P 16(R3), F30")
+	p.op("MOVD R0, R6")
+	for q := range 8 {
+		key := q / 2
+		if q%2 == 1 {
+			key = 25
+		}
+		p.op("FMOVQ (R6), F24")
+		p.v("add v%d.4s, v30.4s, v%d.4s", key, 16+q)
+		p.v("add v24.4s, v24.4s, v24.4s")
+		p.v("sub v%d.4s, v%d.4s, v24.4s", key, key)
+		p.v("scvtf v%d.4s, v%d.4s", key, key)
+		p.v("fmax v%d.4s, v%d.4s, v31.4s", key, key)
+		p.v("sub v%d.4s, v%d.4s, v31.4s", key, key)
+		p.v("ushr v%d.4s, v%d.4s, 12", key, key)
+		p.op("FMOVQ F%d, (R6)", key)
+		p.op("ADD R1, R6")
+		if q%2 == 1 {
+			p.v("sli v%d.4s, v25.4s, 16", q/2)
+		}
+	}
+	turn(p)
+	for r := range 4 {
+		p.op("FMOVQ F%d, %d(R5)", r, 64*r)
+	}
+	p.op("ADD $256, R5")
+	p.op("ADD $16, R0")
+	p.op("SUBS $4, R4, R4")
+	p.op("BNE %s", loop)
+	p.op("RET")
+}
+
+func widen(p *program) {
+	p.function("widenNEON", "(out *int32, width int, in *uint16, rows int)", 32,
+		"is the kernel of Widen.")
+	p.load("out R0, width R1, in R2, rows R3")
+	p.op("LSL $2, R1")
+	loop := p.label("row")
+	p.at(loop)
+	for half := range 2 {
+		p.op("FLDPQ.P 32(R2), (F0, F1)")
+		for k := range 2 {
+			p.v("ushll v%d.4s, v%d.4h, 0", 2+2*k, k)
+			p.v("ushll2 v%d.4s, v%d.8h, 0", 3+2*k, k)
+		}
+		p.op("FSTPQ (F2, F3), %d(R0)", 64*half)
+		p.op("FSTPQ (F4, F5), %d(R0)", 64*half+32)
+	}
+	p.op("ADD R1, R0")
+	p.op("SUBS $1, R3, R3")
 	p.op("BNE %s", loop)
 	p.op("RET")
 }

@@ -36,6 +36,7 @@ var instructions = map[string]struct {
 	"eor v.16b, v.16b, v.16b":   {0x6e201c00, nil},
 	"ushr v.16b, v.16b, ":       {0x6f000400, right8},
 	"ushr v.4s, v.4s, ":         {0x6f000400, right32},
+	"sli v.4s, v.4s, ":          {0x6f005400, left32},
 	"ushl v.4s, v.4s, v.4s":     {0x6ea04400, nil},
 	"ushl v.16b, v.16b, v.16b":  {0x6e204400, nil},
 	"sdot v.4s, v.16b, v.16b":   {0x4e809400, nil},
@@ -97,6 +98,8 @@ func immediate8(n uint32) uint32 { return n>>5&7<<16 | n&31<<5 }
 func right8(n uint32) uint32 { return (16 - n) << 16 }
 
 func right32(n uint32) uint32 { return (64 - n) << 16 }
+
+func left32(n uint32) uint32 { return (32 + n) << 16 }
 
 func elementS(n uint32) uint32 { return n << 19 }
 
