@@ -1,6 +1,7 @@
 package hnsw
 
 import (
+	"math"
 	"slices"
 
 	"github.com/chromad/chromad/internal/kernel"
@@ -18,11 +19,13 @@ func shrink(d int32) int32 { return d - d>>4 - d>>5 }
 
 // A picker is the memory of choose.
 type picker struct {
-	d     []int32 // distances of the candidates that are still alive
-	norms []int32 // their norms in the grid
-	rows  []uint32
-	dots  []int32
-	query []int8 // the row that was chosen last
+	d       []int32 // distances of the candidates that are still alive
+	norms   []int32 // their norms in the grid
+	rows    []uint32
+	far     []int32 // from the row that was chosen last
+	least   []int32 // from it, or from the one that comes next if that is nearer
+	queries []int8  // these two
+	bias    [2]int32
 }
 
 // choose appends up to most of nodes, candidates for links of the row that w is
@@ -31,6 +34,9 @@ type picker struct {
 // of the paper, see shrink). Links lead into different directions that way. A candidate that equals a
 // chosen one adds no direction and is passed over too. Of those at the same
 // distance the first in the list counts.
+//
+// Where a kernel does so at no cost, the others are compared with two at a time: with the nearest, and with
+// the next, which is chosen too five times of six.
 func (b *builder) choose(w *worker, level int, nodes []uint32, most int, chosen []uint32) []uint32 {
 	p, g := &w.pick, b.grid
 	p.rows = append(p.rows[:0], b.rowsOf(w, level, nodes)...)
@@ -44,24 +50,55 @@ func (b *builder) choose(w *worker, level int, nodes []uint32, most int, chosen 
 			p.d[i] = shrink(d)
 		}
 	}
-	p.dots = slices.Grow(p.dots[:0], len(nodes))[:len(nodes)]
-	p.query = slices.Grow(p.query[:0], g.stride)[:g.stride]
-	d, norms, rows := p.d, p.norms, p.rows
-	for len(d) > 0 && len(chosen) < most {
-		row := rows[firstLeast(d)]
-		chosen = append(chosen, b.nodeOf(level, row))
-		if len(chosen) == most || len(d) == 1 {
+	p.far, p.least = slices.Grow(p.far[:0], len(nodes))[:len(nodes)], slices.Grow(p.least[:0], len(nodes))[:len(nodes)]
+	p.queries = slices.Grow(p.queries[:0], 2*g.stride)[:2*g.stride]
+	two := kernel.TwoAtOnce()
+	for len(p.d) > 0 && len(chosen) < most {
+		at := p.aim(g, 0)
+		chosen = append(chosen, b.nodeOf(level, p.rows[at]))
+		if len(chosen) == most || len(p.d) == 1 {
 			break
 		}
-		kernel.Signed8(p.query, g.code(row))
-		kernel.Dot8Rows(p.query, g.codes, g.stride, rows, p.dots)
-		n := kernel.Prune(d, norms, p.dots, rows, g.bias[row])
-		d, norms, rows = d[:n], norms[:n], rows[:n]
+		if !two {
+			far := p.far[:len(p.d)]
+			kernel.Dot8Rows(p.queries[:g.stride], g.codes, g.stride, p.rows, far)
+			kernel.Keys8(far, p.norms)
+			p.prune(far, p.bias[0])
+			continue
+		}
+		p.d[at] = chosenAlready
+		next := p.aim(g, 1)
+		kernel.Least8(p.queries, &p.bias, g.codes, g.stride, p.rows, p.norms, p.far, p.least)
+		if far := p.far[next]; far < p.d[next] || far <= 0 {
+			p.prune(p.far, 0)
+			continue
+		}
+		chosen = append(chosen, b.nodeOf(level, p.rows[next]))
+		p.d[next] = chosenAlready
+		p.prune(p.least, 0)
 	}
 	if few := min(fewLinks, most, len(nodes)); len(chosen) < few {
 		chosen = b.fill(w, level, nodes, few, chosen)
 	}
 	return chosen
+}
+
+// chosenAlready is the distance of such a candidate.
+const chosenAlready = math.MaxInt32
+
+// aim makes the nearest candidate one of the two rows, and returns its place.
+func (p *picker) aim(g *grid, which int) int {
+	at := firstLeast(p.d)
+	row := p.rows[at]
+	kernel.Signed8(p.queries[which*g.stride:][:g.stride], g.code(row))
+	p.bias[which] = g.bias[row]
+	return at
+}
+
+// prune leaves out the candidates that are nearer to what was chosen.
+func (p *picker) prune(far []int32, bias int32) {
+	n := kernel.Prune(p.d, p.norms, far, p.rows, bias)
+	p.d, p.norms, p.rows = p.d[:n], p.norms[:n], p.rows[:n]
 }
 
 // firstLeast is the place of the smallest number, the first of them. Which numbers are

@@ -18,16 +18,17 @@ type buildForm struct {
 	pack8      func(dst, codes []byte, stride int, rows *[packRows]uint32) // one pack, which dst is as long as
 	dot8x8     func(queries []int8, stride int, packed []byte, out []int32, width int)
 	dot8Rows   func(query []int8, codes []byte, stride int, rows []uint32, out []int32)
+	least8     func(queries []int8, bias *[2]int32, codes []byte, stride int, rows []uint32, norm, one, least []int32) // or nil
 	keys8      func(dot, norm []int32)
 	keys16     func(dot []int32, width int, bias *[8]int32, norm []int32, across []uint16)
 	widen      func(out []int32, width int, in []uint16)
 	countBelow func(d []int32, below int32) int
 	below      func(d []int32, at []uint16, below int32, outD []int32, outAt []uint16) int
-	prune      func(d, norm, dots []int32, rows []uint32, bias int32) int
+	prune      func(d, norm, far []int32, rows []uint32, bias int32) int
 }
 
 var buildGeneric = buildForm{codes8Generic, signed8Generic, pack8Generic, dot8x8Generic,
-	dot8RowsGeneric, keys8Generic, keys16Generic, widenGeneric, countBelowGeneric, belowGeneric, pruneGeneric}
+	dot8RowsGeneric, nil, keys8Generic, keys16Generic, widenGeneric, countBelowGeneric, belowGeneric, pruneGeneric}
 
 // byFours is dot8x8 of a kernel that takes four queries.
 func byFours(four func(queries []int8, stride int, packed []byte, out []int32, width int)) func([]int8, int, []byte, []int32, int) {
@@ -192,20 +193,47 @@ func Below(d []int32, at []uint16, below int32, outD []int32, outAt []uint16) in
 	return active.below(d, at[:len(d)], below, outD, outAt)
 }
 
-// Prune is what choosing a link leaves of the candidates for others. The
-// chosen row has the inner products dots with rows; bias + norm[i] - 2*dots[i]
-// is its distance to rows[i]. Those that are nearer to it than d[i], their
-// distance to the node that is linked, or at no distance of it, go. The others move to
+// TwoAtOnce reports whether Least8 is there: where two products take hardly longer than to
+// read what is multiplied.
+func TwoAtOnce() bool { return active.least8 != nil }
+
+// Least8 is for two signed queries that lie one behind the other, each of a multiple of 64 bytes. It sets
+// one[i] to bias[0] + norm[i] - 2*p, where p is the product of the first with the row rows[i],
+// which begins at codes[rows[i]*stride:], and least[i] to the lesser of this and what it is for the second.
+// norm, one and least must be at least as long as rows.
+func Least8(queries []int8, bias *[2]int32, codes []byte, stride int, rows []uint32, norm, one, least []int32) {
+	if len(rows) == 0 {
+		return
+	}
+	atLeast(len(norm), len(rows))
+	atLeast(len(one), len(rows))
+	atLeast(len(least), len(rows))
+	size := len(queries) / 2
+	whole(len(queries), 2*blockBytes)
+	atLeast(size, 1)
+	atLeast(stride, size)
+	insideBytes(codes, stride, rows)
+	piece := max(16, preemptAfter/size)
+	for len(rows) > piece {
+		active.least8(queries, bias, codes, stride, rows[:piece], norm, one, least)
+		rows, norm, one, least = rows[piece:], norm[piece:], one[piece:], least[piece:]
+	}
+	active.least8(queries, bias, codes, stride, rows, norm, one, least)
+}
+
+// Prune is what choosing links leaves of the candidates for others: bias + far[i]
+// is how far rows[i] is from the nearest of those just chosen. Rows that are nearer to it
+// than d[i], their distance to the node that is linked, or at no distance of it, go. The others move to
 // the front of d, norm and rows, which are of one length, in their order.
-// Prune returns how many they are; dots keeps no meaning.
-func Prune(d, norm, dots []int32, rows []uint32, bias int32) int {
+// Prune returns how many they are; far keeps no meaning.
+func Prune(d, norm, far []int32, rows []uint32, bias int32) int {
 	sameLength(len(norm), len(d))
 	sameLength(len(rows), len(d))
-	atLeast(len(dots), len(d))
+	atLeast(len(far), len(d))
 	if len(d) == 0 {
 		return 0
 	}
-	return active.prune(d, norm, dots, rows, bias)
+	return active.prune(d, norm, far, rows, bias)
 }
 
 // insideBytes panics when a row of stride bytes is not inside codes.

@@ -918,6 +918,162 @@ done:
 	VZEROUPPER
 	RET
 
+// func least8FoursAVX512(queries []int8, bias *[2]int32, codes []byte, stride int, rows []uint32, norm []int32, one []int32, least []int32)
+// Requires: AVX, AVX2, AVX512F, AVX512VNNI, CMOV, MMX+
+TEXT ·least8FoursAVX512(SB), NOSPLIT, $0-160
+	MOVQ         queries_base+0(FP), AX
+	MOVQ         codes_base+32(FP), CX
+	MOVQ         rows_base+64(FP), DX
+	MOVQ         queries_len+8(FP), BX
+	SHRQ         $0x01, BX
+	LEAQ         (AX)(BX*1), R9
+	MOVQ         bias+24(FP), SI
+	VPBROADCASTD (SI), X0
+	VPBROADCASTD 4(SI), X1
+	MOVQ         stride+56(FP), SI
+	MOVQ         rows_len+72(FP), DI
+	SUBQ         $0x04, DI
+	XORQ         R8, R8
+
+four:
+	LEAQ       8(R8), R10
+	CMPQ       R10, DI
+	JGT        fetched
+	MOVL       (DX)(R10*4), R11
+	IMULQ      SI, R11
+	ADDQ       CX, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	CMPQ       BX, $+128
+	JLE        fetched0
+	PREFETCHT0 128(R11)
+	PREFETCHT0 192(R11)
+
+fetched0:
+	MOVL       4(DX)(R10*4), R11
+	IMULQ      SI, R11
+	ADDQ       CX, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	CMPQ       BX, $+128
+	JLE        fetched1
+	PREFETCHT0 128(R11)
+	PREFETCHT0 192(R11)
+
+fetched1:
+	MOVL       8(DX)(R10*4), R11
+	IMULQ      SI, R11
+	ADDQ       CX, R11
+	PREFETCHT0 (R11)
+	PREFETCHT0 64(R11)
+	CMPQ       BX, $+128
+	JLE        fetched2
+	PREFETCHT0 128(R11)
+	PREFETCHT0 192(R11)
+
+fetched2:
+	MOVL       12(DX)(R10*4), R10
+	IMULQ      SI, R10
+	ADDQ       CX, R10
+	PREFETCHT0 (R10)
+	PREFETCHT0 64(R10)
+	CMPQ       BX, $+128
+	JLE        fetched3
+	PREFETCHT0 128(R10)
+	PREFETCHT0 192(R10)
+
+fetched3:
+fetched:
+	MOVL   (DX)(R8*4), R10
+	IMULQ  SI, R10
+	ADDQ   CX, R10
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	MOVL   4(DX)(R8*4), R11
+	IMULQ  SI, R11
+	ADDQ   CX, R11
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	MOVL   8(DX)(R8*4), R12
+	IMULQ  SI, R12
+	ADDQ   CX, R12
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	MOVL   12(DX)(R8*4), R13
+	IMULQ  SI, R13
+	ADDQ   CX, R13
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	XORQ   R14, R14
+
+bytes:
+	VMOVUPS       (AX)(R14*1), Z10
+	VMOVUPS       (R9)(R14*1), Z11
+	VMOVDQU64     (R10)(R14*1), Z12
+	VPDPBUSD      Z10, Z12, Z2
+	VPDPBUSD      Z11, Z12, Z3
+	VMOVDQU64     (R11)(R14*1), Z12
+	VPDPBUSD      Z10, Z12, Z4
+	VPDPBUSD      Z11, Z12, Z5
+	VMOVDQU64     (R12)(R14*1), Z12
+	VPDPBUSD      Z10, Z12, Z6
+	VPDPBUSD      Z11, Z12, Z7
+	VMOVDQU64     (R13)(R14*1), Z12
+	VPDPBUSD      Z10, Z12, Z8
+	VPDPBUSD      Z11, Z12, Z9
+	ADDQ          $0x40, R14
+	CMPQ          R14, BX
+	JLT           bytes
+	MOVQ          norm_base+88(FP), R10
+	VMOVDQU       (R10)(R8*4), X10
+	VEXTRACTI64X4 $0x01, Z2, Y11
+	VPADDD        Y11, Y2, Y2
+	VEXTRACTI64X4 $0x01, Z4, Y11
+	VPADDD        Y11, Y4, Y4
+	VEXTRACTI64X4 $0x01, Z6, Y11
+	VPADDD        Y11, Y6, Y6
+	VEXTRACTI64X4 $0x01, Z8, Y11
+	VPADDD        Y11, Y8, Y8
+	VPHADDD       Y4, Y2, Y11
+	VPHADDD       Y8, Y6, Y12
+	VPHADDD       Y12, Y11, Y11
+	VEXTRACTI128  $0x01, Y11, X12
+	VPADDD        X12, X11, X11
+	VPADDD        X10, X0, X12
+	VPADDD        X11, X11, X11
+	VPSUBD        X11, X12, X12
+	VEXTRACTI64X4 $0x01, Z3, Y11
+	VPADDD        Y11, Y3, Y3
+	VEXTRACTI64X4 $0x01, Z5, Y11
+	VPADDD        Y11, Y5, Y5
+	VEXTRACTI64X4 $0x01, Z7, Y11
+	VPADDD        Y11, Y7, Y7
+	VEXTRACTI64X4 $0x01, Z9, Y11
+	VPADDD        Y11, Y9, Y9
+	VPHADDD       Y5, Y3, Y11
+	VPHADDD       Y9, Y7, Y13
+	VPHADDD       Y13, Y11, Y11
+	VEXTRACTI128  $0x01, Y11, X13
+	VPADDD        X13, X11, X11
+	VPADDD        X10, X1, X10
+	VPADDD        X11, X11, X11
+	VPSUBD        X11, X10, X10
+	VPMINSD       X12, X10, X10
+	MOVQ          one_base+112(FP), R10
+	VMOVDQU       X12, (R10)(R8*4)
+	MOVQ          least_base+136(FP), R10
+	VMOVDQU       X10, (R10)(R8*4)
+	CMPQ          R8, DI
+	JEQ           done
+	ADDQ          $0x04, R8
+	CMPQ          R8, DI
+	CMOVQGT       DI, R8
+	JMP           four
+
+done:
+	VZEROUPPER
+	RET
+
 // func keys16AVX512(dot []int32, width int, bias *[8]int32, norm []int32, across []uint16)
 // Requires: AVX, AVX512F
 TEXT ·keys16AVX512(SB), NOSPLIT, $0-88
@@ -1436,12 +1592,12 @@ next:
 	VZEROUPPER
 	RET
 
-// func pruneAVX2(d []int32, norm []int32, dots []int32, rows []uint32, bias int32) int
+// func pruneAVX2(d []int32, norm []int32, far []int32, rows []uint32, bias int32) int
 // Requires: AVX, AVX2, POPCNT
 TEXT ·pruneAVX2(SB), NOSPLIT, $0-112
 	MOVQ         d_base+0(FP), AX
 	MOVQ         norm_base+24(FP), CX
-	MOVQ         dots_base+48(FP), DX
+	MOVQ         far_base+48(FP), DX
 	MOVQ         rows_base+72(FP), BX
 	VBROADCASTSS bias+96(FP), Y0
 	VPXOR        Y1, Y1, Y1
@@ -1454,14 +1610,12 @@ next:
 	VMOVUPS   (CX)(DI*4), Y3
 	VMOVUPS   (DX)(DI*4), Y4
 	VMOVUPS   (BX)(DI*4), Y5
-	VPADDD    Y4, Y4, Y4
-	VPADDD    Y3, Y0, Y6
-	VPSUBD    Y4, Y6, Y6
-	VPCMPGTD  Y6, Y2, Y4
-	VPCMPGTD  Y1, Y6, Y6
-	VPANDN    Y6, Y4, Y6
+	VPADDD    Y0, Y4, Y4
+	VPCMPGTD  Y4, Y2, Y6
+	VPCMPGTD  Y1, Y4, Y4
+	VPANDN    Y4, Y6, Y4
 	LEAQ      fronts<>+0(SB), R10
-	VMOVMSKPS Y6, R9
+	VMOVMSKPS Y4, R9
 	VPMOVZXBD (R10)(R9*8), Y4
 	POPCNTL   R9, R9
 	VPERMD    Y2, Y4, Y2
@@ -1602,12 +1756,12 @@ done:
 	VZEROUPPER
 	RET
 
-// func pruneAVX512(d []int32, norm []int32, dots []int32, rows []uint32, bias int32) int
+// func pruneAVX512(d []int32, norm []int32, far []int32, rows []uint32, bias int32) int
 // Requires: AVX, AVX512F, BMI2, POPCNT
 TEXT ·pruneAVX512(SB), NOSPLIT, $0-112
 	MOVQ         d_base+0(FP), AX
 	MOVQ         norm_base+24(FP), CX
-	MOVQ         dots_base+48(FP), DX
+	MOVQ         far_base+48(FP), DX
 	MOVQ         rows_base+72(FP), BX
 	VBROADCASTSS bias+96(FP), Z0
 	VPXORD       Z1, Z1, Z1
@@ -1624,11 +1778,9 @@ next:
 	VMOVUPS       (CX)(DI*4), Z3
 	VMOVUPS       (DX)(DI*4), Z4
 	VMOVUPS       (BX)(DI*4), Z5
-	VPADDD        Z4, Z4, Z4
-	VPADDD        Z3, Z0, Z6
-	VPSUBD        Z4, Z6, Z6
-	VPCMPD        $0x05, Z2, Z6, K1
-	VPCMPD        $0x06, Z1, Z6, K1, K1
+	VPADDD        Z0, Z4, Z4
+	VPCMPD        $0x05, Z2, Z4, K1
+	VPCMPD        $0x06, Z1, Z4, K1, K1
 	KMOVW         K1, R10
 	POPCNTL       R10, R10
 	VPCOMPRESSD.Z Z2, K1, Z2
@@ -1652,11 +1804,9 @@ rest:
 	VMOVUPS.Z     (CX)(DI*4), K1, Z3
 	VMOVUPS.Z     (DX)(DI*4), K1, Z4
 	VMOVUPS.Z     (BX)(DI*4), K1, Z5
-	VPADDD        Z4, Z4, Z4
-	VPADDD        Z3, Z0, Z0
-	VPSUBD        Z4, Z0, Z0
-	VPCMPD        $0x05, Z2, Z0, K1, K2
-	VPCMPD        $0x06, Z1, Z0, K2, K2
+	VPADDD        Z0, Z4, Z4
+	VPCMPD        $0x05, Z2, Z4, K1, K2
+	VPCMPD        $0x06, Z1, Z4, K2, K2
 	KMOVW         K2, DX
 	POPCNTL       DX, DX
 	VPCOMPRESSD.Z Z2, K2, Z2

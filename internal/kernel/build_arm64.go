@@ -3,8 +3,8 @@
 package kernel
 
 var (
-	buildDot = buildForm{codes8Whole, signed8Whole, pack8NEON, byFours(dot8x4Dot), dot8RowsDot, keys8Whole, keys16Whole, widenWhole, countBelowWhole, belowWhole, pruneWhole}
-	buildMul = buildForm{codes8Whole, signed8Whole, pack8NEON, byFours(dot8x4Mul), dot8RowsMul, keys8Whole, keys16Whole, widenWhole, countBelowWhole, belowWhole, pruneWhole}
+	buildDot = buildForm{codes8Whole, signed8Whole, pack8NEON, byFours(dot8x4Dot), dot8RowsDot, nil, keys8Whole, keys16Whole, widenWhole, countBelowWhole, belowWhole, pruneWhole}
+	buildMul = buildForm{codes8Whole, signed8Whole, pack8NEON, byFours(dot8x4Mul), dot8RowsMul, nil, keys8Whole, keys16Whole, widenWhole, countBelowWhole, belowWhole, pruneWhole}
 )
 
 // The assembly works on whole registers, plain Go on what is left.
@@ -57,10 +57,10 @@ func belowWhole(d []int32, at []uint16, below int32, outD []int32, outAt []uint1
 	return count + belowGeneric(d[n:], at[n:], below, outD[count:], outAt[count:])
 }
 
-func pruneWhole(d, norm, dots []int32, rows []uint32, bias int32) int {
+func pruneWhole(d, norm, far []int32, rows []uint32, bias int32) int {
 	count, n := 0, len(d)&^3
 	if n > 0 {
-		count = pruneNEON(&d[0], &norm[0], &dots[0], &rows[0], n, bias)
+		count = pruneNEON(&d[0], &norm[0], &far[0], &rows[0], n, bias)
 	}
-	return pruneRest(d, norm, dots, rows, bias, count, n)
+	return pruneRest(d, norm, far, rows, bias, count, n)
 }

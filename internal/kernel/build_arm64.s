@@ -1443,11 +1443,11 @@ numbers34:
 	MOVD R6, ret+48(FP)
 	RET
 
-// func pruneNEON(d *int32, norm *int32, dots *int32, rows *uint32, n int, bias int32) int
+// func pruneNEON(d *int32, norm *int32, far *int32, rows *uint32, n int, bias int32) int
 TEXT ·pruneNEON(SB), NOSPLIT, $0-56
 	MOVD d+0(FP), R0
 	MOVD norm+8(FP), R1
-	MOVD dots+16(FP), R2
+	MOVD far+16(FP), R2
 	MOVD rows+24(FP), R3
 	MOVD n+32(FP), R4
 	MOVW bias+40(FP), R5
@@ -1465,9 +1465,7 @@ numbers35:
 	FMOVQ.P 16(R1), F1
 	FMOVQ.P 16(R2), F2
 	FMOVQ.P 16(R3), F3
-	WORD $0x4ea28442 // add v2.4s, v2.4s, v2.4s
-	WORD $0x4ebf8424 // add v4.4s, v1.4s, v31.4s
-	WORD $0x6ea28484 // sub v4.4s, v4.4s, v2.4s
+	WORD $0x4ebf8444 // add v4.4s, v2.4s, v31.4s
 	WORD $0x4ea03c85 // cmge v5.4s, v4.4s, v0.4s
 	WORD $0x4ebc3486 // cmgt v6.4s, v4.4s, v28.4s
 	WORD $0x4e261ca5 // and v5.16b, v5.16b, v6.16b

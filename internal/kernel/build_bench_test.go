@@ -35,6 +35,9 @@ func BenchmarkBuild(b *testing.B) {
 			run("pack8", 32, func() { f.pack8(packed[:32*stride], codes, stride, (*[packRows]uint32)(list)) })
 			run("dot8x8", 8*rows, func() { f.dot8x8(queries, stride, packed, out, rows) })
 			run("dot8Rows", 32, func() { f.dot8Rows(queries[:stride], codes, stride, list[:32], out) })
+			if f.least8 != nil {
+				run("least8", 32, func() { f.least8(queries[:2*stride], new([2]int32), codes, stride, list[:32], norm, norm, out) })
+			}
 			if stride > 128 {
 				continue
 			}

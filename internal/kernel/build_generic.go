@@ -109,16 +109,15 @@ func belowGeneric(d []int32, at []uint16, below int32, outD []int32, outAt []uin
 	return n
 }
 
-func pruneGeneric(d, norm, dots []int32, rows []uint32, bias int32) int {
-	return pruneRest(d, norm, dots, rows, bias, 0, 0)
+func pruneGeneric(d, norm, far []int32, rows []uint32, bias int32) int {
+	return pruneRest(d, norm, far, rows, bias, 0, 0)
 }
 
 // pruneRest is prune for what begins at from, when n have stayed before.
-func pruneRest(d, norm, dots []int32, rows []uint32, bias int32, n, from int) int {
-	norm, dots, rows = norm[:len(d)], dots[:len(d)], rows[:len(d)]
+func pruneRest(d, norm, far []int32, rows []uint32, bias int32, n, from int) int {
+	norm, far, rows = norm[:len(d)], far[:len(d)], rows[:len(d)]
 	for i := from; i < len(d); i++ {
-		far := bias + norm[i] - 2*dots[i]
-		near := d[i]
+		far, near := bias+far[i], d[i]
 		d[n], norm[n], rows[n] = near, norm[i], rows[i]
 		if far >= near && far > 0 {
 			n++

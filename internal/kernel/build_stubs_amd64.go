@@ -54,6 +54,11 @@ func dot8x8AVX512(queries []int8, stride int, packed []byte, out []int32, width 
 //go:noescape
 func dot8FoursAVX512(query []int8, codes []byte, stride int, rows []uint32, out []int32)
 
+// least8FoursAVX512 is least8 for four rows and more.
+//
+//go:noescape
+func least8FoursAVX512(queries []int8, bias *[2]int32, codes []byte, stride int, rows []uint32, norm []int32, one []int32, least []int32)
+
 // keys16AVX512 is keys16 of the form.
 //
 //go:noescape
@@ -77,7 +82,7 @@ func belowAVX2(d []int32, at []uint16, below int32, outD []int32, outAt []uint16
 // pruneAVX2 is prune of the form.
 //
 //go:noescape
-func pruneAVX2(d []int32, norm []int32, dots []int32, rows []uint32, bias int32) int
+func pruneAVX2(d []int32, norm []int32, far []int32, rows []uint32, bias int32) int
 
 // nearerAVX2 is nearer of the form.
 //
@@ -97,7 +102,7 @@ func belowAVX512(d []int32, at []uint16, below int32, outD []int32, outAt []uint
 // pruneAVX512 is prune of the form.
 //
 //go:noescape
-func pruneAVX512(d []int32, norm []int32, dots []int32, rows []uint32, bias int32) int
+func pruneAVX512(d []int32, norm []int32, far []int32, rows []uint32, bias int32) int
 
 // nearerAVX512 is nearer of the form.
 //

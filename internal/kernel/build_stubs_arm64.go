@@ -62,7 +62,7 @@ func belowNEON(d *int32, at *uint16, n int, below int32, outD *int32, outAt *uin
 // pruneNEON is the kernel of Prune for a multiple of 4 numbers.
 //
 //go:noescape
-func pruneNEON(d *int32, norm *int32, dots *int32, rows *uint32, n int, bias int32) int
+func pruneNEON(d *int32, norm *int32, far *int32, rows *uint32, n int, bias int32) int
 
 // nearerNEON is the kernel of Nearer for a multiple of 4 keys.
 //

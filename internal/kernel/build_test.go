@@ -54,6 +54,21 @@ func TestBuildDistances(t *testing.T) {
 		for i, row := range list {
 			norms[i] = norm[row]
 		}
+		if q > 0 && TwoAtOnce() { // with the query before
+			bias, one, least := [2]int32{-1000, int32(r.IntN(2000))}, make([]int32, len(list)), make([]int32, len(list))
+			both := queries[(q-1)*stride:][:2*stride]
+			Least8(both, &bias, codes, stride, list, norms, one, least)
+			for i, row := range list {
+				var dots [2]int32
+				for j, s := range both {
+					dots[j/stride] += int32(s) * int32(codes[int(row)*stride+j%stride])
+				}
+				want := bias[0] + norms[i] - 2*dots[0]
+				if both := min(want, bias[1]+norms[i]-2*dots[1]); one[i] != want || least[i] != both {
+					t.Fatalf("queries %d and %d, row %d: %d and %d, want %d and %d", q-1, q, row, one[i], least[i], want, both)
+				}
+			}
+		}
 		Keys8(keys, norms)
 		for i, row := range list {
 			var want int32
@@ -141,20 +156,19 @@ func TestSift(t *testing.T) {
 				t.Fatalf("%d below %d: %v, want %v", count, below, outD[:got], wantD)
 			}
 		}
-		norm, dots, rows := make([]int32, n), make([]int32, n), make([]uint32, n)
+		norm, far, rows, bias := make([]int32, n), make([]int32, n), make([]uint32, n), r.Int32N(100)
 		var wantD, wantNorm []int32
 		var wantRows []uint32
-		bias := r.Int32N(100)
 		for i := range d {
-			norm[i], dots[i], rows[i] = r.Int32N(100), r.Int32N(100), r.Uint32()
+			norm[i], far[i], rows[i] = r.Int32N(100), r.Int32N(200)-150, r.Uint32()
 			if i%5 == 0 {
-				dots[i] = (bias + norm[i] - d[i]) / 2 // at the border
+				far[i] = d[i] - bias // at the border
 			}
-			if far := bias + norm[i] - 2*dots[i]; far > 0 && far >= d[i] {
+			if far := bias + far[i]; far > 0 && far >= d[i] {
 				wantD, wantNorm, wantRows = append(wantD, d[i]), append(wantNorm, norm[i]), append(wantRows, rows[i])
 			}
 		}
-		got := Prune(d, norm, dots, rows, bias)
+		got := Prune(d, norm, far, rows, bias)
 		if !slices.Equal(d[:got], wantD) || !slices.Equal(norm[:got], wantNorm) || !slices.Equal(rows[:got], wantRows) {
 			t.Fatalf("%d candidates: %v stay, want %v", n, rows[:got], wantRows)
 		}
@@ -167,11 +181,11 @@ func FuzzSift(f *testing.F) {
 	f.Add(make([]byte, 700), int32(0))
 	f.Fuzz(func(t *testing.T, raw []byte, below int32) {
 		n := min(len(raw)/12, 3000)
-		d, norm, dots, rows, at := make([]int32, n), make([]int32, n), make([]int32, n), make([]uint32, n), make([]uint16, n)
+		d, norm, far, rows, at := make([]int32, n), make([]int32, n), make([]int32, n), make([]uint32, n), make([]uint16, n)
 		for i := range n {
 			d[i] = int32(binary.LittleEndian.Uint32(raw[12*i:]))
 			norm[i] = int32(binary.LittleEndian.Uint32(raw[12*i+4:]))
-			dots[i] = int32(binary.LittleEndian.Uint32(raw[12*i+8:]))
+			far[i] = int32(binary.LittleEndian.Uint32(raw[12*i+8:]))
 			rows[i], at[i] = uint32(i), uint16(i)
 		}
 		if n == 0 {
@@ -184,7 +198,7 @@ func FuzzSift(f *testing.F) {
 				t.Errorf("%s: counts another number than it keeps", f.name)
 			}
 			left = slices.Clone(rows)
-			kept = f.prune(slices.Clone(d), slices.Clone(norm), dots, left, below)
+			kept = f.prune(slices.Clone(d), slices.Clone(norm), far, left, below)
 			return count, kept, outD[:count], outAt[:count], left[:kept]
 		}
 		count, kept, numbers, names, left := run(generic)
@@ -228,7 +242,14 @@ func TestBuildOutside(t *testing.T) {
 		"below names":   func() { Below(out, make([]uint16, 256), 0, out, make([]uint16, 255)) },
 		"prune norms":   func() { Prune(out, out[:255], out, make([]uint32, 256), 0) },
 		"prune rows":    func() { Prune(out, out, out, make([]uint32, 255), 0) },
-		"prune dots":    func() { Prune(out, out, out[:255], make([]uint32, 256), 0) },
+		"prune far":     func() { Prune(out, out, out[:255], make([]uint32, 256), 0) },
+		"least row":     func() { Least8(query[:256], new([2]int32), codes, 128, []uint32{5}, out, out, out) },
+		"least stride":  func() { Least8(query[:256], new([2]int32), codes, 64, []uint32{0}, out, out, out) },
+		"least queries": func() { Least8(query[:192], new([2]int32), codes, 128, []uint32{0}, out, out, out) },
+		"least none":    func() { Least8(nil, new([2]int32), codes, 128, []uint32{0}, out, out, out) },
+		"least one":     func() { Least8(query[:256], new([2]int32), codes, 128, []uint32{0, 1}, out, out[:1], out) },
+		"least norm":    func() { Least8(query[:256], new([2]int32), codes, 128, []uint32{0, 1}, out[:1], out, out) },
+		"least both":    func() { Least8(query[:256], new([2]int32), codes, 128, []uint32{0, 1}, out, out, out[:1]) },
 		"codes":         func() { Codes8(make([]float32, 9), 1, codes[:8]) },
 		"signed":        func() { Signed8(query[:8], codes[:9]) },
 	} {

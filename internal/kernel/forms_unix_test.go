@@ -135,13 +135,13 @@ func TestKeys16Forms(t *testing.T) {
 func TestSiftForms(t *testing.T) {
 	r := rand.New(rand.NewPCG(29, 30))
 	const most = 150
-	d, norm, dots := guardedOf[int32](t, most), guardedOf[int32](t, most), guardedOf[int32](t, most)
+	d, norm, far := guardedOf[int32](t, most), guardedOf[int32](t, most), guardedOf[int32](t, most)
 	rows, at, outD, outAt := guardedOf[uint32](t, most), guardedOf[uint16](t, most), guardedOf[int32](t, most), guardedOf[uint16](t, most)
 	against(t, func(want, got form) {
 		for i := range 4 * most {
 			n, spread := 1+i/4, int32(1)<<(2+r.IntN(28))
 			for i := range most {
-				d[i], norm[i], dots[i], rows[i], at[i] = r.Int32N(spread)-spread/4, r.Int32N(spread), r.Int32N(spread)/2, r.Uint32(), uint16(r.Uint32())
+				d[i], norm[i], far[i], rows[i], at[i] = r.Int32N(spread)-spread/4, r.Int32N(spread), r.Int32N(spread)-spread/2, r.Uint32(), uint16(r.Uint32())
 			}
 			below := last(d, n)[r.IntN(n)]
 			if w, g := want.countBelow(last(d, n), below), got.countBelow(last(d, n), below); w != g {
@@ -165,8 +165,8 @@ func TestSiftForms(t *testing.T) {
 			}
 			wantD, wantNorm, wantRows := slices.Clone(last(d, n)), slices.Clone(last(norm, n)), slices.Clone(last(rows, n))
 			bias := r.Int32N(spread) / 2
-			w = want.prune(wantD, wantNorm, last(dots, n), wantRows, bias)
-			g := got.prune(last(d, n), last(norm, n), last(dots, n), last(rows, n), bias)
+			w = want.prune(wantD, wantNorm, last(far, n), wantRows, bias)
+			g := got.prune(last(d, n), last(norm, n), last(far, n), last(rows, n), bias)
 			if g != w || !slices.Equal(last(d, n)[:w], wantD[:w]) || !slices.Equal(last(norm, n)[:w], wantNorm[:w]) || !slices.Equal(last(rows, n)[:w], wantRows[:w]) {
 				t.Fatalf("%s: %d of %d candidates stay, want %d: %v, want %v", got.name, g, n, w, last(rows, n)[:g], wantRows[:w])
 			}
@@ -255,6 +255,23 @@ func TestDot8Forms(t *testing.T) {
 				want.dot8Rows(query, all, stride, list, wantSums)
 				if !slices.Equal(sums, wantSums) {
 					t.Fatalf("%s: rows %v of %d bytes: %v, want %v", got.name, list, stride, sums, wantSums)
+				}
+				if got.least8 == nil {
+					continue
+				}
+				two, bias := queries[len(queries)-2*len(query):], [2]int32{r.Int32(), r.Int32()}
+				norm, one, least := guardedOf[int32](t, count), guardedOf[int32](t, count), guardedOf[int32](t, count)
+				for i := range norm {
+					norm[i] = int32(r.Uint32())
+				}
+				got.least8(two, &bias, all, stride, list, norm, one, least)
+				want.dot8Rows(two[:len(query)], all, stride, list, sums)
+				want.dot8Rows(two[len(query):], all, stride, list, wantSums)
+				for i, n := range norm {
+					far := [2]int32{bias[0] + n - 2*sums[i], bias[1] + n - 2*wantSums[i]}
+					if one[i] != far[0] || least[i] != min(far[0], far[1]) {
+						t.Fatalf("%s: two queries of row %d of %d bytes: %d and %d, want %d", got.name, list[i], stride, one[i], least[i], far)
+					}
 				}
 			}
 		}

@@ -21,6 +21,9 @@ func builds() {
 			i.dot8x4()
 		}
 		i.dot8Rows()
+		if i.lanes == 16 {
+			i.least8()
+		}
 		i.keys16()
 		i.widen()
 	}
@@ -296,6 +299,70 @@ func (i codecISA) dot8Rows() {
 	ADDQ(operand.U8(4), first)
 	CMPQ(first, last)
 	CMOVQGT(last, first)
+	JMP(operand.LabelRef("four"))
+	Label("done")
+	end()
+}
+
+// least8 is dot8Rows for two queries. Rows come from the second cache as fast as they are
+// multiplied with both.
+func (i codecISA) least8() {
+	i.begin("least8Fours", "func(queries []int8, bias *[2]int32, codes []byte, stride int, rows []uint32, norm, one, least []int32)", "is least8 for four rows and more.")
+	first, codes, rows := base("queries"), base("codes"), base("rows")
+	size, stride, last, row0, second := GP64(), GP64(), GP64(), GP64(), GP64()
+	Load(Param("queries").Len(), size)
+	SHRQ(operand.Imm(1), size)
+	LEAQ(indexed(first, size, 1, 0), second)
+	bias, biases := GP64(), [2]reg.VecVirtual{XMM(), XMM()}
+	Load(Param("bias"), bias)
+	for q, v := range biases {
+		VPBROADCASTD(at(bias, 4*q), v)
+	}
+	Load(Param("stride"), stride)
+	Load(Param("rows").Len(), last)
+	SUBQ(operand.U8(4), last)
+	XORQ(row0, row0)
+	Label("four")
+	prefetchRows(codes, rows, stride, size, row0, last)
+	var row [4]reg.GPVirtual
+	var sums [2][4]reg.VecVirtual
+	for k := range row {
+		row[k], sums[0][k], sums[1][k] = rowAt(codes, rows, stride, row0, k), i.zero(), i.zero()
+	}
+	index := GP64()
+	XORQ(index, index)
+	Label("bytes")
+	a, b := i.vec(), i.vec()
+	VMOVUPS(indexed(first, index, 1, 0), a)
+	VMOVUPS(indexed(second, index, 1, 0), b)
+	for k := range row {
+		u := ZMM()
+		VMOVDQU64(indexed(row[k], index, 1, 0), u)
+		VPDPBUSD(a, u, sums[0][k])
+		VPDPBUSD(b, u, sums[1][k])
+	}
+	ADDQ(operand.U8(uint8(4*i.lanes)), index)
+	CMPQ(index, size)
+	JLT(operand.LabelRef("bytes"))
+	var far [2]reg.VecVirtual
+	norms := XMM()
+	VMOVDQU(indexed(base("norm"), row0, 4, 0), norms) // few registers are left
+	for q := range far {
+		dots := i.addFour(sums[q])
+		far[q] = XMM()
+		VPADDD(norms, biases[q], far[q])
+		VPADDD(dots, dots, dots)
+		VPSUBD(dots, far[q], far[q])
+	}
+	VPMINSD(far[0], far[1], far[1])
+	VMOVDQU(far[0], indexed(base("one"), row0, 4, 0))
+	VMOVDQU(far[1], indexed(base("least"), row0, 4, 0))
+
+	CMPQ(row0, last)
+	JEQ(operand.LabelRef("done"))
+	ADDQ(operand.U8(4), row0)
+	CMPQ(row0, last)
+	CMOVQGT(last, row0)
 	JMP(operand.LabelRef("four"))
 	Label("done")
 	end()

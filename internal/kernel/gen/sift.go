@@ -182,16 +182,13 @@ func (f front) storeNames(v reg.VecVirtual, base, place reg.GPVirtual) {
 
 // prune keeps what is not nearer to a row than to the one that is linked.
 func (i codecISA) prune(window, fronts operand.Mem) {
-	i.begin("prune", "func(d, norm, dots []int32, rows []uint32, bias int32) int", "is prune of the form.")
-	d, norm, dots, rows, bias, count := base("d"), base("norm"), base("dots"), base("rows"), i.spread("bias"), GP64()
+	i.begin("prune", "func(d, norm, far []int32, rows []uint32, bias int32) int", "is prune of the form.")
+	d, norm, distance, rows, bias, count := base("d"), base("norm"), base("far"), base("rows"), i.spread("bias"), GP64()
 	zero := i.zero()
 	XORQ(count, count)
 	i.whole("d", window, func(p part) {
-		v, n, x, r := p.load(d), p.load(norm), p.load(dots), p.load(rows)
-		far := i.vec()
-		VPADDD(x, x, x)
-		VPADDD(n, bias, far)
-		VPSUBD(x, far, far)
+		v, n, far, r := p.load(d), p.load(norm), p.load(distance), p.load(rows)
+		VPADDD(bias, far, far)
 		var f front
 		if i.lanes == 16 {
 			keep := K()

@@ -114,9 +114,9 @@ func below(p *program) {
 }
 
 func prune(p *program) {
-	p.function("pruneNEON", "(d *int32, norm *int32, dots *int32, rows *uint32, n int, bias int32) int", 56,
+	p.function("pruneNEON", "(d *int32, norm *int32, far *int32, rows *uint32, n int, bias int32) int", 56,
 		"is the kernel of Prune for a multiple of 4 numbers.")
-	p.load("d R0, norm R1, dots R2, rows R3, n R4")
+	p.load("d R0, norm R1, far R2, rows R3, n R4")
 	p.op("MOVW bias+40(FP), R5")
 	p.v("dup v31.4s, w5")
 	p.zero(28, 28)
@@ -132,9 +132,7 @@ func prune(p *program) {
 	p.op("FMOVQ.P 16(R1), F1")
 	p.op("FMOVQ.P 16(R2), F2")
 	p.op("FMOVQ.P 16(R3), F3")
-	p.v("add v2.4s, v2.4s, v2.4s")
-	p.v("add v4.4s, v1.4s, v31.4s")
-	p.v("sub v4.4s, v4.4s, v2.4s")
+	p.v("add v4.4s, v2.4s, v31.4s")
 	p.v("cmge v5.4s, v4.4s, v0.4s")
 	p.v("cmgt v6.4s, v4.4s, v28.4s")
 	p.v("and v5.16b, v5.16b, v6.16b")
