@@ -15,7 +15,8 @@ import (
 // the work into products of matrices.
 //
 // Beside the grid and the links it takes some 300 bytes a node: its groups
-// and, for a part of the nodes at a time, what was found there.
+// and, for a part of the nodes at a time, what was found there. Where distances are computed
+// once, a worker has up to 10 MB of them, 1 MB as a rule.
 type bulk struct {
 	*builder
 	level int
@@ -27,7 +28,8 @@ type bulk struct {
 	asks  []bool   // which of nodes look for links; nil: all
 	width int      // coordinates by which the nodes of a group are compared
 	norm  []int32  // of these, of every row
-	bias  []int32  // the same
+	once  bool     // each distance of a group is computed once, see comparePairs
+	bias  []int32  // with once: Σ s² + 256 Σ s of the same coordinates
 
 	groupOf []uint32 // fan of each node, that of the nearest leader first
 	first   []int    // one more than groups: where the members of a group begin
@@ -66,6 +68,7 @@ func (b *builder) bulkLink(level int, nodes []uint32, asks []bool) error {
 	if b.parted(level) && b.linked >= len(nodes)/10*9 {
 		k.fan = joinedFan
 	}
+	k.once = asks == nil && len(nodes) <= fewNodes && !b.parted(level)
 	if level > 0 {
 		k.rows = make([]uint32, len(nodes))
 		for i, n := range nodes {
@@ -92,7 +95,7 @@ func (b *builder) bulkLink(level int, nodes []uint32, asks []bool) error {
 			return err
 		}
 	}
-	k.found, k.groupOf, k.member, k.rank, k.first = nil, nil, nil, nil, nil
+	k.found, k.groupOf, k.member, k.rank, k.first, k.norm, k.bias = nil, nil, nil, nil, nil, nil, nil
 	return k.linkIn()
 }
 
@@ -127,7 +130,7 @@ func (k *bulk) compareGroup(w *worker, group uint32) {
 		return
 	}
 	w.panel.fill(k.grid, w.rows, k.width, k.norm)
-	if len(w.asking) == len(members) && !k.parted(k.level) {
+	if k.once {
 		k.comparePairs(w, first)
 		return
 	}
@@ -235,6 +238,7 @@ type octet struct {
 	queries []int8
 	keys    []int32
 	width   int // keys of each row
+	bias    [octetRows]int32
 }
 
 // room makes room for so many keys of each of so many rows, a multiple of octetRows.
@@ -266,5 +270,5 @@ func (q *octet) score(p *panel, i, at, from, end int) {
 	}
 }
 
-// of returns the keys of the j-th of the eight.
+// of returns the keys of the j-th row.
 func (q *octet) of(j int) []int32 { return q.keys[j*q.width : (j+1)*q.width] }

@@ -187,9 +187,16 @@ func TestSameForms(t *testing.T) {
 	const ask = "CHROMAD_TEST_SUM"
 	sum := func() string {
 		all := sha256.New()
-		for _, dim := range []int{3, 40} {
-			rows := clustered(56, groupOnly+500, dim)
+		for _, dim := range []int{3, 40, 200, 1536} {
+			n := groupOnly + 500
+			if dim == 200 {
+				n = narrowFrom
+			}
+			rows := clustered(56, n, dim)
 			for _, m := range metrics {
+				if dim > 40 && m != kernel.L2 {
+					continue // plain Go takes its time
+				}
 				g := mustBuild(t, matrix(m, rows, dim, 0), Params{})
 				fmt.Fprintln(all, g.entry, g.links, g.seatRow, g.upper)
 			}

@@ -38,13 +38,17 @@ func (k *bulk) narrow() error {
 	for i := range probes {
 		probes[i] = k.probe(w, i*len(k.nodes)/narrowRows)
 	}
-	norm, bias := make([]int32, len(g.norm)), make([]int32, len(g.bias))
+	norm, bias := make([]int32, len(g.norm)), []int32(nil)
+	if k.once {
+		bias = make([]int32, len(g.bias))
+	}
 	for width := narrowStep; width <= g.stride*narrowMost/100; width += narrowStep {
 		err := k.each(len(k.rows), func(w *worker, i int) {
 			r := k.rows[i]
 			squares, sum := w.sumsOf(g.code(r)[width-narrowStep : width])
-			norm[r] += squares
-			bias[r] += squares + 256*sum
+			if norm[r] += squares; k.once {
+				bias[r] += squares + 256*sum
+			}
 		})
 		if err != nil {
 			return err

@@ -32,7 +32,7 @@ func TestNarrow(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			k := &bulk{builder: b, nodes: slices.Clone(b.rows), rows: b.rows, fan: fan, near: nearOf(b.p)}
+			k := &bulk{builder: b, nodes: slices.Clone(b.rows), rows: b.rows, fan: fan, near: nearOf(b.p), once: true}
 			if err := k.partition(); err != nil {
 				t.Fatal(err)
 			}

@@ -14,9 +14,9 @@ const pairsAt = 2 * packRows
 // packWords is what the rows of a pack have learned of another pack.
 const packWords = packRows * packRows
 
-// comparePairs compares w.rows, the nodes of a group whose first member is given, with each other. A distance is the same from
-// both its ends, so half of them are computed: what the rows of a pack learn of those behind
-// them they leave to these, as keys of 16 bits.
+// comparePairs compares w.rows, the nodes of a group whose first member is given, with each
+// other, all of which ask. A distance is the same from both its ends, so half of them are
+// computed: what the rows of a pack learn of those behind them they leave to these, as keys of 16 bits.
 func (k *bulk) comparePairs(w *worker, first int) {
 	q, size, n := &w.octet, w.panel.size, len(w.rows)
 	q.room(packRows, size)
@@ -49,12 +49,11 @@ func (k *bulk) comparePairs(w *worker, first int) {
 func (k *bulk) scorePairs(w *worker, rows []uint32, at, end int, across []uint16) {
 	q, p := &w.octet, &w.panel
 	for i := 0; i < len(rows); i += octetRows {
-		var bias [octetRows]int32
 		for j, r := range rows[i:min(i+octetRows, len(rows))] {
-			bias[j] = k.bias[r] + 1 // 0 and 1 have the same key
+			q.bias[j] = k.bias[r] + 1 // of distances of 0 and 1 the keys were the same
 		}
 		keys := q.keys[i*q.width+at:]
 		kernel.Dot8x8(q.queries[i*q.stride:], q.stride, p.bytes[at*q.stride:end*q.stride], keys, q.width)
-		kernel.Keys16(keys, q.width, &bias, p.norm[at:end], across[i:])
+		kernel.Keys16(keys, q.width, &q.bias, p.norm[at:end], across[i:])
 	}
 }

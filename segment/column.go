@@ -71,11 +71,11 @@ func (c column) span(row uint32) (span, error) {
 // cache as a rule, which answers sooner than asking pays for.
 const fetchFrom = 1 << 18
 
-// fetch asks memory for where the byte strings of rows are, unless these are few.
+// fetch asks memory for where the byte strings of rows are, unless the column is short.
 func (c column) fetch(rows []uint32) {
 	ends, err := c.ends.Map()
 	if err != nil || len(ends) < fetchFrom {
-		return // who needs them will see
+		return // of an error who needs them will hear
 	}
 	for _, row := range rows {
 		prefetch(ends, 8*max(int(row), 1)-8)

@@ -18,17 +18,18 @@ type buildForm struct {
 	pack8      func(dst, codes []byte, stride int, rows *[packRows]uint32) // one pack, which dst is as long as
 	dot8x8     func(queries []int8, stride int, packed []byte, out []int32, width int)
 	dot8Rows   func(query []int8, codes []byte, stride int, rows []uint32, out []int32)
-	least8     func(queries []int8, bias *[2]int32, codes []byte, stride int, rows []uint32, norm, one, least []int32) // or nil
+	least8     func(queries []int8, bias *[2]int32, codes []byte, stride int, rows []uint32, norm, one, least []int32)
 	keys8      func(dot, norm []int32)
 	keys16     func(dot []int32, width int, bias *[8]int32, norm []int32, across []uint16)
 	widen      func(out []int32, width int, in []uint16)
 	countBelow func(d []int32, below int32) int
 	below      func(d []int32, at []uint16, below int32, outD []int32, outAt []uint16) int
 	prune      func(d, norm, far []int32, rows []uint32, bias int32) int
+	twoAtOnce  bool // least8 takes hardly longer than dot8Rows
 }
 
 var buildGeneric = buildForm{codes8Generic, signed8Generic, pack8Generic, dot8x8Generic,
-	dot8RowsGeneric, nil, keys8Generic, keys16Generic, widenGeneric, countBelowGeneric, belowGeneric, pruneGeneric}
+	dot8RowsGeneric, least8Generic, keys8Generic, keys16Generic, widenGeneric, countBelowGeneric, belowGeneric, pruneGeneric, false}
 
 // byFours is dot8x8 of a kernel that takes four queries.
 func byFours(four func(queries []int8, stride int, packed []byte, out []int32, width int)) func([]int8, int, []byte, []int32, int) {
@@ -145,7 +146,7 @@ const keyShift = 12
 // Keys16 is Keys8 for eight queries, whose products with the rows begin width apart in dot:
 // it makes keys of bias[i] + norm[j] - 2*dot[i*width+j], which is the square of a distance,
 // and the same whichever of the two is the query. A key has 16 bits, five of the binary
-// exponent and eleven of the fraction, and is 0 for what is less than 1: keys ascend with the
+// exponent and eleven of the fraction, and is 0 for 1 and what is less: keys ascend with the
 // distance. Those of query i and row j are put to dot[i*width+j] and to across[32*j+i].
 // len(norm) is a multiple of 32.
 func Keys16(dot []int32, width int, bias *[8]int32, norm []int32, across []uint16) {
@@ -160,7 +161,7 @@ func Keys16(dot []int32, width int, bias *[8]int32, norm []int32, across []uint1
 	active.keys16(dot, width, bias, norm, across)
 }
 
-// Widen sets out[j*width+i] to in[32*j+i]. len(in) is a multiple of 32.
+// Widen sets out[j*width+i] to in[32*j+i]. len(in) is a multiple of 32, and width at least that.
 func Widen(out []int32, width int, in []uint16) {
 	if len(in) == 0 {
 		return
@@ -193,14 +194,14 @@ func Below(d []int32, at []uint16, below int32, outD []int32, outAt []uint16) in
 	return active.below(d, at[:len(d)], below, outD, outAt)
 }
 
-// TwoAtOnce reports whether Least8 is there: where two products take hardly longer than to
-// read what is multiplied.
-func TwoAtOnce() bool { return active.least8 != nil }
+// TwoAtOnce reports whether Least8 takes hardly longer than Dot8Rows: where two products are made in the
+// time that it takes to read the rows. Elsewhere it is plain Go.
+func TwoAtOnce() bool { return active.twoAtOnce }
 
 // Least8 is for two signed queries that lie one behind the other, each of a multiple of 64 bytes. It sets
 // one[i] to bias[0] + norm[i] - 2*p, where p is the product of the first with the row rows[i],
 // which begins at codes[rows[i]*stride:], and least[i] to the lesser of this and what it is for the second.
-// norm, one and least must be at least as long as rows.
+// norm, one and least must be at least as long as rows, and none of them may be another.
 func Least8(queries []int8, bias *[2]int32, codes []byte, stride int, rows []uint32, norm, one, least []int32) {
 	if len(rows) == 0 {
 		return
@@ -222,10 +223,10 @@ func Least8(queries []int8, bias *[2]int32, codes []byte, stride int, rows []uin
 }
 
 // Prune is what choosing links leaves of the candidates for others: bias + far[i]
-// is how far rows[i] is from the nearest of those just chosen. Rows that are nearer to it
-// than d[i], their distance to the node that is linked, or at no distance of it, go. The others move to
+// is how far rows[i] is from what was just chosen. Those that are nearer to this
+// than rows[i] is to the node that is linked, d[i], or at no distance of it, go. The others move to
 // the front of d, norm and rows, which are of one length, in their order.
-// Prune returns how many they are; far keeps no meaning.
+// Prune returns how many they are; far stays as it is.
 func Prune(d, norm, far []int32, rows []uint32, bias int32) int {
 	sameLength(len(norm), len(d))
 	sameLength(len(rows), len(d))

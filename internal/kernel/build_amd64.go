@@ -5,8 +5,8 @@ package kernel
 //go:generate go -C gen run . -group build -out ../build_amd64.s -stubs ../build_stubs_amd64.go -pkg kernel
 
 var (
-	buildAVX2   = buildForm{codes8AVX2, signed8AVX2, pack8AMD64, byFours(dot8x4AVX2), dot8RowsAVX2, nil, keys8AVX2, keys16AVX2, widenAVX2, countBelowAVX2, belowWhole, pruneWhole}
-	buildAVX512 = buildForm{codes8AVX512, signed8AVX512, pack8AMD64, dot8x8AVX512, dot8RowsAVX512, least8AVX512, keys8AVX512, keys16AVX512, widenAVX512, countBelowAVX512, belowAVX512, pruneAVX512}
+	buildAVX2   = buildForm{codes8AVX2, signed8AVX2, pack8AMD64, byFours(dot8x4AVX2), dot8RowsAVX2, least8Generic, keys8AVX2, keys16AVX2, widenAVX2, countBelowAVX2, belowWhole, pruneWhole, false}
+	buildAVX512 = buildForm{codes8AVX512, signed8AVX512, pack8AMD64, dot8x8AVX512, dot8RowsAVX512, least8AVX512, keys8AVX512, keys16AVX512, widenAVX512, countBelowAVX512, belowAVX512, pruneAVX512, true}
 )
 
 func signed8AVX2(out []int8, code []byte) {

@@ -3,8 +3,8 @@
 package kernel
 
 var (
-	buildDot = buildForm{codes8Whole, signed8Whole, pack8NEON, byFours(dot8x4Dot), dot8RowsDot, nil, keys8Whole, keys16Whole, widenWhole, countBelowWhole, belowWhole, pruneWhole}
-	buildMul = buildForm{codes8Whole, signed8Whole, pack8NEON, byFours(dot8x4Mul), dot8RowsMul, nil, keys8Whole, keys16Whole, widenWhole, countBelowWhole, belowWhole, pruneWhole}
+	buildDot = buildForm{codes8Whole, signed8Whole, pack8NEON, byFours(dot8x4Dot), dot8RowsDot, least8Generic, keys8Whole, keys16Whole, widenWhole, countBelowWhole, belowWhole, pruneWhole, false}
+	buildMul = buildForm{codes8Whole, signed8Whole, pack8NEON, byFours(dot8x4Mul), dot8RowsMul, least8Generic, keys8Whole, keys16Whole, widenWhole, countBelowWhole, belowWhole, pruneWhole, false}
 )
 
 // The assembly works on whole registers, plain Go on what is left.

@@ -35,9 +35,8 @@ func BenchmarkBuild(b *testing.B) {
 			run("pack8", 32, func() { f.pack8(packed[:32*stride], codes, stride, (*[packRows]uint32)(list)) })
 			run("dot8x8", 8*rows, func() { f.dot8x8(queries, stride, packed, out, rows) })
 			run("dot8Rows", 32, func() { f.dot8Rows(queries[:stride], codes, stride, list[:32], out) })
-			if f.least8 != nil {
-				run("least8", 32, func() { f.least8(queries[:2*stride], new([2]int32), codes, stride, list[:32], norm, norm, out) })
-			}
+			far := make([]int32, rows)
+			run("least8", 32, func() { f.least8(queries[:2*stride], new([2]int32), codes, stride, list[:32], norm, out, far) })
 			if stride > 128 {
 				continue
 			}
@@ -51,7 +50,7 @@ func BenchmarkBuild(b *testing.B) {
 			}
 			run("countBelow", rows, func() { f.countBelow(some, 50) })
 			run("below", rows, func() { f.below(some, at, 50, out, outAt) })
-			run("prune", rows, func() { f.prune(some, norm, out, list, 500) })
+			run("prune", rows, func() { f.prune(some, norm, far, list, 500) })
 		}
 	}
 }

@@ -61,6 +61,16 @@ func dot8RowsGeneric(query []int8, codes []byte, stride int, rows []uint32, out 
 	}
 }
 
+func least8Generic(queries []int8, bias *[2]int32, codes []byte, stride int, rows []uint32, norm, one, least []int32) {
+	size := len(queries) / 2
+	dot8RowsGeneric(queries[:size], codes, stride, rows, one)
+	dot8RowsGeneric(queries[size:], codes, stride, rows, least)
+	for i := range rows {
+		one[i] = bias[0] + norm[i] - 2*one[i]
+		least[i] = min(one[i], bias[1]+norm[i]-2*least[i])
+	}
+}
+
 func keys8Generic(dot, norm []int32) {
 	for i, d := range dot {
 		dot[i] = norm[i] - 2*d

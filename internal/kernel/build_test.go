@@ -54,7 +54,7 @@ func TestBuildDistances(t *testing.T) {
 		for i, row := range list {
 			norms[i] = norm[row]
 		}
-		if q > 0 && TwoAtOnce() { // with the query before
+		if q > 0 { // with the query before
 			bias, one, least := [2]int32{-1000, int32(r.IntN(2000))}, make([]int32, len(list)), make([]int32, len(list))
 			both := queries[(q-1)*stride:][:2*stride]
 			Least8(both, &bias, codes, stride, list, norms, one, least)
@@ -82,6 +82,35 @@ func TestBuildDistances(t *testing.T) {
 		}
 		if last := out[q*width+len(list)-1]; out[q*width+len(list)] != last || out[q*width+63] != last {
 			t.Errorf("query %d: the pack is not filled with the last row", q)
+		}
+	}
+}
+
+// TestLeast8Pieces: so many long rows that the scheduler is let in between them.
+func TestLeast8Pieces(t *testing.T) {
+	r := rand.New(rand.NewPCG(49, 50))
+	const size, stored = 4096, 9
+	for _, rows := range []int{preemptAfter / size, preemptAfter/size + 1, 2*preemptAfter/size + 3} {
+		codes, queries, list := make([]byte, stored*size), make([]int8, 2*size), make([]uint32, rows)
+		for i := range codes {
+			codes[i] = byte(r.Uint32())
+		}
+		for i := range queries {
+			queries[i] = int8(r.IntN(255) - 127)
+		}
+		norm, one, least := make([]int32, rows), make([]int32, rows), make([]int32, rows)
+		for i := range list {
+			list[i], norm[i] = r.Uint32N(stored), r.Int32N(1000)
+		}
+		first, second := make([]int32, rows), make([]int32, rows)
+		Dot8Rows(queries[:size], codes, size, list, first)
+		Dot8Rows(queries[size:], codes, size, list, second)
+		Least8(queries, &[2]int32{5, 7}, codes, size, list, norm, one, least)
+		for i, n := range norm {
+			a, b := 5+n-2*first[i], 7+n-2*second[i]
+			if one[i] != a || least[i] != min(a, b) {
+				t.Fatalf("row %d of %d: %d and %d, want %d and %d", i, rows, one[i], least[i], a, min(a, b))
+			}
 		}
 	}
 }
@@ -211,6 +240,33 @@ func FuzzSift(f *testing.F) {
 	})
 }
 
+// FuzzKeys16 holds every form to plain Go for any numbers.
+func FuzzKeys16(f *testing.F) {
+	f.Add([]byte("0123456789abcdef0123456789abcdef0123456789abcdef"), int32(1<<29))
+	f.Add([]byte{0, 0, 0, 0x80, 0xff, 0xff, 0xff, 0x7f, 0, 0, 0, 1, 1, 0, 0, 1}, int32(math.MinInt32))
+	f.Fuzz(func(t *testing.T, raw []byte, bias int32) {
+		if len(raw) < 4 {
+			return
+		}
+		const rows = 2 * packRows
+		numbers := make([]int32, 9*rows)
+		for i := range numbers {
+			numbers[i] = int32(binary.LittleEndian.Uint32(raw[i*5%(len(raw)-3):]))
+		}
+		run := func(f form) ([]int32, []uint16) {
+			dot, across := slices.Clone(numbers[:8*rows]), make([]uint16, rows*packRows)
+			f.keys16(dot, rows, &[8]int32{bias, 0, 1, -1, math.MinInt32, math.MaxInt32, 1 << 24, -bias}, numbers[8*rows:], across)
+			return dot, across
+		}
+		keys, across := run(generic)
+		for _, form := range supported() {
+			if k, a := run(form); !slices.Equal(k, keys) || !slices.Equal(a, across) {
+				t.Errorf("%s: other keys than plain Go", form.name)
+			}
+		}
+	})
+}
+
 func TestBuildOutside(t *testing.T) {
 	codes, query, out, packed := make([]byte, 640), make([]int8, 1024), make([]int32, 256), make([]byte, 32*128)
 	for name, call := range map[string]func(){
@@ -246,7 +302,7 @@ func TestBuildOutside(t *testing.T) {
 		"least row":     func() { Least8(query[:256], new([2]int32), codes, 128, []uint32{5}, out, out, out) },
 		"least stride":  func() { Least8(query[:256], new([2]int32), codes, 64, []uint32{0}, out, out, out) },
 		"least queries": func() { Least8(query[:192], new([2]int32), codes, 128, []uint32{0}, out, out, out) },
-		"least none":    func() { Least8(nil, new([2]int32), codes, 128, []uint32{0}, out, out, out) },
+		"least none":    func() { Least8(nil, new([2]int32), codes, 0, []uint32{0}, out, out, out) },
 		"least one":     func() { Least8(query[:256], new([2]int32), codes, 128, []uint32{0, 1}, out, out[:1], out) },
 		"least norm":    func() { Least8(query[:256], new([2]int32), codes, 128, []uint32{0, 1}, out[:1], out, out) },
 		"least both":    func() { Least8(query[:256], new([2]int32), codes, 128, []uint32{0, 1}, out, out, out[:1]) },
