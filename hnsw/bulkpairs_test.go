@@ -46,7 +46,7 @@ func TestPairs(t *testing.T) {
 				t.Fatal(err)
 			}
 			sizes := map[int]bool{}
-			for i := range k.nodes {
+			for i := 0; i < len(k.nodes); i += 11 {
 				for rank, group := range k.groupOf[i*k.fan : (i+1)*k.fan] {
 					members := k.member[k.first[group]:k.first[group+1]]
 					sizes[len(members)%packRows] = true
@@ -77,7 +77,7 @@ func TestPairsSizes(t *testing.T) {
 		if err := k.compare(); err != nil {
 			t.Fatal(err)
 		}
-		for i := range size {
+		for i := 0; i < size; i += 1 + size/70 {
 			nearestFound(t, k, i, 0, k.member)
 		}
 	}
@@ -111,9 +111,6 @@ func nearestFound(t *testing.T, k *bulk, i, rank int, members []uint32) {
 	}
 	if least := min(k.near, len(members)-1); found < least {
 		t.Fatalf("node %d finds %d of %d", i, found, len(members))
-	}
-	if i%17 != 0 && len(members) > 100 {
-		return // which takes its time
 	}
 	for _, m := range members {
 		if d := distance(m); !seen[m] && float64(d) < float64(worst)/1.0005 {
